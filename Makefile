@@ -1,0 +1,43 @@
+# Thin names over the tools below; see README.md.
+#   make book [CORPUS=emodb DATA=folder] [SCHEDULE=short] [SEED=0] [CORES=all] [PIP_ARGS=...]
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
+GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) --config made_by=make $(CONFIG)
+
+.DELETE_ON_ERROR:
+.PHONY: book test runs notebooks lock clean
+.DEFAULT_GOAL := book
+
+book: .venv/installed
+	@$(GRAPH) -- book
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+runs: .venv/installed
+	@$(GRAPH) -- runs
+
+test: .venv/installed
+	@$(GRAPH) -- book
+	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
+
+# Re-executes the notebooks on this build's stand-in speech and writes their outputs into notebooks/, to be committed.
+notebooks: .venv/installed
+	@$(GRAPH) -- runs
+	@for notebook in notebooks/*.ipynb; do $(BIN)/python workflow/execute.py $$notebook $$notebook || exit 1; done
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "serlib: Python 3.11 or newer is needed; name it as in make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock $(PIP_ARGS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Writes the lock anew from what is installed, after a pin in pyproject.toml was changed and installed.
+lock:
+	@{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton)'; } > .lock && mv .lock requirements.lock
+
+clean:
+	rm -rf build _build .snakemake

@@ -1,0 +1,176 @@
+# The whole companion as one graph: corpus -> images -> runs -> notebooks -> book.
+#
+#   snakemake --workflow-profile workflow/profiles/default              the book on stand-in speech
+#   ... --config corpus=emodb data=path/to/emodb                        the book on recordings
+#   ... --config corpus=emodb data=path/to/emodb -- evidence            every run of the evidence
+#
+# Each step depends on the modules that it imports, so that a change is followed by what depends on it and nothing else.
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from serlib import config as settings, paper
+from workflow.graph import code, listing, stop
+
+PYTHON = sys.executable
+STAND_IN = tuple(paper.CORPORA)
+
+CORPUS = config.get("corpus", "")
+DATA = config.get("data", "")
+SEED = int(config.get("seed", 0))
+SPEECH = "recordings" if CORPUS else "stand-in"
+SCHEDULE = config.get("schedule") or ("short" if CORPUS else "stand-in")
+THREADS = int(config.get("threads", workflow.cores if CORPUS and workflow.cores else 1))
+
+if CORPUS:
+    if not DATA:
+        stop(f"CORPUS={CORPUS} needs DATA=folder of the recordings (or DATA=table.csv for a corpus of your own)")
+    if not Path(DATA).exists():
+        stop(f"DATA={DATA}: no such file or folder")
+    if CORPUS not in paper.CORPORA and not DATA.endswith(".csv"):
+        stop(f"CORPUS={CORPUS} is none of {', '.join(paper.CORPORA)}; for your own, give DATA=table.csv")
+elif DATA:
+    stop("DATA is given without CORPUS: say which corpus it is, as in CORPUS=emodb")
+if SCHEDULE not in settings.SCHEDULES:
+    stop(f"SCHEDULE={SCHEDULE} is none of {', '.join(settings.SCHEDULES)}")
+
+wildcard_constraints:
+    speech="recordings|stand-in",
+    corpus="[^/]+",
+    schedule="[^/]+",
+    split="[a-z-]+-\\d+",
+    run="[a-z0-9.-]+?",
+    seed="\\d+",
+
+
+def run(name, corpus=None, split="random-0", seed=None):
+    """The record of one run of this build."""
+    seed = SEED if seed is None else seed
+    return f"build/runs/{SPEECH}/{corpus or SHOWN}/{SCHEDULE}/{split}/{name}-seed{seed}.json"
+
+
+# What this build shows: of stand-in speech all three corpora, and one in the figures.
+CORPORA = (CORPUS,) if CORPUS else STAND_IN
+SHOWN = CORPUS or "emodb"
+CORE = ("teacher", "student-alone", "student-pooled")
+TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
+IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
+COMMITTED = sorted(map(str, Path("results").rglob("*.json")))
+ALL_RUNS = [run(name, corpus) for corpus in CORPORA for name in CORE]
+ALL_RUNS += [run("student-tokens"), run("teacher-square-patches")]
+if not CORPUS:
+    ALL_RUNS += [run("student-alone", split="leave-one-speaker-out-0")]
+
+ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training_seed": SEED}
+ALL_CORPORA = {"speech": SPEECH, "schedule": SCHEDULE}
+# Each notebook: the parameters that this build gives it, and what it reads.
+NOTEBOOKS = {
+    "fig1_process": (ONE_CORPUS, [run("teacher"), run("student-pooled")]),
+    "fig2_stem": (ONE_CORPUS, [run("teacher")] + IMAGES),
+    "fig3_coordinates": (ONE_CORPUS, [run("teacher")] + IMAGES),
+    "fig4_teacher": ({}, []),
+    "fig5_student": ({}, []),
+    "fig6_attention": (ONE_CORPUS, [run("teacher"), run("teacher-square-patches")] + IMAGES),
+    "fig7_confusion": (ONE_CORPUS, [run("student-pooled")]),
+    "fig8_similarity": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
+    "table1_settings": (ALL_CORPORA, TABLES),
+    "table2_accuracy": (ALL_CORPORA, ALL_RUNS + COMMITTED),
+    "table3_cost": (ALL_CORPORA, ALL_RUNS + COMMITTED),
+    "audit_granularity": ({}, []),
+    "audit_permutation": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
+    "audit_splits": ({"speech": SPEECH}, TABLES),
+}
+STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)
+PROSE = sorted(str(path) for path in Path("book").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+rule book:
+    input: "_build/html/index.html"
+
+
+rule runs:
+    input: ALL_RUNS, IMAGES, TABLES
+
+
+rule speak:
+    message: "stand-in speech: {wildcards.corpus}"
+    input: code("serlib/synthetic.py", "serlib/corpora.py")
+    output: "build/stand-in/{corpus}/corpus.csv"
+    params: audio=lambda w: f"build/stand-in/{w.corpus}/audio"
+    shell: "rm -rf {params.audio} && {PYTHON} -m serlib corpora {wildcards.corpus} --data {params.audio} --speak --table {output}"
+
+
+rule check:
+    message: "checking the recordings: {wildcards.corpus}"
+    input: code("serlib/corpora.py")
+    output: "build/recordings/{corpus}/corpus.csv"
+    params:
+        data=DATA,
+        folder=lambda w: Path(DATA).resolve().parent if DATA.endswith(".csv") else Path(DATA).resolve(),
+        listing=listing(DATA),
+    shell:
+        "ln -sfn '{params.folder}' build/recordings/{wildcards.corpus}/audio && "
+        "{PYTHON} -m serlib corpora {wildcards.corpus} --data '{params.data}' --table {output}"
+
+
+rule images:
+    message: "log-Mel images: {wildcards.corpus}"
+    input: code("serlib/features.py"), table="build/{speech}/{corpus}/corpus.csv"
+    output: touch("build/{speech}/{corpus}/images")
+    params: data=lambda w: f"build/{w.speech}/{w.corpus}/audio"
+    shell: "{PYTHON} -m serlib features {wildcards.corpus} --data {params.data} --table {input.table}"
+
+
+def teacher(wildcards):
+    """The record of the run that this run follows, if it follows one."""
+    named = settings.RUNS.get(wildcards.run)
+    if named is None:
+        stop(f"run {wildcards.run!r} is none of {', '.join(settings.RUNS)}")
+    where = "build/runs/{speech}/{corpus}/{schedule}/{split}".format(**wildcards)
+    return [f"{where}/{named.teacher}-seed{wildcards.seed}.json"] if named.teacher else []
+
+
+rule train:
+    message: "training {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}, seed {wildcards.seed}"
+    input:
+        code("serlib/training.py", "serlib/splits.py", "serlib/records.py"),
+        teacher,
+        table="build/{speech}/{corpus}/corpus.csv",
+        images="build/{speech}/{corpus}/images",
+    output:
+        "build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json",
+        "build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.safetensors",
+    log: "build/logs/{speech}-{corpus}-{schedule}-{split}-{run}-seed{seed}.log"
+    params:
+        data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
+        protocol=lambda w: w.split.rpartition("-")[0],
+        fold=lambda w: w.split.rpartition("-")[2],
+        stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
+    threads: THREADS
+    shell:
+        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
+        "--run {wildcards.run} --schedule {wildcards.schedule} --protocol {params.protocol} --fold {params.fold} "
+        "--seed {wildcards.seed} --threads {threads} 2>&1 | tee {log}"
+
+
+rule notebook:
+    message: "notebook {wildcards.name}"
+    input:
+        lambda w: code(f"notebooks/{w.name}.ipynb", "workflow/execute.py"),
+        lambda w: NOTEBOOKS[w.name][1],
+        source="notebooks/{name}.ipynb",
+    output: "build/book/notebooks/{name}.ipynb"
+    params: given=lambda w: [f"{name}={value}" for name, value in NOTEBOOKS[w.name][0].items()]
+    shell: "{PYTHON} workflow/execute.py {input.source} {output} {params.given}"
+
+
+rule pages:
+    message: "rendering the book"
+    input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py"), "_config.yml"
+    output: "_build/html/index.html"
+    params: toc=Path("build/book/book/_toc.yml").resolve()
+    shell:
+        "rm -rf _build && {PYTHON} workflow/stage.py . build/book && "
+        "{PYTHON} -m jupyter_book.cli.main build build/book --path-output . --config build/book/_config.yml --toc {params.toc} "
+        "-W --keep-going -n -q"

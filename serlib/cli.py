@@ -1,0 +1,269 @@
+"""``python -m serlib``: one command for each step, each a few lines over the package.
+
+Modules are imported where they are used, so that ``--help`` does not wait for torch.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from serlib import config
+
+INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status; what the user can mend is said in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print("serlib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ValueError as error:
+        print(f"serlib: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"serlib: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m serlib", description="A companion to Kim & Lee (2024).")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name, run, summary):
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub
+
+    def corpus(sub):
+        sub.add_argument("corpus", help="savee, emodb, crema-d, or any name for a CSV file of your own")
+        sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
+        sub.add_argument(
+            "--table", type=Path, help="corpus table made by `corpora --table`, so that files are not checked again"
+        )
+        sub.add_argument("--stand-in", action="store_true", help="the recordings are stand-in speech")
+        sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
+
+    sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.")
+    corpus(sub)
+    sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
+    sub.add_argument("--speak", action="store_true", help="make stand-in speech in --data first")
+
+    sub = command("features", _features, "Make the log-Mel images of a corpus.")
+    corpus(sub)
+    _features_options(sub)
+
+    sub = command("train", _train, "Train one run and write its record and weights.")
+    corpus(sub)
+    _features_options(sub)
+    sub.add_argument("--run", dest="name", default="teacher", help=f"one of {', '.join(config.RUNS)}")
+    sub.add_argument("--schedule", default="paper", help=f"one of {', '.join(config.SCHEDULES)}")
+    sub.add_argument(
+        "--protocol", default="random", help="random, stratified-folds, leave-one-speaker-out, speaker-folds"
+    )
+    sub.add_argument("--fold", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--epochs", type=int, help="epochs a stage, instead of the schedule's")
+    sub.add_argument("--out", type=Path, default=Path("build/runs"), help="folder of runs")
+    sub.add_argument("--threads", type=int, help="CPU threads")
+    sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
+    sub.add_argument("--precision", default="32-true", help="as Lightning Fabric names it, such as bf16-mixed")
+
+    sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
+    sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
+
+    sub = command("predict", _predict, "The emotion of recordings, by trained weights.")
+    sub.add_argument("files", nargs="+", type=Path)
+    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+
+    sub = command("flops", _flops, "Parameters and operations of the configurations.")
+    sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all)")
+    sub.add_argument("--classes", type=int, default=7)
+
+    sub = command("audit", _audit, "What training and test part of each protocol share.")
+    corpus(sub)
+    sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
+    return parser
+
+
+def _features_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
+    sub.add_argument(
+        "--image-width", type=int, default=config.Features.image_size[1], help="pixels; 1001: not interpolated"
+    )
+
+
+def _settings(options: argparse.Namespace) -> config.Features:
+    return config.Features(image_size=(config.Features.mel_bands, options.image_width))
+
+
+def _data(options: argparse.Namespace) -> Path:
+    if options.data:
+        return options.data
+    return Path(os.environ.get("SERLIB_DATA", "data")) / options.corpus
+
+
+def _load(options: argparse.Namespace):
+    from serlib import corpora
+
+    speech = "stand-in" if options.stand_in else "recordings"
+    if options.table and options.table.exists():
+        return corpora.read(options.table, _data(options), options.corpus, speech)
+    corpus = corpora.load(options.corpus, _data(options), strict=options.strict, speech=speech)
+    if options.table:
+        corpora.save(corpus, options.table, _data(options))
+    return corpus
+
+
+def _corpora(options: argparse.Namespace) -> None:
+    if options.speak:
+        from serlib import synthetic
+
+        options.stand_in = True
+        synthetic.make_corpus(options.corpus, _data(options))
+    if options.download:
+        from serlib import download
+
+        download.fetch(options.corpus, _data(options))
+    if options.table:
+        options.table.unlink(missing_ok=True)  # checking is what this command is for
+    corpus = _load(options)
+    print(
+        f"{corpus.name}: {len(corpus.utterances):,} utterances, {len(corpus.speakers)} speakers, {corpus.fingerprint[:12]}"
+    )
+    for emotion in corpus.emotions:
+        print(f"  {emotion}: {sum(u.emotion == emotion for u in corpus.utterances):,}")
+    for item in corpus.excluded:
+        print(f"  excluded {item.file}: {item.reason}")
+    for note in corpus.notes:
+        print(f"  note: {note}")
+
+
+def _images(options: argparse.Namespace, corpus):
+    from serlib import features
+
+    hashes = [u.sha256 for u in corpus.utterances]
+    return features.images([u.path for u in corpus.utterances], hashes, _settings(options), options.cache)
+
+
+def _features(options: argparse.Namespace) -> None:
+    images = _images(options, _load(options))
+    print(f"{options.corpus}: {len(images):,} images of {images.shape[2]} x {images.shape[3]} in {options.cache}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    import torch
+
+    from serlib import model, records, splits, training
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    corpus = _load(options)
+    split = splits.split(corpus, options.protocol, options.fold)
+    named = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
+    if options.epochs:
+        named = replace(
+            named, schedule=f"{options.epochs}-epochs", training=replace(named.training, epochs=options.epochs)
+        )
+
+    def place(run: str) -> Path:
+        where = (corpus.speech, corpus.name, named.schedule, options.protocol, options.fold, run, options.seed)
+        return options.out / records.location(*where)
+
+    teacher = None
+    if named.run.teacher:
+        record = place(named.run.teacher)
+        if not record.exists():
+            raise ValueError(f"{record}: no such record; train the run {named.run.teacher!r} first")
+        teacher = model.load(record.with_suffix(".safetensors"))[0], records.read(record).result
+    images = _images(options, corpus)
+    record = place(options.name)
+    finished = training.execute(
+        named,
+        corpus,
+        split,
+        images,
+        record=record,
+        teacher=teacher,
+        accelerator=options.accelerator,
+        precision=options.precision,
+    )
+    print(record)
+    _print_accuracy(finished)
+
+
+def _print_accuracy(record) -> None:
+    from serlib import evaluation
+
+    print(f"{record.run}: {record.describe()}")
+    for part in ("test", "train"):
+        true, predicted = record.labels(part)
+        measured = []
+        for name, measure in (("WA", evaluation.weighted_accuracy), ("UA", evaluation.unweighted_accuracy)):
+            at = evaluation.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
+            measured.append(f"{name} {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]")
+        print(f"  {part} ({len(true):,} utterances): {', '.join(measured)}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from serlib import records
+
+    for path in options.records:
+        if path.is_dir() and not any(path.rglob("*.json")):
+            raise ValueError(f"{path}: no record in this folder")
+        for record in records.read_all(path) if path.is_dir() else [records.read(path)]:
+            _print_accuracy(record)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import torch
+
+    from serlib import features, model
+
+    network, about = model.load(options.weights)
+    settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+    for file in options.files:
+        with torch.no_grad():
+            logits = network(features.image(features.read_audio(file, settings), settings)[None]).logits
+        chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), about["emotions"], strict=True), reverse=True)
+        print(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances))
+
+
+def _flops(options: argparse.Namespace) -> None:
+    from serlib import flops
+
+    print(f"{'run':28} {'parameters':>12} {'FLOPs':>15} {'of them stem':>15}")
+    for name in options.runs or config.RUNS:
+        if name not in config.RUNS:
+            raise ValueError(f"run {name!r} is none of {', '.join(config.RUNS)}")
+        cost = flops.count(replace(config.RUNS[name].model, num_classes=options.classes))
+        print(f"{name:28} {cost.parameters:12,} {cost.flops:15,} {cost.stem_flops:15,}")
+
+
+def _audit(options: argparse.Namespace) -> None:
+    from serlib import splits
+
+    corpus = _load(options)
+    for protocol in splits.PROTOCOLS:
+        if protocol == "speaker-folds" and len(corpus.speakers) < splits.FOLDS:
+            print(f"{protocol}: needs {splits.FOLDS} speakers, {corpus.name} has {len(corpus.speakers)}")
+            continue
+        made = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
+        for split in made:
+            shared = splits.audit(corpus, split)
+            print(
+                f"{protocol} fold {split.fold}: {shared.train} train, {shared.test} test; on both sides "
+                f"{len(shared.speakers)} speakers, {len(shared.sentences)} sentences, "
+                f"{len(shared.identical)} identical recordings; split {split.digest[:12]}"
+            )
+        if options.out:
+            splits.save(made, options.out / f"{protocol}.csv")

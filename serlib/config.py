@@ -1,0 +1,206 @@
+"""Every choice as a field of a frozen dataclass, with its unit and its source, and every run as what it changes.
+
+Sources are those of :mod:`serlib.paper`: ``[A]`` abstract or caption, ``[C]`` code release, ``[I]`` inferred,
+``[-]`` not stated in the material at hand, so chosen here.
+
+* :class:`Features`, :class:`Model`, :class:`Training`: the three kinds of choice;
+* ``TEACHER``, ``STUDENT``: the paper's two networks;
+* ``RUNS``: what can be trained, by name; an ablation is the one line that it changes;
+* ``SCHEDULES``: how long to train.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any, Literal
+
+Position = Literal["none", "coordinates", "learned", "sinusoidal"]
+Match = Literal["pooled", "tokens"]
+
+POSITIONS = ("none", "coordinates", "learned", "sinusoidal")
+POOLINGS = ("class", "mean")
+MATCHES = ("pooled", "tokens")
+
+
+@dataclass(frozen=True)
+class Features:
+    """From a waveform to an image. Defaults are the image that the paper's material implies."""
+
+    sample_rate: int = 16_000  # Hz [-]: the rate of EmoDB and CREMA-D; SAVEE is resampled
+    fft_length: int = 1024  # samples [-]: long enough that none of 128 mel filters is empty
+    window_length: int = 400  # samples: 25 ms, Hann [-]
+    hop_length: int = 160  # samples: 10 ms [I]: 10 s give the released 1,001 columns
+    mel_bands: int = 128  # [A]: the height of the image
+    low_frequency: float = 0.0  # Hz [-]
+    high_frequency: float = 8_000.0  # Hz [-]: half the sampling rate
+    seconds: float = 10.0  # [I]; longer recordings are cut, shorter ones end in black
+    dynamic_range: float = 80.0  # dB below the recording's loudest point that is drawn black [-]
+    image_size: tuple[int, int] = (128, 128)  # pixels, height x width [A]; (128, 1001) is not interpolated [I]
+    colour: Literal["linear", "inferno-red"] = "linear"  # [-]; "inferno-red": first channel of a saved picture [C]
+
+    def __post_init__(self) -> None:
+        if self.image_size[0] != self.mel_bands:
+            raise ValueError(f"image_size {self.image_size}: the height must be mel_bands = {self.mel_bands}")
+        if self.window_length > self.fft_length:
+            raise ValueError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
+
+    @property
+    def n_samples(self) -> int:
+        return round(self.seconds * self.sample_rate)
+
+    @property
+    def n_frames(self) -> int:
+        return self.n_samples // self.hop_length + 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network: teacher, student and every ablation are values of this class. The defaults are the student."""
+
+    num_classes: int = 7
+    image_size: tuple[int, int] = (128, 128)  # pixels, height x width [A]
+    patch_size: tuple[int, int] = (128, 1)  # pixels, height x width [A]: one full-height column
+    stem: tuple[int, ...] = ()  # output channels of the stem's 3x3 convolutions; () is no stem
+    position: Position = "none"
+    swapped_divisors: bool = False  # True: the release's coordinates, wrong unless the image is square [C]
+    width: int = 256  # values of a token [C]
+    depth: int = 3  # [C]
+    heads: int = 5  # [C]
+    head_width: int = 64  # values of a head [C]
+    mlp_width: int = 512  # [-]
+    dropout: float = 0.0  # [-]
+    pooling: Literal["class", "mean"] = "class"  # [C]
+
+    def __post_init__(self) -> None:
+        for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
+            if patch < 1 or image % patch:
+                raise ValueError(f"patch {axis} {patch} does not divide image {axis} {image}")
+        if self.position not in POSITIONS:
+            raise ValueError(f"position {self.position!r} is none of {', '.join(POSITIONS)}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling {self.pooling!r} is none of {', '.join(POOLINGS)}")
+        if self.stem and self.stem[-1] != 1:
+            raise ValueError(f"stem {self.stem}: the last convolution must give 1 channel, the image")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches along height and width."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def num_patches(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def patch_values(self) -> int:
+        """Values of one patch: its pixels, three channels with coordinates [A fig. 3], else one."""
+        return self.patch_size[0] * self.patch_size[1] * (3 if self.position == "coordinates" else 1)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stage's schedule; every stage uses the same. ``seed`` draws the weights and the order of the images."""
+
+    epochs: int = 50  # a stage [A fig. 1]
+    batch_size: int = 32  # [I]: the released code's default largest batch
+    learning_rate: float = 3e-4  # peak of AdamW's one-cycle schedule [-]
+    weight_decay: float = 0.01  # [-]
+    validation: float = 0.0  # share of the training part that chooses the epoch; 0: the last epoch, nothing chosen
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation {self.validation} must be at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained: a network and, for a student with a teacher, how the teacher is followed."""
+
+    model: Model
+    teacher: str | None = None  # name of the run whose network is matched; None: cross entropy alone
+    match: Match = "pooled"  # the "feature map": the pooled vector [I] or the token map
+    matching_stage: bool = True  # False leaves out stage (b)
+    alpha: float = 1.0  # weight of the L1 term in stage (c) [-]
+
+    def __post_init__(self) -> None:
+        if self.match not in MATCHES:
+            raise ValueError(f"match {self.match!r} is none of {', '.join(MATCHES)}")
+
+
+TEACHER = Model(depth=6, stem=(16, 32, 64, 32, 16, 1), position="coordinates")  # [A figs. 2-4, C]
+STUDENT = Model()  # [A fig. 5, C]
+
+_TRANSFER = Run(STUDENT, teacher="teacher")
+
+
+def _teacher(**change: Any) -> Run:
+    return Run(replace(TEACHER, **change))
+
+
+RUNS: dict[str, Run] = {
+    "teacher": Run(TEACHER),
+    "student-alone": Run(STUDENT),
+    "student-pooled": _TRANSFER,
+    "student-tokens": replace(_TRANSFER, match="tokens"),
+    "student-no-matching-stage": replace(_TRANSFER, matching_stage=False),
+    "student-alpha-0.1": replace(_TRANSFER, alpha=0.1),
+    "student-alpha-10": replace(_TRANSFER, alpha=10.0),
+    "student-coordinates": Run(replace(STUDENT, position="coordinates")),
+    "teacher-square-patches": _teacher(patch_size=(16, 16)),
+    "teacher-horizontal-patches": _teacher(patch_size=(1, 128)),
+    "teacher-no-stem": _teacher(stem=()),
+    "teacher-no-position": _teacher(position="none"),
+    "teacher-learned-position": _teacher(position="learned"),
+    "teacher-sinusoidal-position": _teacher(position="sinusoidal"),
+    "teacher-mean-pooling": _teacher(pooling="mean"),
+    "teacher-deep": _teacher(depth=12, heads=12),
+}
+
+SCHEDULES = {
+    "paper": Training(),  # 50 epochs a stage [A]
+    "short": Training(epochs=8),  # real recordings while the book is built
+    "stand-in": Training(epochs=6, batch_size=8),  # stand-in speech: enough to see the losses fall
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """The resolved configuration of one run, as a record holds it."""
+
+    name: str
+    run: Run
+    schedule: str
+    training: Training
+    features: Features = field(default_factory=Features)
+
+
+def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Features | None = None) -> Named:
+    """The configuration of run ``name`` for a corpus of ``num_classes`` emotions.
+
+    Raises:
+        ValueError: no run or schedule has that name.
+    """
+    if name not in RUNS:
+        raise ValueError(f"run {name!r} is none of {', '.join(RUNS)}")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
+    features = features or Features()
+    run = RUNS[name]
+    model = replace(run.model, num_classes=num_classes, image_size=features.image_size)
+    training = replace(SCHEDULES[schedule], seed=seed)
+    return Named(name, replace(run, model=model), schedule, training, features)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, for JSON."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def digest(*configs: Any) -> str:
+    """SHA-256 (hex) over dataclasses and plain values, the same on every machine."""
+    return hashlib.sha256(
+        json.dumps(list(map(plain, configs)), sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()

@@ -1,0 +1,311 @@
+"""File names to one table of utterances, with every problem found before work starts.
+
+* :func:`load`: SAVEE, EmoDB, CREMA-D from their real folders, or any corpus from a CSV file;
+* :func:`check_counts`: what the paper's corpus facts say against what is there;
+* :func:`save` and :func:`read`: the table as CSV, excluded files included.
+
+What cannot be used is excluded by name with its reason, travels with the table into every record, and stops the work
+only when ``strict``.
+"""
+
+import csv
+import hashlib
+import re
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from serlib import paper
+from serlib.files import sha256, whole
+
+Speech = Literal["recordings", "stand-in"]
+
+# One pattern for each corpus, over the path below the corpus's folder.
+PATTERNS = {
+    "savee": re.compile(r"(?:.*/)?(?P<speaker>[A-Z]{2})[_/](?P<code>[a-z]{1,2})(?P<number>\d\d)\.wav"),
+    "emodb": re.compile(r"(?:.*/)?(?P<speaker>\d\d)(?P<text>[a-z]\d\d)(?P<code>[A-Z])(?P<take>[a-z])\.wav"),
+    "crema-d": re.compile(r"(?:.*/)?(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<code>[A-Z]{3})_(?P<level>[A-Z]{2})\.wav"),
+}
+
+# What the fields of a file name may hold, beside the emotion codes in serlib.paper.
+FIELDS = {
+    "savee": {"speaker": ("DC", "JE", "JK", "KL")},
+    "emodb": {
+        "speaker": ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16"),
+        "text": ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"),
+    },
+    "crema-d": {
+        "text": ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"),
+        "level": ("LO", "MD", "HI", "XX"),
+    },
+}
+
+EXAMPLES = {"savee": "DC/a01.wav or DC_a01.wav", "emodb": "03a01Fa.wav", "crema-d": "1001_DFA_ANG_XX.wav"}
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used as it is; the message names the thing and the remedy."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording. ``key``, its file name, is the same wherever the folder lies; ``text`` is a code, not words."""
+
+    key: str
+    path: Path
+    speaker: str
+    text: str
+    emotion: str
+    sha256: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A file that is not used, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Usable utterances in the order of their keys, and whatever stands between them and the corpus as published."""
+
+    name: str
+    speech: Speech
+    utterances: tuple[Utterance, ...]
+    excluded: tuple[Excluded, ...] = ()
+    notes: tuple[str, ...] = ()  # about the whole: wrong counts
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        return tuple(sorted({utterance.emotion for utterance in self.utterances}))
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        return tuple(sorted({utterance.speaker for utterance in self.utterances}))
+
+    @property
+    def labels(self) -> list[int]:
+        """Each utterance's emotion as its index in ``emotions``."""
+        index = {emotion: i for i, emotion in enumerate(self.emotions)}
+        return [index[utterance.emotion] for utterance in self.utterances]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over keys, labels and the files' own hashes: equal exactly for equal data, in any folder."""
+        lines = (f"{u.key} {u.speaker} {u.text} {u.emotion} {u.sha256}\n" for u in self.utterances)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def parse(name: str, file: str) -> Utterance:
+    """One file name of corpus ``name``, read by that corpus's rules; ``file`` is the path below the corpus's folder.
+
+    Raises:
+        CorpusError: the name does not follow the rules, or a code in it is unknown.
+    """
+    match = PATTERNS[name].fullmatch(file)
+    if match is None:
+        raise CorpusError(f"{file}: not a {name} file name such as {EXAMPLES[name]}")
+    part = match.groupdict()
+    codes = paper.CORPORA[name].codes
+    if part["code"] not in codes:
+        raise CorpusError(f"{file}: emotion code {part['code']!r} is none of {', '.join(codes)}")
+    for field, allowed in FIELDS[name].items():
+        if part[field] not in allowed:
+            raise CorpusError(f"{file}: {field} {part[field]!r} is none of {', '.join(allowed)}")
+    if name == "savee":  # sentences are numbered within each emotion
+        text = part["code"] + part["number"]
+        key = f"{part['speaker']}_{text}.wav"
+    else:
+        text, key = part["text"], Path(file).name
+    return Utterance(key, Path(file), part["speaker"], text, codes[part["code"]])
+
+
+def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "recordings") -> Corpus:
+    """The corpus in ``folder``, every file opened, hashed and checked.
+
+    Args:
+        name: ``savee``, ``emodb`` or ``crema-d``; any other name for a corpus of your own.
+        folder: the corpus's folder; for a corpus of your own, a CSV file with the columns path (below the CSV's
+            folder), speaker, emotion and, if known, text.
+        strict: stop at the first problem instead of excluding and listing it.
+        speech: whether people speak.
+
+    Raises:
+        CorpusError: nothing usable is there, or ``strict`` and anything is wrong.
+    """
+    folder = Path(folder)
+    own = folder.suffix == ".csv"
+    if not own and name not in paper.CORPORA:
+        raise CorpusError(
+            f"corpus {name!r} is none of {', '.join(paper.CORPORA)}; for your own, give a CSV file as data"
+        )
+    if not folder.exists():
+        raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
+    found, excluded = _from_csv(folder) if own else _from_names(name, folder)
+    with ThreadPoolExecutor() as pool:
+        opened = list(pool.map(_open, found))
+    excluded += [result for result in opened if isinstance(result, Excluded)]
+    usable = [result for result in opened if isinstance(result, Utterance)]
+    excluded += _contradictory(usable)
+    left_out = {item.file for item in excluded}
+    utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
+    if not utterances:
+        why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
+        raise CorpusError(f"{folder}: no usable {name} recording{why}")
+    published = speech == "recordings" and not own
+    notes = check_counts(paper.CORPORA[name], found) if published else []
+    excluded.sort(key=lambda item: item.file)
+    problems = [f"{item.file}: {item.reason}" for item in excluded] + notes
+    if strict and problems:
+        raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
+    return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes))
+
+
+def check_counts(facts: paper.CorpusFacts, utterances: Iterable[Utterance]) -> list[str]:
+    """What differs from the corpus as published: utterances by emotion, speakers. Empty when nothing does."""
+    utterances = list(utterances)
+    counts = Counter(utterance.emotion for utterance in utterances)
+    notes = [
+        f"{emotion}: {counts[emotion]:,} utterances, published {expected:,}"
+        for emotion, expected in facts.class_counts.items()
+        if counts[emotion] != expected
+    ]
+    speakers = len({utterance.speaker for utterance in utterances})
+    if speakers != facts.speakers:
+        notes.append(f"{speakers} speakers, published {facts.speakers}")
+    return notes
+
+
+def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded]]:
+    found: dict[str, Utterance] = {}
+    excluded = []
+    for path in sorted(folder.rglob("*.wav")):
+        file = path.relative_to(folder).as_posix()
+        try:
+            utterance = parse(name, file)
+        except CorpusError as error:
+            excluded.append(Excluded(file, str(error).removeprefix(f"{file}: ")))
+            continue
+        if utterance.key in found:
+            excluded.append(Excluded(file, f"same name as {found[utterance.key].path.relative_to(folder).as_posix()}"))
+        else:
+            found[utterance.key] = replace(utterance, path=path)
+    return list(found.values()), excluded
+
+
+def _from_csv(table: Path) -> tuple[list[Utterance], list[Excluded]]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = {"path", "speaker", "emotion"} - set(reader.fieldnames or ())
+        if missing:
+            raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs path, speaker, emotion")
+        rows = list(reader)
+    utterances = [
+        Utterance(row["path"], table.parent / row["path"], row["speaker"], row.get("text") or "", row["emotion"])
+        for row in rows
+    ]
+    twice = [key for key, count in Counter(u.key for u in utterances).items() if count > 1]
+    if twice:
+        raise CorpusError(f"{table.name}: path {twice[0]!r} stands in more than one row")
+    empty = [u.key for u in utterances if not (u.speaker and u.emotion)]
+    if empty:
+        raise CorpusError(f"{table.name}: {empty[0]}: speaker or emotion is empty")
+    return utterances, []
+
+
+def _open(utterance: Utterance) -> Utterance | Excluded:
+    """Hash and length, or why the file cannot be used."""
+    import soundfile
+
+    path = utterance.path
+    try:
+        declared = _declared_bytes(path)
+        if declared > path.stat().st_size:
+            return Excluded(utterance.key, f"truncated: {path.stat().st_size:,} of {declared:,} bytes")
+        samples, rate = soundfile.read(path, dtype="float32")
+    except (OSError, soundfile.LibsndfileError) as error:
+        return Excluded(
+            utterance.key, f"unreadable: {error.strerror if isinstance(error, OSError) else error.error_string}"
+        )
+    if not len(samples):
+        return Excluded(utterance.key, "no samples")
+    if not abs(samples).max() > 0:
+        return Excluded(utterance.key, "digital silence")
+    return replace(utterance, sha256=sha256(path), seconds=len(samples) / rate)
+
+
+def _declared_bytes(path: Path) -> int:
+    """The size that a RIFF header declares, 0 for other formats and for streams of unknown length."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if len(head) < 8 or head[:4] != b"RIFF":
+        return 0
+    (size,) = struct.unpack("<I", head[4:])
+    return 0 if size in (0, 0xFFFFFFFF) else size + 8
+
+
+def _contradictory(utterances: list[Utterance]) -> list[Excluded]:
+    """Byte-identical files under different emotions: none of them can be right, so none is used."""
+    same = defaultdict(list)
+    for utterance in utterances:
+        same[utterance.sha256].append(utterance)
+    return [
+        Excluded(u.key, "identical to " + ", ".join(f"{o.key} ({o.emotion})" for o in group if o is not u))
+        for group in same.values()
+        if len({u.emotion for u in group}) > 1
+        for u in group
+    ]
+
+
+COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "excluded")
+
+
+def save(corpus: Corpus, table: Path, folder: Path) -> None:
+    """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file."""
+    root = _root(folder)
+    with whole(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for u in corpus.utterances:
+            path = u.path.relative_to(root).as_posix()
+            writer.writerow((u.key, path, u.speaker, u.text, u.emotion, round(u.seconds, 3), u.sha256, ""))
+        writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
+        writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
+
+
+def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
+    """The corpus that :func:`save` wrote; ``folder`` is where its recordings lie.
+
+    Raises:
+        CorpusError: the table is not one that :func:`save` wrote.
+    """
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise CorpusError(f"{table}: not a corpus table; make it with `python -m serlib corpora`")
+        rows = list(reader)
+    root = _root(folder)
+    return Corpus(
+        name,
+        speech,
+        tuple(
+            Utterance(
+                r["file"], root / r["path"], r["speaker"], r["text"], r["emotion"], r["sha256"], float(r["seconds"])
+            )
+            for r in rows
+            if not r["excluded"]
+        ),
+        tuple(Excluded(r["file"], r["excluded"]) for r in rows if r["excluded"] and r["file"]),
+        tuple(r["excluded"] for r in rows if r["excluded"] and not r["file"]),
+    )
+
+
+def _root(folder: Path) -> Path:
+    return folder.parent if folder.suffix == ".csv" else folder

@@ -1,0 +1,93 @@
+"""Predictions to figures of merit: accuracies, confusion, intervals, and the arithmetic of printed accuracies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+Labels = Int[ndarray, " utterances"]
+
+
+def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "classes classes"]:
+    """Counts; rows are true classes, columns predictions."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (true, predicted), 1)
+    return counts
+
+
+def weighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"]:
+    """WA: the share of utterances that are right, in [0, 1]; NaN for none."""
+    with np.errstate(invalid="ignore"):
+        return np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
+
+
+def unweighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"]:
+    """UA: the mean of the classes' recalls (UAR), in [0, 1]; classes without an utterance do not count."""
+    totals = counts.sum(axis=-1)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    recalls = np.divide(right, totals, out=np.zeros(totals.shape), where=totals > 0)
+    with np.errstate(invalid="ignore"):
+        return recalls.sum(axis=-1) / (totals > 0).sum(axis=-1)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the bounds between which the stated share of the bootstrap estimates lies."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    true: Labels,
+    predicted: Labels,
+    speakers: Sequence[str],
+    classes: int,
+    measure=weighted_accuracy,
+    level: float = 0.95,
+    draws: int = 2_000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap over speakers: whole speakers are drawn with replacement, since one speaker's utterances are
+    not independent (Davison & Hinkley 1997, section 3.8). With one speaker, the utterances are drawn instead.
+
+    Returns:
+        the measure on all utterances and its interval, in [0, 1].
+    """
+    names, member = np.unique(np.asarray(speakers), return_inverse=True)
+    if len(names) == 1:
+        names, member = np.arange(len(true)), np.arange(len(true))
+    cells = np.zeros((len(names), classes, classes), dtype=np.int64)
+    np.add.at(cells, (member, true, predicted), 1)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    estimates = measure(np.einsum("ds,sij->dij", drawn, cells))
+    low, high = np.nanquantile(estimates, ((1 - level) / 2, (1 + level) / 2))
+    return Interval(float(measure(cells.sum(axis=0))), float(low), float(high))
+
+
+def by_speaker(true: Labels, predicted: Labels, speakers: Sequence[str]) -> dict[str, float]:
+    """Each speaker's weighted accuracy in [0, 1]."""
+    names = np.asarray(speakers)
+    return {str(name): float((true == predicted)[names == name].mean()) for name in np.unique(names)}
+
+
+def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
+    """Numbers of right utterances, out of ``utterances``, whose percentage prints as ``printed``.
+
+    An accuracy over N utterances is k/N for a whole k, so a printed percentage either is one of these or is not (the
+    GRIM test: Brown & Heathers 2017, doi 10.1177/1948550616673876). The arithmetic is exact (decimal).
+
+    Returns:
+        ``{"rounded": [k, ...], "truncated": [k, ...]}``; empty lists where no k fits.
+    """
+    target = Decimal(printed)
+    near = int(target * utterances / 100)
+    candidates = [k for k in range(near - 1, near + 3) if 0 <= k <= utterances]
+    return {
+        name: [k for k in candidates if (Decimal(100 * k) / utterances).quantize(target, rounding) == target]
+        for name, rounding in (("rounded", ROUND_HALF_UP), ("truncated", ROUND_DOWN))
+    }

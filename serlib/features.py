@@ -1,0 +1,164 @@
+"""Waveform to log-Mel image, many files at once, cached by content.
+
+The image of a recording of ``s`` seconds is the log-Mel spectrogram of the first ten seconds, in decibels below its own
+loudest point, low frequencies at the bottom, silence and padding black (0), the loudest point 1. Every number on the way
+is a field of :class:`serlib.config.Features`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from serlib.config import Features, digest
+from serlib.files import whole
+
+POWER_FLOOR = 1e-10  # librosa's power_to_db: smaller powers are taken for this
+
+
+def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
+    """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged.
+
+    Raises:
+        ValueError: the file is missing, unreadable or empty; the message names it.
+    """
+    import soundfile
+    import torchaudio
+
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        reason = "no such file" if not Path(path).exists() else f"unreadable audio ({error})"
+        raise ValueError(f"{path}: {reason}") from error
+    if not len(samples):
+        raise ValueError(f"{path}: no samples")
+    waveform = torch.from_numpy(samples.mean(axis=1))
+    if rate != config.sample_rate:
+        waveform = torchaudio.functional.resample(waveform, rate, config.sample_rate)
+    return waveform
+
+
+@lru_cache
+def _mel_transform(config: Features) -> torch.nn.Module:
+    import torchaudio
+
+    return torchaudio.transforms.MelSpectrogram(
+        sample_rate=config.sample_rate,
+        n_fft=config.fft_length,
+        win_length=config.window_length,
+        hop_length=config.hop_length,
+        f_min=config.low_frequency,
+        f_max=config.high_frequency,
+        n_mels=config.mel_bands,
+        pad_mode="constant",  # silence before and after, not a mirror
+        norm="slaney",
+        mel_scale="slaney",
+    )
+
+
+def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """Mel power of the frames that the waveform reaches; later frames would be exactly zero."""
+    waveform = waveform[: config.n_samples]
+    return _mel_transform(config)(functional.pad(waveform, (0, config.fft_length)))[:, : config.n_frames]
+
+
+def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """Log-Mel spectrogram of ``config.n_frames`` frames in [0, 1]: 1 the loudest point, 0 ``dynamic_range`` dB below it.
+
+    Row 0 is the lowest frequency. A silent waveform gives zeros.
+    """
+    power = mel_power(waveform, config).clamp_min(POWER_FLOOR)
+    decibels = 10 * torch.log10(power)
+    loudest = decibels.max()
+    level = (decibels - loudest) / config.dynamic_range + 1
+    if loudest <= 10 * np.log10(POWER_FLOOR):
+        level = torch.zeros_like(level)
+    return functional.pad(level.clamp_min(0), (0, config.n_frames - level.shape[1]))
+
+
+def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "1 height width"]:
+    """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
+    spectrogram = log_mel(waveform, config).flip(0)[None, None]
+    if config.image_size[1] != config.n_frames:
+        spectrogram = functional.interpolate(spectrogram, config.image_size, mode="bilinear", antialias=True)
+    picture = spectrogram[0].clamp(0, 1)
+    if config.colour == "inferno-red":
+        picture = _inferno_red()[(picture * 255).round().long()]
+    return picture
+
+
+@lru_cache
+def _inferno_red() -> Float[Tensor, " 256"]:
+    """The first channel of matplotlib's inferno, which the released loader keeps of a saved picture [C]."""
+    from matplotlib import colormaps
+
+    return torch.tensor(colormaps["inferno"](np.arange(256))[:, 0], dtype=torch.float32)
+
+
+def images(
+    paths: Sequence[Path], hashes: Sequence[str], config: Features, cache: Path, progress: bool = True
+) -> Float[Tensor, "files 1 height width"]:
+    """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
+
+    The cache's file name is the SHA-256 over the files' hashes and the settings, so that a changed setting or a changed
+    recording can never read a stale image. The tensor is mapped from disk: memory holds what is used.
+
+    Args:
+        paths: audio files.
+        hashes: their SHA-256, as :func:`serlib.corpora.load` gives them.
+        config: settings.
+        cache: folder of the cache.
+        progress: show a bar with the time left.
+
+    Raises:
+        ValueError: a file is missing or unreadable; the message names it.
+    """
+    from tqdm import tqdm
+
+    key = hashlib.sha256("".join((*hashes, digest(config))).encode()).hexdigest()
+    stored = cache / f"{key}.npy"
+    if not stored.exists():
+        shape = (len(paths), 1, *config.image_size)
+        with whole(stored) as beside, ThreadPoolExecutor() as pool:
+            array = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
+            results = pool.map(lambda path: image(read_audio(path, config), config).numpy(), paths)
+            bar = tqdm(results, "log-Mel images", len(paths), unit="file", disable=not progress)
+            for row, picture in zip(array, bar, strict=True):
+                row[:] = picture
+            array.flush()
+    return torch.from_numpy(np.load(stored, mmap_mode="c"))
+
+
+def perturb(
+    waveform: Float[Tensor, " samples"], kind: str, config: Features, seed: int = 0
+) -> Float[Tensor, " changed"]:
+    """The perturbations shown with the paper's attention figure [C]; how strong they are there is not stated.
+
+    ``original``: unchanged; ``speed``: 1.2 times as fast, pitch included; ``noise``: white noise 20 dB below the speech;
+    ``time shift``: one second of silence before it.
+
+    Raises:
+        ValueError: no such perturbation.
+    """
+    import torchaudio
+
+    if kind == "original":
+        return waveform
+    if kind == "speed":
+        return torchaudio.functional.resample(waveform, 6, 5)
+    if kind == "noise":
+        noise = torch.randn(len(waveform), generator=torch.Generator().manual_seed(seed))
+        return waveform + noise * waveform.square().mean().sqrt() * 10 ** (-20 / 20)
+    if kind == "time shift":
+        return functional.pad(waveform, (config.sample_rate, 0))
+    raise ValueError(f"perturbation {kind!r} is none of {', '.join(PERTURBATIONS)}")
+
+
+PERTURBATIONS = ("original", "speed", "noise", "time shift")

@@ -1,0 +1,159 @@
+"""Drawing: records and arrays in, ``ax`` in, ``ax`` out. Nothing is computed here that a table would also need.
+
+:func:`style` sets the look of every figure once; colours are matplotlib's colour-blind-safe cycle.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from numpy import ndarray
+
+from serlib.records import Record
+
+HELD_OUT, TRAINING = "tab:blue", "tab:orange"
+
+
+def style() -> None:
+    """The look of every figure: readable at the width of a phone, no frame where none is needed."""
+    plt.style.use("tableau-colorblind10")
+    plt.rcParams |= {
+        "figure.dpi": 110,
+        "figure.constrained_layout.use": True,
+        "font.size": 10,
+        "axes.titlesize": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "image.cmap": "inferno",
+    }
+
+
+def plot_image(image: Float[ndarray, "height width"], ax: Axes, title: str = "", seconds: float | None = None) -> Axes:
+    """A log-Mel image or any channel of it; with ``seconds``, the time axis is in seconds."""
+    height, width = image.shape
+    extent = (0, width if seconds is None else seconds, 0, height)
+    ax.imshow(image, aspect="auto", extent=extent, interpolation="nearest")
+    ax.set(title=title, xlabel="column" if seconds is None else "time (s)", ylabel="mel band")
+    return ax
+
+
+def plot_curves(curves: Mapping[str, Sequence[float]], ax: Axes, title: str = "") -> Axes:
+    """One stage's losses, a line each, by epoch."""
+    for name, values in curves.items():
+        ax.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=name)
+    ax.set(title=title, xlabel="epoch", ylabel="loss")
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", integer=True)
+    if len(curves) > 1:
+        ax.legend(fontsize=8)
+    return ax
+
+
+def plot_confusion(counts: Int[ndarray, "classes classes"], classes: Sequence[str], ax: Axes, title: str = "") -> Axes:
+    """Counts in the cells, rows (true classes) shaded by their share."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(len(classes))
+    ax.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(ticks, classes)
+    ax.set(title=title, xlabel="predicted", ylabel="true")
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def plot_attention(
+    image: Float[ndarray, "height width"], looks: Float[ndarray, "height width"], ax: Axes, title: str = ""
+) -> Axes:
+    """A map of attention (summing to 1 over the patches) laid over its image, each scaled to its own maximum."""
+    ax.imshow(image, cmap="gray", aspect="auto", interpolation="nearest")
+    ax.imshow(looks / looks.max(), cmap="inferno", alpha=0.55, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
+    ax.set(title=title, xticks=(), yticks=())
+    return ax
+
+
+def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, title: str = ""):
+    """Cosine similarity between tokens, in [-1, 1]. Returns the image, for a shared colour bar."""
+    shown = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
+    ax.set(title=title, xlabel="token", ylabel="token")
+    return shown
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network in the plot of cost and accuracy. ``published`` points are drawn hollow."""
+
+    label: str
+    flops: float
+    accuracy: float  # in [0, 1]
+    group: str  # legend entry: corpus and split
+    published: bool = False
+    low: float | None = None  # interval
+    high: float | None = None
+
+
+def plot_cost(points: Sequence[Point], ax: Axes) -> Axes:
+    """Operations (logarithmic) against accuracy: published hollow, measured filled with its interval."""
+    markers = dict(zip(dict.fromkeys(point.group for point in points), "osD^vP*X<>" * 5, strict=False))
+    for number, (group, marker) in enumerate(markers.items()):
+        for i, point in enumerate(p for p in points if p.group == group):
+            spread = None if point.low is None or point.high is None else [
+                [point.accuracy - point.low], [point.high - point.accuracy]
+            ]  # fmt: skip
+            ax.errorbar(
+                point.flops / 1e9,
+                100 * point.accuracy,
+                yerr=None if spread is None else 100 * np.array(spread),
+                fmt=marker,
+                color=f"C{number}",
+                markerfacecolor="none" if point.published else f"C{number}",
+                capsize=3,
+                linestyle="none",
+                label=group if i == 0 else None,
+            )
+    ax.set_xscale("log")
+    ax.set(xlabel="operations for one image (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
+    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.18))
+    return ax
+
+
+def plot_splits(rows: Mapping[str, Float[ndarray, " kinds"]], kinds: Sequence[str], ax: Axes) -> Axes:
+    """Horizontal bars: for each protocol, the share of the test part whose speaker, sentence, ... is also trained on."""
+    places = np.arange(len(rows))
+    height = 0.8 / len(kinds)
+    for i, kind in enumerate(kinds):
+        ax.barh(places + i * height, [100 * shares[i] for shares in rows.values()], height, label=kind)
+    ax.set_yticks(places + 0.4 - height / 2, rows)
+    ax.invert_yaxis()
+    ax.set(xlabel="share of the test part (%)", xlim=(0, 100))
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=len(kinds))
+    return ax
+
+
+def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "") -> Axes:
+    """A column of boxes joined by arrows, top to bottom: (name, what it gives) each."""
+    for i, (name, gives) in enumerate(boxes):
+        top = -i * 1.0
+        colour = "tab:blue" if i % 2 == 0 else "tab:cyan"
+        ax.add_patch(FancyBboxPatch((0, top - 0.32), 4, 0.64, "round,pad=0.05", facecolor=colour, alpha=0.18))
+        ax.text(0.1, top, name, va="center", fontsize=9)
+        ax.text(3.95, top, gives, va="center", ha="right", fontsize=8, family="monospace")
+        if i:
+            ax.add_patch(FancyArrowPatch((2, top + 0.63), (2, top + 0.36), arrowstyle="-|>", mutation_scale=8))
+    ax.set(xlim=(-0.2, 4.2), ylim=(-len(boxes) + 0.4, 0.6), title=title)
+    ax.axis("off")
+    return ax
+
+
+def accuracy_label(record: Record) -> str:
+    """What a record's accuracy is an accuracy of, short enough for a legend."""
+    speech = "" if record.speech == "recordings" else ", stand-in speech"
+    return f"{record.corpus}{speech}: {record.protocol}"

@@ -1,0 +1,290 @@
+"""The network: a vision transformer on spectrograms, of which teacher, student and every ablation are configurations.
+
+* stem: 3x3 convolutions, each with InstanceNorm and GELU, that keep the image's size (figure 2 of the paper);
+* image coordinate encoding: two channels of coordinates in [-1, 1], concatenated after the stem (figure 3);
+* patches of any shape, full-height columns by default; LayerNorm - Linear - LayerNorm;
+* pre-norm transformer with a class token; one Linear head (figures 4 and 5);
+* everything a loss or a figure needs is returned by name; nothing is stored, nothing hooked;
+* the authors' released state dictionaries load by :func:`load_release_checkpoint`.
+"""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from serlib import config
+from serlib.files import whole
+
+
+class Output(NamedTuple):
+    """What the network returns. ``attention`` holds one tensor per block, only when asked for."""
+
+    logits: Float[Tensor, "batch classes"]
+    pooled: Float[Tensor, "batch width"]  # the vector that the head reads
+    tokens: Float[Tensor, "batch patches width"]  # after the last norm, without the class token
+    attention: tuple[Float[Tensor, "batch heads tokens tokens"], ...] = ()  # the class token comes first
+
+
+def coordinate_channels(height: int, width: int, swapped_divisors: bool = False) -> Float[Tensor, "2 height width"]:
+    """Row and column coordinates of every pixel in [-1, 1], -1 at the top and the left (figure 3).
+
+    ``swapped_divisors`` gives the release's formula, which divides rows by ``width - 1`` and columns by ``height - 1``:
+    the same for square images, outside [-1, 1] for others. An axis of one pixel has the coordinate 0.
+    """
+
+    def axis(length: int, divisor: int) -> Tensor:
+        return torch.arange(length) / (divisor - 1) * 2 - 1 if divisor > 1 else torch.zeros(length)
+
+    rows = axis(height, width if swapped_divisors else height)
+    columns = axis(width, height if swapped_divisors else width)
+    return torch.stack((repeat(rows, "h -> h w", w=width), repeat(columns, "w -> h w", h=height)))
+
+
+def sinusoidal(length: int, width: int) -> Float[Tensor, "length width"]:
+    """Sines and cosines of geometrically spaced wavelengths (Vaswani et al. 2017, section 3.5), for ``length`` tokens."""
+    angle = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
+    return rearrange(torch.stack((angle.sin(), angle.cos())), "two t f -> t (f two)")
+
+
+class Stem(nn.Sequential):
+    """3x3 convolutions, stride 1, padding 1, each with InstanceNorm (no affine parameters) and GELU (figure 2).
+
+    On a CPU the images pass one after the other: no operation mixes images, and one image's activations (4 MiB at 64
+    channels) stay in the cache where a batch's (134 MB) go through memory at every operation.
+    """
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        inputs = (1, *channels)[:-1]
+        super().__init__(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.InstanceNorm2d(o), nn.GELU())
+                for i, o in zip(inputs, channels, strict=True)
+            )
+        )
+
+    def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
+        if images.device.type != "cpu" or not len(self):
+            return super().forward(images)
+        return torch.cat([super(Stem, self).forward(image) for image in images.split(1)])
+
+
+class Attention(nn.Module):
+    """Pre-norm multi-head self-attention: a bias-free joint projection to q, k, v; an output projection with bias."""
+
+    def __init__(self, c: config.Model) -> None:
+        super().__init__()
+        inner = c.heads * c.head_width
+        self.heads, self.dropout = c.heads, c.dropout
+        self.norm = nn.LayerNorm(c.width)
+        self.qkv = nn.Linear(c.width, 3 * inner, bias=False)
+        self.out = nn.Linear(inner, c.width)
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens width"], need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        q, k, v = rearrange(self.qkv(self.norm(x)), "b t (three h d) -> three b h t d", three=3, h=self.heads)
+        weights = None
+        if need_weights:
+            weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+            mixed = weights @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v)
+        out = self.out(rearrange(mixed, "b h t d -> b t (h d)"))
+        return functional.dropout(out, self.dropout, self.training), weights
+
+
+class Block(nn.Module):
+    """Attention and a two-layer MLP, each with a residual connection."""
+
+    def __init__(self, c: config.Model) -> None:
+        super().__init__()
+        self.attention = Attention(c)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(c.width),
+            nn.Linear(c.width, c.mlp_width),
+            nn.GELU(),
+            nn.Dropout(c.dropout),
+            nn.Linear(c.mlp_width, c.width),
+            nn.Dropout(c.dropout),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens width"], need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        mixed, weights = self.attention(x, need_weights)
+        x = x + mixed
+        return x + self.mlp(x), weights
+
+
+class SpectrogramViT(nn.Module):
+    """The network that ``c`` describes: ``SpectrogramViT(TEACHER)``, ``SpectrogramViT(replace(STUDENT, depth=6))``."""
+
+    coordinates: Tensor
+    positions: Tensor
+
+    def __init__(self, c: config.Model) -> None:
+        super().__init__()
+        self.config = c
+        self.stem = Stem(c.stem)
+        coordinates = coordinate_channels(*c.image_size, swapped_divisors=c.swapped_divisors)
+        self.register_buffer("coordinates", coordinates, persistent=False)
+        self.embed = nn.Sequential(
+            nn.LayerNorm(c.patch_values), nn.Linear(c.patch_values, c.width), nn.LayerNorm(c.width)
+        )
+        self.class_token = nn.Parameter(torch.randn(1, 1, c.width) * 0.02)
+        if c.position == "learned":
+            self.positions = nn.Parameter(torch.randn(c.num_patches, c.width) * 0.02)
+        elif c.position == "sinusoidal":
+            self.register_buffer("positions", sinusoidal(c.num_patches, c.width), persistent=False)
+        self.blocks = nn.ModuleList(Block(c) for _ in range(c.depth))
+        self.norm = nn.LayerNorm(c.width)
+        self.head = nn.Linear(c.width, c.num_classes)
+
+    def patch_input(
+        self, images: Float[Tensor, "batch 1 height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """What is cut into patches: the stem's image and, with coordinate encoding, the two coordinate channels."""
+        x = self.stem(images)
+        if self.config.position == "coordinates":
+            x = torch.cat((x, repeat(self.coordinates, "c h w -> b c h w", b=len(x))), dim=1)
+        return x
+
+    def forward(self, images: Float[Tensor, "batch 1 height width"], need_weights: bool = False) -> Output:
+        """Logits and intermediates of a batch of images.
+
+        Raises:
+            ValueError: the images are not of the size that the network was built for.
+        """
+        expected = (1, *self.config.image_size)
+        if images.shape[1:] != expected:
+            raise ValueError(f"images of shape {tuple(images.shape)}: the network takes (batch, {expected})")
+        height, width = self.config.patch_size
+        patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
+        x = self.embed(patches)
+        if self.config.position in ("learned", "sinusoidal"):
+            x = x + self.positions
+        x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)
+        attention = []
+        for block in self.blocks:
+            x, weights = block(x, need_weights)
+            if weights is not None:
+                attention.append(weights)
+        x = self.norm(x)
+        pooled = x[:, 0] if self.config.pooling == "class" else x.mean(dim=1)
+        return Output(self.head(pooled), pooled, x[:, 1:], tuple(attention))
+
+
+def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
+    """Write weights as safetensors; the configuration and ``about`` (JSON values) go into the file's metadata."""
+    from safetensors.torch import save_file
+
+    metadata = {"model": json.dumps(asdict(model.config))} | {k: json.dumps(v) for k, v in about.items()}
+    with whole(path) as beside:
+        save_file(model.state_dict(), beside, metadata)
+
+
+def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
+    """The model that :func:`save` wrote, in eval mode, and what was said about it.
+
+    Raises:
+        ValueError: the file is missing or was not written by :func:`save`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            state = {key: file.get_tensor(key).float() for key in file.keys()}
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about.pop("model").items()}
+        model = SpectrogramViT(config.Model(**fields))
+        model.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such weights") from error
+    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not weights that serlib wrote ({error})") from error
+    return model.eval(), about
+
+
+# The release's names, rewritten to this module's: a block's first part is attention, its second the MLP.
+_RELEASE_NAMES = (
+    (r"^cls_token$", "class_token"),
+    (r"^to_patch_embedding\.1\.", "embed.0."),
+    (r"^to_patch_embedding\.2\.", "embed.1."),
+    (r"^to_patch_embedding\.3\.", "embed.2."),
+    (r"^transformer\.layers\.(\d+)\.0\.norm\.", r"blocks.\1.attention.norm."),
+    (r"^transformer\.layers\.(\d+)\.0\.to_qkv\.", r"blocks.\1.attention.qkv."),
+    (r"^transformer\.layers\.(\d+)\.0\.to_out\.0\.", r"blocks.\1.attention.out."),
+    (r"^transformer\.layers\.(\d+)\.1\.net\.", r"blocks.\1.mlp."),
+    (r"^transformer\.norm\.", "norm."),
+    (r"^mlp_head\.", "head."),
+)
+
+
+def _from_release(name: str) -> str:
+    if stem := re.match(r"^conv_stem\.(\d+)\.", name):  # convolution, norm, GELU in turn
+        return re.sub(r"^conv_stem\.\d+\.", f"stem.{int(stem[1]) // 3}.0.", name)
+    for pattern, ours in _RELEASE_NAMES:
+        name, found = re.subn(pattern, ours, name)
+        if found:
+            return name
+    raise KeyError(name)
+
+
+def load_release_checkpoint(
+    path: Path, image_size: tuple[int, int] = (128, 128), pooling: str = "class"
+) -> SpectrogramViT:
+    """A checkpoint in the authors' released format [C], in eval mode; all sizes but the image's are inferred.
+
+    The file is read with ``weights_only=True``: it cannot run code. Coordinates follow the release's formula (its
+    divisors are swapped, which matters only for images that are not square).
+
+    Args:
+        path: a ``torch.save`` of a dict with ``model_state_dict``.
+        image_size: pixels, height x width; patches are full-height columns.
+        pooling: ``class``, the release's default, or ``mean``.
+
+    Raises:
+        ValueError: the file is missing, not in the format, or does not fit ``image_size``.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state = {_from_release(name): tensor for name, tensor in checkpoint["model_state_dict"].items()}
+        values, width = state["embed.0.weight"].numel(), state["embed.2.weight"].numel()
+        stem = tuple(len(state[name]) for name in state if re.fullmatch(r"stem\.\d+\.0\.bias", name))
+        blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+        inner = len(state["blocks.0.attention.qkv.weight"]) // 3
+        channels = 3 if stem else 1
+        columns, rest = divmod(values, image_size[0] * channels)
+        if rest or not columns:
+            raise ValueError(f"a patch of {values} values is no {image_size[0]}-pixel column of {channels} channel(s)")
+        c = config.Model(
+            num_classes=len(state["head.bias"]),
+            image_size=image_size,
+            patch_size=(image_size[0], columns),
+            stem=stem,
+            position="coordinates" if stem else "none",
+            swapped_divisors=True,
+            width=width,
+            depth=len(blocks),
+            heads=inner // config.Model.head_width,
+            mlp_width=len(state["blocks.0.mlp.1.bias"]),
+            pooling=pooling,
+        )
+        model = SpectrogramViT(c)
+        model.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such checkpoint") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: does not fit images of {image_size[0]} x {image_size[1]}: {error}") from error
+    except Exception as error:  # torch.load raises many kinds for a file that is none of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a checkpoint in the released format ({reason})") from error
+    return model.eval()

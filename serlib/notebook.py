@@ -1,0 +1,266 @@
+"""What the notebooks share: their parameters checked, and the records, images and tables of this build found.
+
+A notebook reads. Where something has not been made, the message says the command that makes it.
+"""
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import Markdown
+
+from serlib import config, corpora, evaluation, figures, paper, records
+
+if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
+    from torch import Tensor
+
+    from serlib.model import SpectrogramViT
+
+STAND_IN = (
+    "Made from **stand-in speech**: a synthesizer reading the corpus's sentences. It shows that the machinery works and "
+    "says nothing about people, and nothing about the paper's numbers."
+)
+
+
+def start(namespace: Mapping[str, Any]) -> "Build":
+    """First call of every notebook, with ``globals()``: checks the parameters, sets the figures' look, finds the build.
+
+    Raises:
+        ValueError: a parameter that the notebook does not have, or of another type than its default.
+    """
+    cells = [cell for cell in namespace["In"] if cell.strip()]
+    check_parameters(cells[0], [cell for cell in cells[1:] if cell.startswith("# Parameters")])
+    figures.style()
+    wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
+    return Build(find_root(Path.cwd()), **wanted)
+
+
+def check_parameters(declared: str, injected: Iterable[str]) -> None:
+    """Hold the injected parameters against the notebook's own ``parameters`` cell; both are source text."""
+    defaults = _assigned(declared)
+    for cell in injected:
+        for name, value in _assigned(cell).items():
+            if name not in defaults:
+                raise ValueError(f"unknown parameter {name!r}; this notebook takes {', '.join(defaults)}")
+            if type(value) is not type(defaults[name]):
+                raise ValueError(f"parameter {name} = {value!r}: expected {type(defaults[name]).__name__}")
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
+
+
+def find_root(start: Path) -> Path:
+    """The checkout that ``start`` lies in.
+
+    Raises:
+        ValueError: ``start`` lies in none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "Snakefile").exists():
+            return folder
+    raise ValueError(f"{start} is not in a checkout of the companion: run the notebook from there")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one build made of one corpus, and the committed records of real runs."""
+
+    root: Path
+    corpus: str = "emodb"
+    speech: str = "stand-in"
+    schedule: str = "stand-in"
+
+    @property
+    def remedy(self) -> str:
+        stand_in = "make book"
+        real = f"make book CORPUS={self.corpus} DATA=<its folder> SCHEDULE={self.schedule}"
+        return f"make it with `{stand_in if self.speech == 'stand-in' else real}`"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "build" / self.speech / self.corpus
+
+    @cached_property
+    def utterances(self) -> corpora.Corpus:
+        """The corpus's table."""
+        if not (self.folder / "corpus.csv").exists():
+            raise ValueError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
+        return corpora.read(self.folder / "corpus.csv", self.folder / "audio", self.corpus, self.speech)
+
+    def corpora(self) -> list[corpora.Corpus]:
+        """Every corpus of this build with this speech, in the order of the paper."""
+        folder = self.root / "build" / self.speech
+        names = sorted((path.parent.name for path in folder.glob("*/corpus.csv")), key=_paper_order)
+        if not names:
+            raise ValueError(f"no {self.speech} in this build: {self.remedy}")
+        return [replace(self, corpus=name).utterances for name in names]
+
+    def images(self, settings: config.Features | None = None) -> "Tensor":
+        """The corpus's log-Mel images, (files, 1, height, width), in the order of its utterances."""
+        from serlib import features
+
+        hashes = [utterance.sha256 for utterance in self.utterances.utterances]
+        paths = [utterance.path for utterance in self.utterances.utterances]
+        return features.images(paths, hashes, settings or config.Features(), self.root / "build/cache", progress=False)
+
+    def waveform(self, index: int) -> "Tensor":
+        """One utterance's samples, (samples,), at the features' rate."""
+        from serlib import features
+
+        return features.read_audio(self.utterances.utterances[index].path, config.Features())
+
+    def pick(self, emotion: str, draw: int) -> int:
+        """An utterance of an emotion, drawn by number: the same for the same number."""
+        of_emotion = [i for i, u in enumerate(self.utterances.utterances) if u.emotion == emotion]
+        if not of_emotion:
+            raise ValueError(f"emotion {emotion!r} is none of {', '.join(self.utterances.emotions)}")
+        return of_emotion[draw % len(of_emotion)]
+
+    def _path(self, run: str, protocol: str, fold: int, seed: int) -> Path:
+        where = records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed)
+        return self.root / "build/runs" / where
+
+    def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:
+        """A run's record: of this build, else of the committed ones."""
+        path = self._path(run, protocol, fold, seed)
+        committed = self.root / "results" / path.relative_to(self.root / "build/runs")
+        if not path.exists() and not committed.exists():
+            raise ValueError(f"no record {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
+        return records.read(path if path.exists() else committed)
+
+    def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
+        """A run's trained network, in eval mode."""
+        from serlib import model
+
+        path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
+        if not path.exists():
+            raise ValueError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
+        return model.load(path)[0]
+
+    @cached_property
+    def built(self) -> list[records.Record]:
+        """Every record of this build with this speech and schedule."""
+        return [
+            record
+            for record in records.read_all(self.root / "build/runs" / self.speech)
+            if record.configuration.schedule == self.schedule
+        ]
+
+    @cached_property
+    def committed(self) -> list[records.Record]:
+        """Every committed record; all are of people's recordings."""
+        return records.read_all(self.root / "results")
+
+    def about(self) -> Markdown:
+        """What every page says first: whose speech its numbers are made from."""
+        if self.speech == "stand-in":
+            return note(STAND_IN)
+        epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
+        return note(
+            f"Made from **recordings of people** ({self.corpus}), {epochs} epochs a stage (schedule `{self.schedule}`)."
+        )
+
+
+def note(text: str) -> Markdown:
+    """A paragraph set off from the text."""
+    return Markdown(f"> {text}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
+    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def percent(interval: evaluation.Interval, digits: int = 1) -> str:
+    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent."""
+    at, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
+    return f"{at:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def accuracy(record: records.Record, part: str = "test", measure=evaluation.weighted_accuracy) -> evaluation.Interval:
+    """A record's accuracy on a part, with its interval over speakers."""
+    true, predicted = record.labels(part)
+    return evaluation.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
+
+
+def pooled(used: Iterable[records.Record]) -> list[records.Record]:
+    """Records of one run and protocol as one: their parts put end to end, so that accuracies pool every fold and seed."""
+    groups: dict[tuple[str, ...], list[records.Record]] = {}
+    for record in used:
+        groups.setdefault(_group(record), []).append(record)
+    return [_pool(groups[key]) for key in sorted(groups, key=lambda key: (_paper_order(key[1]), key))]
+
+
+def _pool(group: Sequence[records.Record]) -> records.Record:
+    def joined(part: str, column: str) -> tuple:
+        return tuple(value for record in group for value in getattr(record.parts[part], column))
+
+    columns = [column.name for column in fields(records.Part)]
+    parts = {part: records.Part(**{c: joined(part, c) for c in columns}) for part in ("train", "test")}
+    return replace(group[0], parts=parts)
+
+
+def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
+    """A row for each run and protocol: corpus, run, split, epochs, seeds, held out, WA, UA, WA on the training part."""
+    rows = []
+    for r in pooled(used):
+        same = [other for other in used if _group(other) == _group(r)]
+        rows.append(
+            (
+                r.corpus + ("" if r.speech == "recordings" else " (stand-in)"),
+                f"`{r.run}`",
+                f"{r.protocol}, fold{'s' * (len({o.fold for o in same}) > 1)} {_ranges(o.fold for o in same)}",
+                r.configuration.training.epochs,
+                _ranges(o.seed for o in same),
+                f"{len(r.parts['test'].file):,}",
+                percent(accuracy(r)),
+                percent(accuracy(r, measure=evaluation.unweighted_accuracy)),
+                percent(accuracy(r, "train")),
+            )
+        )
+    return rows
+
+
+def _group(r: records.Record) -> tuple[str, ...]:
+    return r.speech, r.corpus, r.configuration.schedule, r.protocol, r.run
+
+
+def _paper_order(corpus: str) -> int:
+    names = list(paper.CORPORA)
+    return names.index(corpus) if corpus in names else len(names)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """``0-9``, or ``0, 2`` where there are gaps."""
+    found = sorted(set(numbers))
+    if len(found) > 1 and found[-1] - found[0] == len(found) - 1:
+        return f"{found[0]}-{found[-1]}"
+    return ", ".join(map(str, found))
+
+
+def sources(used: Iterable[records.Record]) -> Markdown:
+    """Where the numbers of a page came from: run, split, seed, commit, date and seconds of every record used."""
+    rows = [
+        (
+            f"`{r.run}`",
+            r.corpus,
+            "people" if r.speech == "recordings" else "stand-in",
+            f"{r.protocol} fold {r.fold}",
+            r.seed,
+            r.configuration.training.epochs,
+            f"{r.made['seconds']:.0f}",
+            f"`{r.made['commit'][:8]}`{' + changes' if r.made['dirty'] else ''}",
+            f"`{r.result[:12]}`",
+        )
+        for r in used
+    ]
+    return table(("run", "corpus", "speech", "split", "seed", "epochs", "seconds", "code", "result"), rows)

@@ -1,0 +1,191 @@
+"""The run record: all that crosses from computing to telling.
+
+One JSON file holds what a run was (configuration, corpus, split, seed), what came of it (learning curves and the
+prediction for every utterance, so that any figure of merit can be computed later) and where it was made. Its ``digest``
+covers everything else in the file; :func:`read` refuses a record that was edited or has another version.
+"""
+
+import hashlib
+import json
+import math
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serlib import config
+from serlib.files import whole
+
+VERSION = 1
+
+
+class RecordError(ValueError):
+    """A record that cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The evaluated utterances of one part: keys, speakers, and emotions as indices into the record's ``emotions``."""
+
+    file: tuple[str, ...]
+    speaker: tuple[str, ...]
+    true: tuple[int, ...]
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. ``made`` says where and how long; all else is the same, bit for bit, for the same seed on a CPU."""
+
+    corpus: str
+    speech: str  # "recordings" or "stand-in"
+    emotions: tuple[str, ...]
+    fingerprint: str  # of the corpus
+    excluded: tuple[tuple[str, str], ...]  # file, reason
+    notes: tuple[str, ...]  # counts that differ from the corpus as published
+    protocol: str
+    fold: int
+    split: str  # digest of the split
+    configuration: config.Named
+    teacher: str  # digest of the teacher run's result, "" for none
+    curves: dict[str, dict[str, tuple[float, ...]]]  # stage, loss, one value per epoch
+    parts: dict[str, Part]  # "train" and "test"
+    made: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for name, part in self.parts.items():
+            columns = {len(getattr(part, column.name)) for column in fields(Part)}
+            if len(columns) != 1:
+                raise RecordError(f"part {name!r}: columns of different lengths {sorted(columns)}")
+            labels = set(part.true) | set(part.predicted)
+            if labels and not (0 <= min(labels) and max(labels) < len(self.emotions)):
+                raise RecordError(f"part {name!r}: a label outside the {len(self.emotions)} emotions")
+        for stage, losses in self.curves.items():
+            for loss, values in losses.items():
+                if not all(map(math.isfinite, values)):
+                    raise RecordError(f"stage {stage!r}: {loss} is not finite")
+
+    @property
+    def run(self) -> str:
+        return self.configuration.name
+
+    @property
+    def seed(self) -> int:
+        return self.configuration.training.seed
+
+    @cached_property
+    def result(self) -> str:
+        """SHA-256 (hex) over all but ``made``: equal for two runs with the same outcome."""
+        plain = asdict(self)
+        del plain["made"]
+        return config.digest(plain)
+
+    def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
+        """True and predicted labels of a part, integers (utterances,)."""
+        return np.array(self.parts[part].true, dtype=int), np.array(self.parts[part].predicted, dtype=int)
+
+    def describe(self) -> str:
+        """One line that says what the numbers of this run are numbers of."""
+        speech = "recordings" if self.speech == "recordings" else "stand-in speech"
+        fold, test = f"{self.protocol} fold {self.fold}", len(self.parts["test"].file)
+        epochs = self.configuration.training.epochs
+        return (
+            f"{self.corpus} ({speech}), {fold}, {test} held-out utterances, seed {self.seed}, {epochs} epochs a stage"
+        )
+
+
+def write(record: Record, path: Path) -> None:
+    """Write ``record`` as JSON, with its version and digest."""
+    plain = {"version": VERSION, **json.loads(json.dumps(asdict(record)))}
+    lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in {**plain, "digest": _digest(plain)}.items())
+    with whole(path) as beside:
+        beside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def read(path: Path) -> Record:
+    """The record in ``path``.
+
+    Raises:
+        RecordError: missing, not a record, of another version, or changed since it was written.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such record") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not JSON ({error})") from error
+    if not isinstance(plain, dict) or "version" not in plain:
+        raise RecordError(f"{path}: not a run record")
+    if plain["version"] != VERSION:
+        raise RecordError(f"{path}: version {plain['version']}, this serlib reads {VERSION}; make the record again")
+    if plain.pop("digest", None) != _digest(plain):
+        raise RecordError(f"{path}: changed since it was written (digest differs); restore it or make it again")
+    del plain["version"]
+    try:
+        named = plain.pop("configuration")
+        run = named["run"]
+        configuration = config.Named(
+            named["name"],
+            config.Run(**{**run, "model": config.Model(**_tuples(run["model"]))}),
+            named["schedule"],
+            config.Training(**named["training"]),
+            config.Features(**_tuples(named["features"])),
+        )
+        parts = {name: Part(**_tuples(part)) for name, part in plain.pop("parts").items()}
+        curves = {stage: _tuples(losses) for stage, losses in plain.pop("curves").items()}
+        excluded = tuple(tuple(item) for item in plain.pop("excluded"))
+        return Record(configuration=configuration, parts=parts, curves=curves, excluded=excluded, **_tuples(plain))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path}: not a whole record ({error})") from error
+
+
+def read_all(folder: Path) -> list[Record]:
+    """Every record below ``folder``, in the order of their paths."""
+    return [read(path) for path in sorted(folder.rglob("*.json"))]
+
+
+def location(speech: str, corpus: str, schedule: str, protocol: str, fold: int, run: str, seed: int) -> str:
+    """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``."""
+    return f"{speech}/{corpus}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
+
+
+def provenance(device: str, seconds: float) -> dict[str, Any]:
+    """Where, when and by what code something was made. ``seconds`` is wall-clock time."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seconds": round(seconds, 1),
+        "device": device,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")},
+        **_commit(),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the checkout that holds this package, and whether its code differs from it."""
+
+    def git(*arguments: str) -> str:
+        root = Path(__file__).parents[1]
+        return subprocess.run(
+            ("git", "-C", root, *arguments), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "serlib"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "unknown", "dirty": True}
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -1,0 +1,143 @@
+"""Which utterances train and which are evaluated, and what the two parts share.
+
+Four protocols. The first two put every speaker and every sentence on both sides; the last two keep speakers apart:
+
+========================  =====  ==================================================================================
+protocol                  folds  test part
+========================  =====  ==================================================================================
+``random``                any    20 %, stratified by emotion; fold k is the k-th draw
+``stratified-folds``      5      one of five parts, stratified by emotion
+``leave-one-speaker-out`` all    one speaker
+``speaker-folds``         5      one of five groups of speakers, as even in emotions as the groups allow
+========================  =====  ==================================================================================
+"""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from serlib.corpora import Corpus, Utterance
+from serlib.files import whole
+
+FOLDS = 5
+PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Keys of the training and the test utterances of one fold."""
+
+    protocol: str
+    fold: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over which utterance stands in which part."""
+        lines = [f"{key} train\n" for key in sorted(self.train)] + [f"{key} test\n" for key in sorted(self.test)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def folds(corpus: Corpus, protocol: str) -> int:
+    """How many folds a protocol has; of random draws the first five are meant."""
+    return len(corpus.speakers) if protocol == "leave-one-speaker-out" else FOLDS
+
+
+def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
+    """Fold ``fold`` (from 0) of a protocol.
+
+    Raises:
+        ValueError: unknown protocol, fold out of range, or too few utterances or speakers for the protocol.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
+
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    if fold < 0 or (protocol != "random" and fold >= folds(corpus, protocol)):
+        raise ValueError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
+    keys = [utterance.key for utterance in corpus.utterances]
+    labels = corpus.labels
+    speakers = [utterance.speaker for utterance in corpus.utterances]
+    if protocol == "random":
+        pairs = StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels)
+        train, test = next(pairs)
+    elif protocol == "stratified-folds":
+        train, test = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(keys, labels))[fold]
+    elif protocol == "leave-one-speaker-out":
+        out = corpus.speakers[fold]
+        train = [i for i, speaker in enumerate(speakers) if speaker != out]
+        test = [i for i, speaker in enumerate(speakers) if speaker == out]
+        if not train:
+            raise ValueError(f"{protocol} needs at least two speakers; {corpus.name} has {len(corpus.speakers)}")
+    else:
+        if len(corpus.speakers) < FOLDS:
+            raise ValueError(f"{protocol} needs at least {FOLDS} speakers; {corpus.name} has {len(corpus.speakers)}")
+        grouped = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+        train, test = list(grouped.split(keys, labels, speakers))[fold]
+    return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What training and test part share; an honest test of generalisation over people shares no speaker.
+
+    ``identical`` lists test files whose bytes also stand in the training part. The shares are of the test part.
+    """
+
+    train: int
+    test: int
+    speakers: tuple[str, ...]
+    sentences: tuple[str, ...]
+    identical: tuple[str, ...]
+    share_known_speaker: float
+    share_known_sentence: float
+
+
+def audit(corpus: Corpus, split: Split) -> Audit:
+    """What the two parts of ``split`` share.
+
+    Raises:
+        ValueError: an utterance stands in both parts, or is not in the corpus.
+    """
+    by_key = {utterance.key: utterance for utterance in corpus.utterances}
+    both = set(split.train) & set(split.test)
+    if both:
+        raise ValueError(f"{min(both)}: in the training and the test part")
+    unknown = (set(split.train) | set(split.test)) - set(by_key)
+    if unknown:
+        raise ValueError(f"{min(unknown)}: in the split but not in the corpus")
+    train = [by_key[key] for key in split.train]
+    test = [by_key[key] for key in split.test]
+
+    def known(field: str) -> tuple[list[Utterance], tuple[str, ...]]:
+        seen = {getattr(utterance, field) for utterance in train if getattr(utterance, field)}
+        shared = [utterance for utterance in test if getattr(utterance, field) in seen]
+        return shared, tuple(sorted({getattr(utterance, field) for utterance in shared}))
+
+    by_speaker, speakers = known("speaker")
+    by_text, sentences = known("text")
+    identical, _ = known("sha256")
+    return Audit(
+        train=len(train),
+        test=len(test),
+        speakers=speakers,
+        sentences=sentences,
+        identical=tuple(utterance.key for utterance in identical),
+        share_known_speaker=len(by_speaker) / len(test),
+        share_known_sentence=len(by_text) / len(test),
+    )
+
+
+def save(splits: Sequence[Split], table: Path) -> None:
+    """Write folds of one protocol as CSV: file, and train or test in each fold."""
+    part = {
+        (s.fold, key): name for s in splits for name, keys in (("train", s.train), ("test", s.test)) for key in keys
+    }
+    keys = sorted({key for _, key in part})
+    with whole(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
+        writer.writerows((key, *(part[s.fold, key] for s in splits)) for key in keys)

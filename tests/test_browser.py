@@ -1,0 +1,118 @@
+"""The built book in a real browser, page by page, opened from disk as a reader would open it.
+
+A page passes if it loads without an error, asks no other host for anything, typesets its mathematics, shows its
+figures, each with a text for those who cannot see it, holds no traceback and no warning, and fits a phone that is
+390 px wide. Skipped where no book is built or no Chromium is found, unless CI is set.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
+
+BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
+PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
+SLACK = 1  # CSS pixels that rounding may add
+
+SETTLED = """async () => {
+    document.querySelectorAll("details").forEach(details => { details.open = true; });
+    if (window.MathJax?.Hub) await new Promise(done => MathJax.Hub.Register.StartupHook("End", done));
+    await document.fonts.ready;
+}"""
+
+FINDINGS = """(limit) => {
+    const texts = (selector) => [...document.querySelectorAll(selector)].map(node => node.textContent);
+    const boxed = (node) => node.tagName !== "MAIN"
+        && (getComputedStyle(node).overflowX !== "visible" || boxed(node.parentElement));
+    const prose = document.querySelector("main").cloneNode(true);
+    prose.querySelectorAll("pre, code, script").forEach(node => node.remove());
+    return {
+        width: document.scrollingElement.scrollWidth,
+        widest: [...document.querySelectorAll("main *")]
+            .filter(node => node.scrollWidth > limit && !boxed(node)).at(-1)?.outerHTML.slice(0, 200),
+        raw: prose.textContent.match(/\\\\[(\\[].{0,40}/g) ?? [],
+        untypeset: [...document.querySelectorAll(".math.notranslate")]
+            .filter(node => !node.querySelector(".MathJax")).map(node => node.textContent),
+        broken: texts(".MathJax_Error, .MathJax .merror, .MathJax .noError, .MathJax .mtext[style*='color: red']"),
+        outputs: texts(".output"),
+        images: [...document.images].map(({src, alt, naturalWidth}) => ({src, alt, naturalWidth})),
+    };
+}"""
+
+
+def unavailable(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and CI is set")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[BrowserContext]:
+    executable = os.environ.get("SERLIB_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if not PAGES:
+        unavailable(f"no book is built in {BOOK}: run `make book` first")
+    if executable is None:
+        unavailable(f"none of {', '.join(CHROMIUMS)} is installed, and SERLIB_CHROMIUM names no other")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=flags)
+        yield browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
+        browser.close()
+
+
+def watched(phone: BrowserContext) -> tuple[Page, list[str]]:
+    """A new page, and a list to which whatever goes wrong on it is added."""
+    page = phone.new_page()
+    problems: list[str] = []
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((f"{BOOK.as_uri()}/", "data:", "blob:")):
+            problems.append(f"asked another host: {request.url}")
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            problems.append(f"console: {message.text}")
+
+    page.on("request", asked)
+    page.on("console", said)
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("requestfailed", lambda request: problems.append(f"request failed: {request.url} {request.failure}"))
+    return page, problems
+
+
+@pytest.mark.parametrize("name", PAGES or ["index.html"])
+def test_page(name: str, phone: BrowserContext) -> None:
+    page, problems = watched(phone)
+    page.goto(f"{BOOK.as_uri()}/{name}")
+    page.wait_for_selector("main", state="attached")  # the root page only leads on to the landing page
+    page.evaluate(SETTLED)
+    found = page.evaluate(FINDINGS, PHONE["width"] + SLACK)
+    page.close()
+
+    if found["width"] > PHONE["width"] + SLACK:
+        problems.append(f"{found['width']} px wide on a phone of {PHONE['width']} px: {found.get('widest')}")
+    problems += [f"mathematics not typeset: {text}" for text in found["raw"] + found["untypeset"]]
+    problems += [f"mathematics in error: {text}" for text in found["broken"]]
+    for mark in ("Traceback (most recent call last)", "WARNING"):
+        problems += [f"an output holds {mark!r}: {text[:200]}" for text in found["outputs"] if mark in text]
+    for image in found["images"]:
+        if image["naturalWidth"] == 0:
+            problems.append(f"image does not show: {image['src']}")
+        if not image["alt"].strip() or image["alt"].endswith((".png", ".svg")):  # Sphinx falls back on the path
+            problems.append(f"image without a text: {image['src']}")
+    assert not problems, f"{name}:\n" + "\n".join(dict.fromkeys(problems))
+
+
+def test_search(phone: BrowserContext) -> None:
+    page, problems = watched(phone)
+    page.goto(f"{BOOK.as_uri()}/search.html?q=speech")
+    page.wait_for_selector("#search-results li")
+    page.wait_for_load_state("networkidle")
+    page.close()
+    assert not problems, "\n".join(problems)

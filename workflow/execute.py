@@ -1,0 +1,64 @@
+"""Execute a notebook: ``execute.py IN OUT [NAME=VALUE ...]``.
+
+papermill runs it with the given parameters; what would differ from run to run (time stamps, versions of the kernel) is
+taken out; the result takes its name only when every cell has run. An unknown parameter or a failing cell is one line on
+standard error and exit status 1.
+"""
+
+import ast
+import sys
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+import nbformat  # noqa: E402
+import papermill  # noqa: E402
+from papermill.exceptions import PapermillException, PapermillExecutionError  # noqa: E402
+
+from serlib.files import whole  # noqa: E402
+
+
+def main(source: str, target: str, *assignments: str) -> int:
+    parameters = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        try:
+            parameters[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parameters[name] = value
+    try:
+        known = papermill.inspect_notebook(source)
+        unknown = [name for name in parameters if name not in known]
+        if unknown:
+            raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
+        with whole(Path(target)) as beside:
+            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, log_output=False)
+            nbformat.write(clean(notebook), beside)
+    except PapermillExecutionError as error:
+        print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+    except (PapermillException, OSError, ValueError) as error:
+        print(f"{source}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without papermill's time stamps; the injected parameters are hidden from the page."""
+    notebook.metadata = {
+        key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
+    }
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "mystnb")}
+        if "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, "hide-input"]
+        elif not tags:
+            cell.metadata.pop("tags", None)
+    return notebook
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
