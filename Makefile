@@ -7,7 +7,7 @@ CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(she
 GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) --config made_by=make $(CONFIG)
 
 .DELETE_ON_ERROR:
-.PHONY: book test runs notebooks lock clean
+.PHONY: book test runs notebooks results lock clean
 .DEFAULT_GOAL := book
 
 book: .venv/installed
@@ -26,6 +26,12 @@ test: .venv/installed
 notebooks: .venv/installed
 	@$(GRAPH) -- runs
 	@for notebook in notebooks/*.ipynb; do $(BIN)/python workflow/execute.py $$notebook $$notebook || exit 1; done
+
+# Puts the records of runs on recordings, and the splits, into results/, to be committed: make results CORPUS=... DATA=...
+results: .venv/installed
+	@$(GRAPH) -- runs
+	@mkdir -p results && cp -r build/runs/recordings results/ && find results -name '*.safetensors' -delete
+	@$(BIN)/python -m serlib audit $(CORPUS) --data '$(DATA)' --table build/recordings/$(CORPUS)/corpus.csv --out results/splits/$(CORPUS)
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "serlib: Python 3.11 or newer is needed; name it as in make PYTHON=python3.11")'

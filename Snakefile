@@ -169,8 +169,7 @@ rule pages:
     message: "rendering the book"
     input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py"), "_config.yml"
     output: "_build/html/index.html"
-    params: toc=Path("build/book/book/_toc.yml").resolve()
     shell:
         "rm -rf _build && {PYTHON} workflow/stage.py . build/book && "
-        "{PYTHON} -m jupyter_book.cli.main build build/book --path-output . --config build/book/_config.yml --toc {params.toc} "
+        "{PYTHON} -m jupyter_book.cli.main build build/book --path-output . --config build/book/_config.yml --toc $PWD/build/book/book/_toc.yml "
         "-W --keep-going -n -q"

@@ -18,13 +18,13 @@ def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "cl
     return counts
 
 
-def weighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"]:
+def weighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"] | float:
     """WA: the share of utterances that are right, in [0, 1]; NaN for none."""
     with np.errstate(invalid="ignore"):
         return np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
 
 
-def unweighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"]:
+def unweighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"] | float:
     """UA: the mean of the classes' recalls (UAR), in [0, 1]; classes without an utterance do not count."""
     totals = counts.sum(axis=-1)
     right = np.diagonal(counts, axis1=-2, axis2=-1)

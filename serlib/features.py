@@ -125,14 +125,12 @@ def images(
     key = hashlib.sha256("".join((*hashes, digest(config))).encode()).hexdigest()
     stored = cache / f"{key}.npy"
     if not stored.exists():
-        shape = (len(paths), 1, *config.image_size)
-        with whole(stored) as beside, ThreadPoolExecutor() as pool:
-            array = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
-            results = pool.map(lambda path: image(read_audio(path, config), config).numpy(), paths)
-            bar = tqdm(results, "log-Mel images", len(paths), unit="file", disable=not progress)
-            for row, picture in zip(array, bar, strict=True):
-                row[:] = picture
-            array.flush()
+        about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
+        with whole(stored) as beside, beside.open("wb") as file, ThreadPoolExecutor() as pool:
+            np.lib.format.write_array_header_1_0(file, about)
+            made = pool.map(lambda path: image(read_audio(path, config), config).numpy(), paths)
+            for picture in tqdm(made, "log-Mel images", len(paths), unit="file", disable=not progress):
+                file.write(picture.astype("<f4").tobytes())
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 

@@ -73,9 +73,10 @@ def plot_confusion(counts: Int[ndarray, "classes classes"], classes: Sequence[st
 def plot_attention(
     image: Float[ndarray, "height width"], looks: Float[ndarray, "height width"], ax: Axes, title: str = ""
 ) -> Axes:
-    """A map of attention (summing to 1 over the patches) laid over its image, each scaled to its own maximum."""
-    ax.imshow(image, cmap="gray", aspect="auto", interpolation="nearest")
-    ax.imshow(looks / looks.max(), cmap="inferno", alpha=0.55, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
+    """A map of attention laid over its image: grey where it is least, coloured where it is most."""
+    ax.imshow(1 - image, cmap="gray", aspect="auto", interpolation="nearest", vmin=-0.5, vmax=1)
+    level = (looks - looks.min()) / max(np.ptp(looks), 1e-12)
+    ax.imshow(level, cmap="autumn_r", alpha=0.85 * level, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
     ax.set(title=title, xticks=(), yticks=())
     return ax
 

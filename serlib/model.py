@@ -183,12 +183,15 @@ class SpectrogramViT(nn.Module):
 
 
 def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
-    """Write weights as safetensors; the configuration and ``about`` (JSON values) go into the file's metadata."""
-    from safetensors.torch import save_file
+    """Write weights as safetensors; the configuration and ``about`` (JSON values) go into the file's metadata.
 
-    metadata = {"model": json.dumps(asdict(model.config))} | {k: json.dumps(v) for k, v in about.items()}
+    All of it under one name: safetensors writes names in no fixed order, and equal models give equal files.
+    """
+    from safetensors.torch import save as to_bytes
+
+    metadata = {"serlib": json.dumps({"model": asdict(model.config), **about})}
     with whole(path) as beside:
-        save_file(model.state_dict(), beside, metadata)
+        beside.write_bytes(to_bytes(model.state_dict(), metadata))
 
 
 def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
@@ -201,8 +204,8 @@ def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}
+            about = json.loads((file.metadata() or {})["serlib"])
+            state = {key: file.get_tensor(key).float() for key in sorted(file.keys())}
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about.pop("model").items()}
         model = SpectrogramViT(config.Model(**fields))
         model.load_state_dict(state)

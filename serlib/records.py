@@ -63,8 +63,7 @@ class Record:
             columns = {len(getattr(part, column.name)) for column in fields(Part)}
             if len(columns) != 1:
                 raise RecordError(f"part {name!r}: columns of different lengths {sorted(columns)}")
-            labels = set(part.true) | set(part.predicted)
-            if labels and not (0 <= min(labels) and max(labels) < len(self.emotions)):
+            if not set(part.true + part.predicted) <= set(range(len(self.emotions))):
                 raise RecordError(f"part {name!r}: a label outside the {len(self.emotions)} emotions")
         for stage, losses in self.curves.items():
             for loss, values in losses.items():

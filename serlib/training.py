@@ -9,6 +9,7 @@ record; the same seed gives the same record bit for bit on one CPU. The evaluate
 a fixed number of epochs, or takes the epoch that an inner part of the training part prefers.
 """
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from serlib import config, losses, records
@@ -31,7 +32,7 @@ Images = Float[Tensor, "images 1 height width"]
 Labels = Int[Tensor, " images"]
 Curves = dict[str, dict[str, list[float]]]
 # The losses of some training images, by their positions: "loss" is minimised, all are recorded.
-Losses = Callable[[SpectrogramViT, Tensor], dict[str, Tensor]]
+Losses = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Bench:
 def train_teacher(bench: Bench, model: SpectrogramViT) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
-    def loss(model: SpectrogramViT, rows: Tensor) -> dict[str, Tensor]:
+    def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         return {"loss": losses.cross_entropy(model(bench.images[rows]).logits, bench.labels[rows])}
 
     _fit(bench, "cross entropy", model, loss)
@@ -60,7 +61,7 @@ def train_teacher(bench: Bench, model: SpectrogramViT) -> None:
 def match_feature_maps(bench: Bench, model: SpectrogramViT, teacher_map: Tensor, match: config.Match) -> None:
     """Stage (b): L1 to the teacher's feature map, ``teacher_map[i]`` for image ``i``."""
 
-    def loss(model: SpectrogramViT, rows: Tensor) -> dict[str, Tensor]:
+    def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         return {"loss": losses.matching(feature_map(model(bench.images[rows]), match), teacher_map[rows])}
 
     _fit(bench, "matching", model, loss)
@@ -69,7 +70,7 @@ def match_feature_maps(bench: Bench, model: SpectrogramViT, teacher_map: Tensor,
 def train_student(bench: Bench, model: SpectrogramViT, teacher_map: Tensor, match: config.Match, alpha: float) -> None:
     """Stage (c): cross entropy + alpha * L1."""
 
-    def loss(model: SpectrogramViT, rows: Tensor) -> dict[str, Tensor]:
+    def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         output, labels = model(bench.images[rows]), bench.labels[rows]
         student_map = feature_map(output, match)
         return {
@@ -238,10 +239,12 @@ def _inner_split(labels: Labels, settings: config.Training) -> tuple[Tensor, Ten
 
 def _keep(bench: Bench, stage: str, epoch: int, parts: dict[str, Any], best: dict[str, Any]) -> None:
     if bench.state is not None:
+        state = {name: part.state_dict() for name, part in parts.items()}
+        about = {"identity": bench.identity, "stage": stage, "epoch": epoch, "curves": bench.curves, "best": best}
+        written = io.BytesIO()  # torch's own writer hides what went wrong with a file
+        torch.save({**state, **about}, written)
         with whole(bench.state) as beside:
-            state = {name: part.state_dict() for name, part in parts.items()}
-            about = {"identity": bench.identity, "stage": stage, "epoch": epoch, "curves": bench.curves, "best": best}
-            torch.save({**state, **about}, beside)
+            beside.write_bytes(written.getbuffer())
 
 
 def _resume(bench: Bench, stage: str, parts: dict[str, Any], best: dict[str, Any]) -> int:

@@ -15,8 +15,11 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 import nbformat  # noqa: E402
 import papermill  # noqa: E402
 from papermill.exceptions import PapermillException, PapermillExecutionError  # noqa: E402
+from traitlets.config import Config  # noqa: E402
 
 from serlib.files import whole  # noqa: E402
+
+LOCAL = Config({"KernelManager": {"transport": "ipc"}})  # kernels talk by local sockets, not over the network
 
 
 def main(source: str, target: str, *assignments: str) -> int:
@@ -33,7 +36,7 @@ def main(source: str, target: str, *assignments: str) -> int:
         if unknown:
             raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
         with whole(Path(target)) as beside:
-            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, log_output=False)
+            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=LOCAL)
             nbformat.write(clean(notebook), beside)
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)

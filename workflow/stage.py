@@ -1,1 +1,69 @@
-# placeholder
+"""``python workflow/stage.py ROOT STAGE``: the folder that Jupyter Book renders, all but the executed notebooks.
+
+``STAGE/book`` is a copy of ``ROOT/book``; ``STAGE/_config.yml`` is ``ROOT/_config.yml`` with the numbers that the prose
+uses and, if the checkout came from GitHub or GitLab, the buttons that lead back to it. The stage repeats the
+repository's layout, so that a page's "edit" link names a file that exists. ``STAGE/notebooks`` is left alone.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from serlib import prose
+from serlib.files import whole
+
+HOSTS = ("github.com", "gitlab.com")
+
+
+def main(root: Path, stage: Path) -> None:
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["myst_substitutions"] = prose.values(root)
+    address = repository(_git(root, "remote", "get-url", "origin"))
+    if address:
+        branch = _git(root, "symbolic-ref", "--short", "HEAD") or "main"
+        config["repository"] = {"url": address, "branch": branch, "path_to_book": ""}
+        config["html"] |= {"use_repository_button": True, "use_edit_page_button": True}
+    _copy(root / "book", stage / "book")
+    with whole(stage / "_config.yml") as beside:
+        beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
+
+
+def repository(origin: str) -> str:
+    """The web address of a GitHub or GitLab repository, without a user's name or password; "" for any other origin."""
+    parts = urlsplit(origin)
+    if parts.scheme != "https" or parts.hostname not in HOSTS:
+        return ""
+    return f"https://{parts.hostname}{parts.path.rstrip('/').removesuffix('.git')}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says, "" where it fails or is not installed."""
+    try:
+        ran = subprocess.run(("git", "-C", root, *arguments), capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return ran.stdout.strip()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """``target`` becomes a copy of ``source``; it is replaced only when the copy is whole."""
+    beside = target.with_name(f".{target.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(source, beside, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.rmtree(target, ignore_errors=True)
+    beside.replace(target)
+
+
+def _arguments(arguments: list[str]) -> Any:
+    if len(arguments) != 2:
+        raise SystemExit("usage: python workflow/stage.py ROOT STAGE")
+    return map(Path, arguments)
+
+
+if __name__ == "__main__":
+    main(*_arguments(sys.argv[1:]))

@@ -1,0 +1,480 @@
+"""The numbers of the book's prose: computed here, written there as ``{{ name }}``.
+
+* :func:`values`: every number and table by name, from the paper's facts, the configurations and the run records;
+* :func:`measurements`: the rule by which a claim counts as measured on recordings;
+* :func:`choices`: what was chosen for every setting of the method, and why.
+
+Links are relative to ``book/``, where the prose lies.
+"""
+
+import inspect
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from serlib import config, corpora, download, evaluation, notebook, paper, records, splits, synthetic
+
+# The runs whose comparison on the same held-out recordings tests a claim of the paper, by the claim's key.
+NEEDED = {
+    "vertical patches": ("teacher", "teacher-square-patches"),
+    "coordinate encoding": ("teacher", "teacher-no-position"),
+    "transfer": ("student-alone", "student-pooled"),
+    "accuracy": ("teacher", "student-pooled"),
+    "cost": ("teacher", "student-pooled"),
+}
+
+# Whose voices a protocol holds out.
+HELD_OUT = {
+    "random": "speakers also trained on",
+    "stratified-folds": "speakers also trained on",
+    "leave-one-speaker-out": "new speakers",
+    "speaker-folds": "new speakers",
+}
+
+# What the fields of a run record hold, in a reader's words.
+RECORD_FIELDS = {
+    "corpus": "the corpus's name: `savee`, `emodb`, `crema-d`, or the name of your own",
+    "speech": "`recordings` of people or `stand-in` speech",
+    "emotions": "the classes, in the order of the labels below",
+    "fingerprint": "SHA-256 over the utterances' names, labels and file hashes: equal exactly for equal data",
+    "excluded": "each file that was left out, and why",
+    "notes": "how the corpus differs from the published one; empty where the counts agree",
+    "protocol": "how the corpus was split: a name in `serlib.splits.PROTOCOLS`",
+    "fold": "which of the protocol's folds is held out, from 0",
+    "split": "SHA-256 over which utterance stands in which part",
+    "configuration": "the run's name, network, schedule and images: every field of `serlib.config`",
+    "teacher": "digest of the result of the teacher's record; empty for a run without a teacher",
+    "curves": "for each stage, each loss at each epoch (mean over the training part)",
+    "parts": "`train` and `test`: file, speaker, true and predicted label of every utterance",
+    "made": "date, seconds, device, machine, library versions, commit, and whether the code differed from it",
+}
+
+
+def values(root: Path) -> dict[str, str]:
+    """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say "not yet".
+
+    Returns:
+        name to Markdown: a number, a phrase, or a table of several lines.
+    """
+    committed = records.read_all(root / "results")
+    built = records.read_all(root / "build/runs")
+    found = {
+        **_settings(),
+        **_counted(),
+        **_corpora(),
+        "claims_table": claims_table(committed, built),
+        "coverage_table": coverage_table(committed, built),
+        "measured_table": measured_table(committed),
+        "build_note": build_note(built),
+        "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
+        "choices_table": choices_table(),
+        "runs_table": runs_table(),
+        "record_table": _table(("field", "holds"), _record_rows()),
+    }
+    return {name: str(value) for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The runs of one claim, on the same held-out recordings of one corpus."""
+
+    corpus: str
+    protocol: str
+    folds: str
+    seeds: str
+    utterances: int
+    epochs: int
+    image_size: tuple[int, int]
+    partial: bool  # the recordings are not the whole corpus as published
+    accuracies: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy
+
+    def __str__(self) -> str:
+        title = paper.CORPORA[self.corpus].title if self.corpus in paper.CORPORA else self.corpus
+        split = f"split {self.protocol} ({HELD_OUT[self.protocol]}), fold {self.folds}, seed {self.seeds}"
+        size = "" if self.image_size == config.Features().image_size else f", image {_times(self.image_size)}"
+        part = " (counts differ from the published corpus)" if self.partial else ""
+        figures = ", ".join(f"`{run}` {notebook.percent(accuracy)}" for run, accuracy in self.accuracies)
+        return (
+            f"{title}{part}, {split}, {self.utterances:,} held-out predictions a run, {self.epochs} epochs a stage{size}: "
+            f"WA % {figures}"
+        )
+
+
+def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list[Measurement]:
+    """What has been measured of the runs ``needed``, from records of recordings alone.
+
+    A corpus and a split count when every needed run exists for the same recordings, images and schedule, and for at
+    least one fold and seed that all of them share; those folds and seeds are pooled. Of several schedules the one
+    with the most epochs is taken. Of a record that is given twice the later one counts.
+    """
+    cases: dict[tuple[Any, ...], dict[str, dict[tuple[int, int, str], records.Record]]] = {}
+    for r in found:
+        if r.speech == "recordings" and r.run in needed:
+            c = r.configuration
+            case = (r.corpus, r.protocol, r.fingerprint, c.features, c.training.epochs, c.schedule)
+            cases.setdefault(case, {}).setdefault(r.run, {})[r.fold, r.seed, r.split] = r
+    longest: dict[tuple[Any, ...], Measurement] = {}
+    for (corpus, protocol, fingerprint, images, epochs, _), by_run in cases.items():
+        shared = set.intersection(*(set(by_run.get(run, ())) for run in needed))
+        before = longest.get((corpus, protocol, fingerprint, images))
+        if not shared or (before and before.epochs >= epochs):
+            continue
+        pooled = {run: notebook.pooled(by_run[run][key] for key in sorted(shared))[0] for run in needed}
+        first = pooled[needed[0]]
+        longest[corpus, protocol, fingerprint, images] = Measurement(
+            corpus=corpus,
+            protocol=protocol,
+            folds=_ranges(fold for fold, _, _ in shared),
+            seeds=_ranges(seed for _, seed, _ in shared),
+            utterances=len(first.parts["test"].file),
+            epochs=epochs,
+            image_size=images.image_size,
+            partial=bool(first.notes),
+            accuracies=tuple((run, notebook.accuracy(record)) for run, record in pooled.items()),
+        )
+    order = [*paper.CORPORA]
+    return sorted(
+        longest.values(),
+        key=lambda m: (order.index(m.corpus) if m.corpus in order else len(order), splits.PROTOCOLS.index(m.protocol)),
+    )
+
+
+def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
+    """Claim by claim: what the abstract says, the pages that test it, what is known so far. No verdict is typed."""
+    rows = []
+    for claim in paper.CLAIMS:
+        needed = NEEDED[claim.key]
+        measured = measurements(needed, [*committed, *built])
+        spoken = {r.run for r in built if r.speech == "stand-in"}
+        if measured:
+            known = "**Measured on recordings.** " + "; ".join(map(str, measured)) + "."
+        elif spoken.issuperset(needed):
+            known = "**Not yet measured on recordings**; the machinery runs on stand-in speech."
+        else:
+            known = "**Not yet measured on recordings.**"
+        parts = (known, WITHOUT_RECORDINGS.get(claim.key, lambda: "")(), "Verdict: not yet.")
+        links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
+        rows.append((f"{claim.says} Tested on {links}.", " ".join(filter(None, parts))))
+    return _table(("the abstract says", "known so far"), rows)
+
+
+def coverage_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
+    """Which corpora and splits any record of recordings covers."""
+    people = [r for r in (*committed, *built) if r.speech == "recordings"]
+    names = dict.fromkeys((*paper.CORPORA, *(r.corpus for r in people)))
+
+    def cell(corpus: str, protocol: str) -> str:
+        here = [r for r in people if (r.corpus, r.protocol) == (corpus, protocol)]
+        epochs = _ranges(r.configuration.training.epochs for r in here)
+        folds = _ranges(r.fold for r in here)
+        return f"{len({r.run for r in here})} runs, fold {folds}, {epochs} epochs" if here else "not yet"
+
+    rows = [
+        (paper.CORPORA[name].title if name in paper.CORPORA else name, *(cell(name, p) for p in splits.PROTOCOLS))
+        for name in names
+    ]
+    return _table(("corpus", *(f"{name} ({HELD_OUT[name]})" for name in splits.PROTOCOLS)), rows)
+
+
+def measured_table(committed: Sequence[records.Record]) -> str:
+    """The committed records of recordings, as Table 2 shows them."""
+    rows = notebook.accuracy_rows([r for r in committed if r.speech == "recordings"])
+    head = ("corpus", "run", "split", "epochs", "seeds", "held out", "WA %", "UA %", "WA % on the training part")
+    return _table(head, rows) if rows else "No record of people's recordings is committed yet."
+
+
+def build_note(built: Sequence[records.Record]) -> str:
+    """What speech this build's runs were made from, and how long they trained."""
+    if not built:
+        return "This build holds no runs."
+    counts = Counter((r.speech, r.corpus, r.configuration.training.epochs) for r in built)
+    said = []
+    for speech, words in (("recordings", "recordings of people"), ("stand-in", "stand-in speech")):
+        corpora_of = ", ".join(
+            f"{corpus} ({number} {'run' if number == 1 else 'runs'}, {epochs} epochs a stage)"
+            for (kind, corpus, epochs), number in sorted(counts.items())
+            if kind == speech
+        )
+        said += [f"{words}: {corpora_of}"] if corpora_of else []
+    people = "" if any(r.speech == "recordings" for r in built) else " No recording of a person was used."
+    return f"This build's runs were made from {'; '.join(said)}.{people}"
+
+
+def choices() -> dict[str, tuple[str, str]]:
+    """For every setting in :data:`serlib.paper.STATED`: what is used here, and why."""
+    features, model, training = config.Features(), config.TEACHER, config.SCHEDULES["paper"]
+    window, hop = (1000 * n / features.sample_rate for n in (features.window_length, features.hop_length))
+    transfer = config.RUNS["student-pooled"]
+    deep = config.RUNS["teacher-deep"].model
+    alphas = sorted({run.alpha for run in config.RUNS.values()} - {transfer.alpha})
+    return {
+        "image": (_times(features.image_size), "as stated"),
+        "patch": (_times(model.patch_size), "as stated"),
+        "stem": (", ".join(map(str, model.stem)) + " channels", "as stated"),
+        "coordinates": (
+            "after the stem, each axis divided by its own length",
+            "the released divisors are swapped, which matters only for images that are not square; "
+            "`swapped_divisors=True` keeps them",
+        ),
+        "token width": (str(model.width), "as stated"),
+        "teacher": (
+            f"depth {model.depth}, {model.heads} heads; also `teacher-deep`: depth {deep.depth}, {deep.heads} heads",
+            "two are stated; the smaller is the default",
+        ),
+        "student": (f"depth {config.STUDENT.depth}, {config.STUDENT.heads} heads", "as stated"),
+        "stages": (
+            ", ".join(f"{s.epochs} epochs a stage in schedule `{name}`" for name, s in config.SCHEDULES.items()),
+            "`paper` is as stated; the others are shorter and named on every page",
+        ),
+        "feature map": (
+            f"the {'pooled vector' if transfer.match == 'pooled' else 'token map'}; the other as `student-tokens`",
+            "inferred from what the released models return; both can be run",
+        ),
+        "spectrogram": (
+            f"{features.seconds:g} s at a hop of {hop:g} ms: {features.n_frames:,} frames, resized to "
+            f"{features.image_size[1]} columns (bilinear, antialiased)",
+            "inferred from the released image widths; longer recordings are cut, shorter ones end in black",
+        ),
+        "MLP width": (str(model.mlp_width), "twice the token width"),
+        "dropout": (f"{model.dropout:g}", "the fewest assumptions"),
+        "alpha": (
+            f"{transfer.alpha:g}; also {' and '.join(f'{alpha:g}' for alpha in alphas)}",
+            "equal weights; the others show how much it matters",
+        ),
+        "optimiser, rate, schedule": (
+            f"AdamW, {training.learning_rate:g} at the peak of one cycle, weight decay {training.weight_decay:g}",
+            "usual for small transformers; not tuned on any held-out part",
+        ),
+        "batch size": (
+            f"{training.batch_size}; {config.SCHEDULES['stand-in'].batch_size} in schedule `stand-in`",
+            "the default of the released code; the miniature corpora are small",
+        ),
+        "sampling rate, FFT, mel range": (
+            f"{features.sample_rate:,} Hz, Hann window of {window:g} ms, {features.fft_length} points, "
+            f"{features.low_frequency:g} to {features.high_frequency:g} Hz, Slaney's mel scale and norm",
+            "the rate of EmoDB and CREMA-D (SAVEE is resampled); long enough that no mel filter is empty",
+        ),
+        "normalisation": (
+            f"decibels below the recording's loudest point, {features.dynamic_range:g} dB to black, values in [0, 1]; "
+            "the picture's first channel as `inferno-red`",
+            "linear in decibels, without a colour map on the way",
+        ),
+        "split": (
+            ", ".join(f"`{name}`" for name in splits.PROTOCOLS),
+            "none is stated; the split is named beside every number",
+        ),
+    }
+
+
+def choices_table() -> str:
+    """Every setting: what is stated, its source, what is used here, and why."""
+    here = choices()
+    return _table(
+        ("setting", "stated", "source", "here", "why"),
+        [
+            (name, stated.replace("not known", "not stated in the material at hand"), f"[{source}]", *here[name])
+            for name, (stated, source) in paper.STATED.items()
+        ],
+    )
+
+
+def runs_table() -> str:
+    """Every run as what it changes against the paper's teacher or the student alone."""
+
+    def changes(run: config.Run) -> str:
+        base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
+        words = [f"{f.name} = {getattr(run.model, f.name)}" for f in fields(base) if _differs(run.model, base, f.name)]
+        if run.teacher:
+            words += [f"follows `{run.teacher}`", f"match = {run.match}", f"alpha = {run.alpha:g}"]
+            words += [] if run.matching_stage else ["without stage (b)"]
+        return f"the {'teacher' if base is config.TEACHER else 'student'}" + (": " + ", ".join(words) if words else "")
+
+    return _table(("run", "network and training"), [(f"`{name}`", changes(run)) for name, run in config.RUNS.items()])
+
+
+def _differs(model: config.Model, base: config.Model, name: str) -> bool:
+    return getattr(model, name) != getattr(base, name)
+
+
+def _settings() -> dict[str, Any]:
+    features, teacher, student = config.Features(), config.TEACHER, config.STUDENT
+    bootstrap = inspect.signature(evaluation.bootstrap).parameters
+    return {
+        "paper_title": paper.TITLE,
+        "image": _times(features.image_size),
+        "wide_image": _times((features.mel_bands, features.n_frames)),
+        "patch": _times(student.patch_size),
+        "patches": student.num_patches,
+        "teacher_patch_values": teacher.patch_values,
+        "student_patch_values": student.patch_values,
+        "stem_channels": ", ".join(map(str, teacher.stem)),
+        "stem_convolutions": len(teacher.stem),
+        "width": student.width,
+        "head_width": student.head_width,
+        "mlp_width": student.mlp_width,
+        "teacher_depth": teacher.depth,
+        "teacher_heads": teacher.heads,
+        "student_depth": student.depth,
+        "student_heads": student.heads,
+        "alpha": f"{config.RUNS['student-pooled'].alpha:g}",
+        "mel_bands": features.mel_bands,
+        "seconds": f"{features.seconds:g}",
+        "frames": f"{features.n_frames:,}",
+        "sample_rate": f"{features.sample_rate:,}",
+        "dynamic_range": f"{features.dynamic_range:g}",
+        **{f"epochs_{name.replace('-', '_')}": schedule.epochs for name, schedule in config.SCHEDULES.items()},
+        "folds": splits.FOLDS,
+        "bootstrap_draws": f"{bootstrap['draws'].default:,}",
+        "bootstrap_level": f"{bootstrap['level'].default:.0%}".replace("%", " %"),
+    }
+
+
+@cache
+def _counted() -> dict[str, str]:
+    """Parameters and operations, counted on running networks of seven classes."""
+    from serlib import flops
+
+    teacher, student = flops.count(config.TEACHER), flops.count(config.STUDENT)
+    return {
+        "classes_counted": str(config.STUDENT.num_classes),
+        "teacher_parameters": f"{teacher.parameters:,}",
+        "teacher_flops": f"{teacher.flops:,}",
+        "teacher_stem_flops": f"{teacher.stem_flops:,}",
+        "student_parameters": f"{student.parameters:,}",
+        "student_flops": f"{student.flops:,}",
+        "flops_ratio": f"{100 * student.flops / teacher.flops:.1f} %",
+    }
+
+
+@cache
+def _attainable() -> dict[str, int]:
+    """How many published accuracies are k/N for a whole k and N all utterances, 80 % or 20 % of them, rounded up or down."""
+    found = Counter({"whole": 0, "train": 0, "test": 0})
+    for p in paper.PUBLISHED:
+        total = paper.CORPORA[p.corpus].utterances
+        fifth = {total // 5, -(-total // 5)}
+        for name, sizes in (("whole", {total}), ("train", {total - n for n in fifth}), ("test", fifth)):
+            found[name] += any(k for n in sizes for k in evaluation.attainable(p.value, n).values())
+    return dict(found)
+
+
+def _accuracy_arithmetic() -> str:
+    fits = _attainable()
+    return (
+        f"Arithmetic: of the {len(paper.PUBLISHED)} published accuracies, {fits['train']} can be counts over 80 % of their "
+        f"corpus, {fits['whole']} over all of it, {fits['test']} over 20 % of it."
+    )
+
+
+def _cost_counted() -> str:
+    counted = _counted()
+    return (
+        f"Counted: the student needs {counted['student_flops']} operations an image, {counted['flops_ratio']} of the "
+        f"teacher's {counted['teacher_flops']}; networks of other authors are not counted yet."
+    )
+
+
+def _order_theorem() -> str:
+    return "Proved: with any weights, the student's logits do not depend on the order of the columns."
+
+
+# What is known of a claim without any recording: arithmetic, counts, proofs.
+WITHOUT_RECORDINGS = {"accuracy": _accuracy_arithmetic, "cost": _cost_counted, "transfer": _order_theorem}
+
+
+def _corpora() -> dict[str, str]:
+    facts = paper.CORPORA.values()
+    rows = [
+        (
+            f"{f.title} {{cite}}`{f.reference}`",
+            f.language,
+            f.speakers,
+            f"{f.utterances:,}",
+            f"{f.sample_rate / 1000:g}",
+            f.durations,
+            f.terms,
+        )
+        for f in facts
+    ]
+    mini = [
+        (
+            paper.CORPORA[name].title,
+            ", ".join(m.speakers),
+            ", ".join(m.sentences),
+            len(paper.CORPORA[name].emotions),
+            len(m.speakers) * len(m.sentences) * len(paper.CORPORA[name].codes),
+        )
+        for name, m in synthetic.MINIATURES.items()
+    ]
+    signed = ("volume", "tilt")  # decibels
+    prosody = [
+        (
+            emotion,
+            *(format(v, "+g" if v and f.name in signed else "g") for f in fields(p) for v in [getattr(p, f.name)]),
+        )
+        for emotion, p in synthetic.PROSODY.items()
+    ]
+    return {
+        "corpora_table": _table(
+            ("corpus", "language", "speakers", "utterances", "rate (kHz)", "durations", "terms"), rows
+        ),
+        "emotions_table": _table(
+            ("emotion", *(f.title for f in facts)),
+            [
+                (emotion, *(f"{f.class_counts[emotion]:,}" if emotion in f.class_counts else "" for f in facts))
+                for emotion in sorted({emotion for f in facts for emotion in f.emotions})
+            ],
+        ),
+        "names_table": _table(
+            ("corpus", "a file is called", "emotion codes"),
+            [
+                (
+                    f.title,
+                    "`" + corpora.EXAMPLES[f.name].replace(" or ", "` or `") + "`",
+                    ", ".join(f"`{code}` {name}" for code, name in f.codes.items()),
+                )
+                for f in facts
+            ],
+        ),
+        "silent_files": ", ".join(f"`{name}`" for name in paper.CREMA_D_SILENT),
+        "identical_table": _table(
+            ("first file", "second file"), [[f"`{name}`" for name in pair] for pair in paper.CREMA_D_IDENTICAL]
+        ),
+        "emodb_hashes": f"{len(download.manifest('emodb')):,}",
+        "crema_d_hashes": f"{len(download.manifest('crema-d')):,}",
+        "emodb_archive": f"[one archive]({download.ADDRESSES['emodb']})",
+        "miniatures_table": _table(("corpus", "speakers", "sentences", "emotions", "files"), mini),
+        "prosody_table": _table(("emotion", *(f.name.replace("_", " ") for f in fields(synthetic.Prosody))), prosody),
+    }
+
+
+def _record_rows() -> list[tuple[str, str]]:
+    return [
+        ("`version`", "of the record's format; a record of another version is refused"),
+        *((f"`{f.name}`", RECORD_FIELDS[f.name]) for f in fields(records.Record)),
+        ("`digest`", "SHA-256 over everything else in the file; an edited record is refused"),
+    ]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    return notebook.table(head, rows).data
+
+
+def _times(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    return notebook._ranges(numbers)
+
+
+def _page_name(page: str) -> str:
+    """``fig6_attention`` as "Figure 6", ``audit_splits`` as "audit: splits"."""
+    kind, _, rest = page.partition("_")
+    for short, long in (("fig", "Figure "), ("table", "Table ")):
+        if kind.startswith(short):
+            return long + kind.removeprefix(short)
+    return f"{kind}: {rest}"

@@ -1,0 +1,37 @@
+"""Shape and type annotations of the package are checked while the tests run (jaxtyping and beartype)."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+hook = install_import_hook("serlib", "beartype.beartype")
+
+ROOT = Path(__file__).parents[1]
+
+
+def _folder(variable: str, what: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} does not point at {what}")
+    path = Path(value)
+    assert path.is_dir(), f"{variable}={value}: no such folder"
+    return path
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Folder with real recordings, one folder a corpus."""
+    return _folder("SERLIB_DATA", "a folder of recordings (emodb, crema-d)")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder with small checkpoints in the released format, their inputs and outputs."""
+    return _folder("SERLIB_GOLDEN", "the golden checkpoints")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT

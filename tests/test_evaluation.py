@@ -1,0 +1,107 @@
+"""Figures of merit against scikit-learn, and intervals and attainable accuracies against brute force."""
+
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from serlib import evaluation, paper
+
+RNG = np.random.default_rng(0)
+TRUE, PREDICTED = RNG.integers(0, 4, 200), RNG.integers(0, 4, 200)
+SPEAKERS = [f"s{i % 5}" for i in range(200)]
+
+
+def test_accuracies_and_confusion_agree_with_scikit_learn():
+    counts = evaluation.confusion(TRUE, PREDICTED, 4)
+    assert (counts == metrics.confusion_matrix(TRUE, PREDICTED)).all()
+    assert evaluation.weighted_accuracy(counts) == pytest.approx(metrics.accuracy_score(TRUE, PREDICTED))
+    assert evaluation.unweighted_accuracy(counts) == pytest.approx(metrics.balanced_accuracy_score(TRUE, PREDICTED))
+
+
+def test_a_class_without_utterances_does_not_count():
+    counts = evaluation.confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    assert evaluation.unweighted_accuracy(counts) == pytest.approx(0.75)
+
+
+def test_speakers_are_drawn_whole():
+    """Two speakers, one all right and one all wrong: a draw of two is 0, 1/2 or 1, and the interval is all of it."""
+    true = np.zeros(20, dtype=int)
+    predicted = np.repeat([0, 1], 10)
+    interval = evaluation.bootstrap(true, predicted, ["a"] * 10 + ["b"] * 10, 2)
+    assert (interval.estimate, interval.low, interval.high) == (0.5, 0.0, 1.0)
+
+
+def test_the_bootstrap_agrees_with_drawing_the_utterances():
+    """The reference puts the drawn speakers' utterances end to end."""
+    interval = evaluation.bootstrap(TRUE, PREDICTED, SPEAKERS, 4, draws=4000)
+    draw = np.random.default_rng(1)
+    names = np.array(SPEAKERS)
+    estimates = []
+    for _ in range(4000):
+        rows = np.concatenate([np.flatnonzero(names == name) for name in draw.choice(np.unique(names), 5)])
+        estimates.append((TRUE[rows] == PREDICTED[rows]).mean())
+    low, high = np.quantile(estimates, (0.025, 0.975))
+    assert interval.low == pytest.approx(low, abs=0.01)
+    assert interval.high == pytest.approx(high, abs=0.01)
+
+
+def test_of_one_speaker_the_utterances_are_drawn():
+    interval = evaluation.bootstrap(TRUE, PREDICTED, ["a"] * 200, 4)
+    share = (TRUE == PREDICTED).mean()
+    half_width = 1.96 * np.sqrt(share * (1 - share) / 200)  # the normal approximation
+    assert interval.high - share == pytest.approx(half_width, abs=0.01)
+
+
+def test_by_speaker():
+    shares = evaluation.by_speaker(np.array([0, 0, 1]), np.array([0, 1, 1]), ["a", "a", "b"])
+    assert shares == {"a": 0.5, "b": 1.0}
+
+
+@given(st.integers(1, 700), st.integers(0, 10_000))
+def test_attainable_agrees_with_trying_every_count(utterances, hundredths):
+    printed = f"{hundredths / 100:.2f}"
+    found = evaluation.attainable(printed, utterances)
+    for name, rounding in (("rounded", ROUND_HALF_UP), ("truncated", ROUND_DOWN)):
+        values = (Decimal(100 * k) / utterances for k in range(utterances + 1))
+        expected = [k for k, v in enumerate(values) if v.quantize(Decimal("0.01"), rounding) == Decimal(printed)]
+        assert found[name] == expected
+
+
+def fits(value: str, utterances: int) -> bool:
+    return any(evaluation.attainable(value, utterances).values())
+
+
+def test_the_published_accuracies_fit_eighty_per_cent_of_their_corpus():
+    """The arithmetic as it was worked out by hand for these numbers."""
+    totals = {"savee": (480, 384, 96), "emodb": (535, 428, 107), "crema-d": (7442, 5954, 1488)}
+    assert all(fits(p.value, totals[p.corpus][1]) for p in paper.PUBLISHED)
+    assert [p.value for p in paper.PUBLISHED if fits(p.value, totals[p.corpus][2])] == ["98.95"]
+    assert [p.value for p in paper.PUBLISHED if fits(p.value, totals[p.corpus][0])] == ["92.64", "98.95", "94.07"]
+    assert not any(fits(p.value, 1489) for p in paper.PUBLISHED if p.corpus == "crema-d")
+
+
+def test_the_published_matrices_hold_eighty_per_cent_of_their_corpus():
+    expected = {"savee": (384, 382), "emodb": (428, 427), "crema-d": (5954, 5671)}
+    for name, (total, right) in expected.items():
+        shown = paper.CONFUSIONS[name]
+        assert (shown.total, shown.right) == (total, right)
+        assert abs(total - 0.8 * paper.CORPORA[name].utterances) < 1
+    assert paper.CONFUSIONS["emodb"].row_sums["sadness"] == 63 > paper.EMODB.class_counts["sadness"] == 62
+
+
+def test_the_published_numbers_are_those_of_the_material(golden):
+    """Against the machine-readable copy that lies beside the golden checkpoints, where it is at hand."""
+    import csv
+    import json
+
+    rows = list(csv.DictReader((golden.parent / "published.csv").open()))
+    expected = [(r["corpus"].lower(), r["model"], r["input"], r["value"]) for r in rows]
+    assert [(p.corpus, p.model, p.image, p.value) for p in paper.PUBLISHED] == expected
+    shown = json.loads((golden.parent / "published_confusion.json").read_text())
+    for facts in paper.CORPORA.values():
+        assert list(paper.CONFUSIONS[facts.name].classes) == shown[facts.title]["classes"]
+        assert [list(row) for row in paper.CONFUSIONS[facts.name].matrix] == shown[facts.title]["matrix"]

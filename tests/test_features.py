@@ -1,0 +1,169 @@
+"""Log-Mel images against librosa, and the cache against stale or half-written images."""
+
+from dataclasses import replace
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from serlib import features
+from serlib.config import Features
+from serlib.files import sha256
+
+SETTINGS = Features()
+
+
+def librosa_power(waveform: np.ndarray, settings: Features) -> np.ndarray:
+    """The independent reference: the whole ten seconds, padded with zeros."""
+    padded = np.zeros(settings.n_samples, dtype=np.float64)
+    padded[: len(waveform)] = waveform[: settings.n_samples]
+    return librosa.feature.melspectrogram(
+        y=padded,
+        sr=settings.sample_rate,
+        n_fft=settings.fft_length,
+        win_length=settings.window_length,
+        hop_length=settings.hop_length,
+        n_mels=settings.mel_bands,
+        fmin=settings.low_frequency,
+        fmax=settings.high_frequency,
+        pad_mode="constant",
+    )
+
+
+def chirp(seconds: float, settings: Features = SETTINGS) -> torch.Tensor:
+    t = torch.arange(round(seconds * settings.sample_rate)) / settings.sample_rate
+    noise = torch.randn(len(t), generator=torch.Generator().manual_seed(0))
+    return 0.5 * torch.sin(2 * torch.pi * (200 + 300 * t) * t) + 0.05 * noise
+
+
+def assert_agrees_with_librosa(waveform: torch.Tensor, settings: Features = SETTINGS) -> None:
+    reference = librosa_power(waveform.numpy().astype(np.float64), settings)
+    power = features.mel_power(waveform, settings).numpy()
+    assert reference.shape[1] == settings.n_frames == 1001
+    heard = power.shape[1]
+    assert np.abs(power - reference[:, :heard]).max() <= 1e-4 * reference.max()
+    loud = reference[:, :heard] > 1e-6 * reference.max()
+    assert (np.abs(power - reference[:, :heard])[loud] / reference[:, :heard][loud]).max() < 1e-3
+    assert np.abs(reference[:, heard:]).max(initial=0) == 0  # the frames that are left out are exactly silent
+    decibels = librosa.power_to_db(reference, ref=np.max, top_db=settings.dynamic_range)
+    drawn = features.log_mel(waveform, settings).numpy()
+    assert np.abs(drawn - (decibels / settings.dynamic_range + 1)).max() < 1e-4
+
+
+@pytest.mark.parametrize("seconds", [0.05, 2.5, 9.99, 12.0])
+def test_agrees_with_librosa(seconds):
+    assert_agrees_with_librosa(chirp(seconds))
+
+
+@pytest.mark.parametrize("corpus", ["emodb", "crema-d"])
+def test_agrees_with_librosa_on_recordings(recordings, corpus):
+    for path in sorted((recordings / corpus).rglob("*.wav"))[::200]:
+        assert_agrees_with_librosa(features.read_audio(path, SETTINGS))
+
+
+def test_no_mel_filter_is_empty():
+    reference = librosa.filters.mel(
+        sr=SETTINGS.sample_rate, n_fft=SETTINGS.fft_length, n_mels=SETTINGS.mel_bands, fmax=SETTINGS.high_frequency
+    )
+    assert (reference.sum(axis=1) > 0).all()
+
+
+def test_low_frequencies_are_at_the_bottom_and_padding_is_black():
+    t = torch.arange(2 * 16_000) / 16_000
+    low, high = (features.image(torch.sin(2 * torch.pi * f * t), SETTINGS)[0] for f in (200.0, 6000.0))
+    assert low.mean(dim=1).argmax() > 100
+    assert high.mean(dim=1).argmax() < 28
+    assert low.max() <= 1
+    assert (low[:, 30:] == 0).all()  # 2 of 10 s are 25.6 of 128 columns
+
+
+def test_the_uninterpolated_image_is_the_spectrogram_upside_down():
+    wide = replace(SETTINGS, image_size=(128, 1001))
+    waveform = chirp(1.0)
+    assert torch.equal(features.image(waveform, wide)[0].flip(0), features.log_mel(waveform, wide))
+
+
+def test_silence_is_black():
+    assert (features.image(torch.zeros(16_000), SETTINGS) == 0).all()
+
+
+def test_the_released_colour_is_the_first_channel_of_inferno():
+    from matplotlib import colormaps
+
+    waveform = chirp(0.5)
+    grey = features.image(waveform, SETTINGS)
+    red = features.image(waveform, replace(SETTINGS, colour="inferno-red"))
+    expected = colormaps["inferno"]((grey[0] * 255).round().long().numpy())[..., 0]
+    assert np.abs(red[0].numpy() - expected).max() < 1e-6
+
+
+def test_other_rates_and_channels_are_read(tmp_path):
+    t = np.arange(44_100) / 44_100
+    stereo = np.stack((np.sin(2 * np.pi * 440 * t), np.zeros_like(t)), axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, 44_100)
+    waveform = features.read_audio(tmp_path / "a.wav", SETTINGS)
+    assert len(waveform) == 16_000
+    spectrum = waveform.numpy()[2000:14_000] @ np.exp(-2j * np.pi * 440 * np.arange(2000, 14_000) / 16_000)
+    assert abs(abs(spectrum) / 6000 - 0.5) < 0.01  # half the amplitude: the mean of the channels
+
+
+def test_unreadable_audio_is_named(tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"bad\.wav: unreadable audio"):
+        features.read_audio(bad, SETTINGS)
+    with pytest.raises(ValueError, match=r"none\.wav: no such file"):
+        features.read_audio(tmp_path / "none.wav", SETTINGS)
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"{i}.wav" for i in range(3)]
+    for i, path in enumerate(paths):
+        soundfile.write(path, chirp(0.3 + 0.1 * i).numpy(), 16_000)
+    return paths
+
+
+def test_the_cache_follows_content_and_settings(files, tmp_path):
+    cache = tmp_path / "cache"
+
+    def made(settings=SETTINGS):
+        images = features.images(files, [sha256(path) for path in files], settings, cache, progress=False)
+        return images, len(list(cache.iterdir()))
+
+    first, stored = made()
+    assert stored == 1
+    expected = torch.stack([features.image(features.read_audio(path, SETTINGS), SETTINGS) for path in files])
+    assert torch.equal(first, expected)
+    assert made()[1] == 1  # read, not made
+    narrow, stored = made(replace(SETTINGS, dynamic_range=60.0))
+    assert stored == 2
+    assert not torch.equal(narrow, first)
+    soundfile.write(files[1], chirp(1.0).numpy(), 16_000)
+    changed, stored = made()
+    assert stored == 3
+    assert torch.equal(changed[0], first[0])
+    assert not torch.equal(changed[1], first[1])
+
+
+def test_a_broken_file_leaves_no_cache(files, tmp_path):
+    hashes = [sha256(path) for path in files]
+    files[2].write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2\.wav"):
+        features.images(files, hashes, SETTINGS, tmp_path / "cache", progress=False)
+    assert not any((tmp_path / "cache").iterdir())
+
+
+def test_perturbations_do_what_they_say():
+    waveform = chirp(2.0)
+    assert torch.equal(features.perturb(waveform, "original", SETTINGS), waveform)
+    assert abs(len(features.perturb(waveform, "speed", SETTINGS)) - len(waveform) / 1.2) <= 1
+    noise = features.perturb(waveform, "noise", SETTINGS) - waveform
+    assert abs(10 * torch.log10(waveform.square().mean() / noise.square().mean()) - 20) < 0.2
+    shifted = features.perturb(waveform, "time shift", SETTINGS)
+    assert torch.equal(shifted[16_000:], waveform)
+    assert (shifted[:16_000] == 0).all()
+    with pytest.raises(ValueError, match="'echo' is none of"):
+        features.perturb(waveform, "echo", SETTINGS)

@@ -1,0 +1,211 @@
+"""The network against hand-computed values, exact counts, and the released models' outputs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from serlib.config import POSITIONS, RUNS, STUDENT, TEACHER, Model
+from serlib.flops import closed_form, count, steps
+from serlib.model import SpectrogramViT, coordinate_channels, load, load_release_checkpoint, save, sinusoidal
+
+SMALL = Model(image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8, mlp_width=24)
+SMALL_TEACHER = replace(SMALL, stem=(4, 1), position="coordinates")
+
+# Counts stated for the released code (MLP width 512, 7 classes): parameters, operations with a multiply-add as two.
+COUNTS = {
+    "teacher": (TEACHER, 3_700_168, 2_585_406_464),
+    "student": (STUDENT, 1_811_975, 528_817_408),
+    "deep teacher": (replace(TEACHER, depth=12, heads=12), 12_756_424, 5_404_401_152),
+}
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 1, 16, 12, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameters_and_operations_are_exact(name):
+    settings, parameters, flops = COUNTS[name]
+    cost = count(settings)
+    assert (cost.parameters, cost.flops) == (parameters, flops)
+    assert cost.stem_flops == 1_519_386_624 * bool(settings.stem)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_counted_operations_equal_the_closed_form(name):
+    settings = RUNS[name].model
+    assert count(settings).flops == closed_form(settings)
+
+
+def test_steps_are_read_off_the_running_network():
+    model = SpectrogramViT(TEACHER)
+    found = steps(model)
+    assert [step.shape[0] for step in found[:6]] == [16, 32, 64, 32, 16, 1]
+    assert found[6].shape == (128, 256)
+    assert found[7].shape == (129, 256)
+    assert found[-1].shape == (7,)
+    assert sum(step.parameters for step in found) + 256 == count(TEACHER).parameters
+    assert not model._forward_hooks
+    assert not model.stem[0]._forward_hooks
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_released_checkpoints_give_their_outputs(golden, name):
+    expected = np.load(golden / "io.npz")
+    model = load_release_checkpoint(golden / f"{name}.ckpt")
+    with torch.no_grad():
+        output = model(torch.from_numpy(expected["image"]))
+    assert not model.training
+    assert np.abs(output.logits.numpy() - expected[f"{name}_logits"]).max() < 1e-5
+    assert np.abs(output.pooled.numpy() - expected[f"{name}_pooled"]).max() < 1e-5
+
+
+def test_released_stem_and_coordinates(golden):
+    expected = np.load(golden / "io.npz")
+    model = load_release_checkpoint(golden / "teacher.ckpt")
+    with torch.no_grad():
+        channels = model.patch_input(torch.from_numpy(expected["image"])).numpy()
+    assert np.abs(channels[:, :1] - expected["stem"]).max() < 1e-5
+    assert np.abs(channels[:1, 1:] - expected["coordinates"]).max() < 1e-6
+
+
+def test_a_release_checkpoint_must_fit_the_image(golden, tmp_path):
+    with pytest.raises(ValueError, match=r"teacher\.ckpt: does not fit images of 100 x 128"):
+        load_release_checkpoint(golden / "teacher.ckpt", image_size=(100, 128))
+    other = tmp_path / "other.ckpt"
+    other.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"other\.ckpt: not a checkpoint in the released format"):
+        load_release_checkpoint(other)
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        load_release_checkpoint(tmp_path / "missing.ckpt")
+
+
+def test_a_release_checkpoint_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (tmp_path.joinpath("ran").touch, ())
+
+    path = tmp_path / "evil.ckpt"
+    torch.save({"model_state_dict": Evil()}, path)
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        load_release_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_coordinates_by_hand():
+    rows, columns = coordinate_channels(3, 5)
+    assert rows[:, 0].tolist() == [-1, 0, 1]
+    assert columns[0].tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert (rows == rows[:, :1]).all()
+    assert (columns == columns[:1]).all()
+
+
+def test_swapped_divisors_are_the_release_formula():
+    rows, columns = coordinate_channels(3, 5, swapped_divisors=True)
+    assert rows[:, 0].tolist() == [-1, -0.5, 0]  # row / (5 - 1) * 2 - 1
+    assert columns[0].tolist() == [-1, 0, 1, 2, 3]  # column / (3 - 1) * 2 - 1: outside [-1, 1]
+    assert torch.equal(coordinate_channels(7, 7), coordinate_channels(7, 7, swapped_divisors=True))
+
+
+def test_patches_are_ordered_row_column_channel(images):
+    model = SpectrogramViT(replace(SMALL, patch_size=(8, 3), position="coordinates"))
+    seen = {}
+    model.embed[0].register_forward_hook(lambda module, inputs, output: seen.update(patches=inputs[0]))
+    model(images)
+    patches = seen["patches"]
+    assert patches.shape == (3, 2 * 4, 8 * 3 * 3)
+    patch = patches[0, 5].reshape(8, 3, 3)  # second row of patches, second column
+    assert torch.equal(patch[:, :, 0], images[0, 0, 8:, 3:6])
+    assert torch.equal(patch[:, :, 1], model.coordinates[0, 8:, 3:6])
+
+
+def test_the_stem_image_by_image_equals_the_whole_batch(images):
+    """The stem works through a batch one image after the other; the reference is the batch through plain modules."""
+    model = SpectrogramViT(SMALL_TEACHER).double()
+    images = images.double()
+    plain = images
+    for block in model.stem:
+        plain = block(plain)
+    assert torch.allclose(model.stem(images), plain, rtol=0, atol=1e-12)
+    weights = list(model.stem.parameters())
+    ours = torch.autograd.grad(model.stem(images).square().sum(), weights)
+    reference = torch.autograd.grad(plain.square().sum(), weights)
+    for one, other in zip(ours, reference, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [SMALL, SMALL_TEACHER, replace(SMALL, patch_size=(4, 4), pooling="mean")])
+def test_asking_for_attention_changes_nothing(images, settings):
+    model = SpectrogramViT(settings).eval()
+    plain, asked = model(images), model(images, need_weights=True)
+    assert torch.allclose(plain.logits, asked.logits, atol=1e-5)
+    assert plain.attention == ()
+    assert len(asked.attention) == 2
+    for weights in asked.attention:
+        assert weights.shape == (3, 2, settings.num_patches + 1, settings.num_patches + 1)
+        assert torch.allclose(weights.sum(-1), torch.ones(()))
+
+
+@pytest.mark.parametrize("pooling", ["class", "mean"])
+def test_the_student_cannot_know_where_a_column_stands(images, pooling):
+    model = SpectrogramViT(replace(SMALL, pooling=pooling)).double().eval()
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    before, after = model(images.double()), model(images.double()[..., order])
+    assert torch.allclose(after.logits, before.logits, atol=1e-12)
+    assert torch.allclose(after.pooled, before.pooled, atol=1e-12)
+    assert torch.allclose(after.tokens, before.tokens[:, order], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"position": p} for p in POSITIONS if p != "none"] + [{"stem": (4, 1)}, {"patch_size": (16, 2)}],
+    ids=str,
+)
+def test_anything_else_can(images, change):
+    model = SpectrogramViT(replace(SMALL, **change)).double().eval()
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    assert (model(images.double()[..., order]).logits - model(images.double()).logits).abs().max() > 1e-6
+
+
+def test_sinusoidal_by_hand():
+    table = sinusoidal(3, 4)
+    expected = [np.sin(2), np.cos(2), np.sin(2 / 100), np.cos(2 / 100)]  # wavelengths 10000^(0/4), 10000^(2/4)
+    assert torch.allclose(table[2], torch.tensor(expected, dtype=torch.float32))
+
+
+def test_saved_weights_load_with_their_configuration(images, tmp_path):
+    model = SpectrogramViT(SMALL_TEACHER).eval()
+    save(model, tmp_path / "model.safetensors", emotions=["a", "b"])
+    loaded, about = load(tmp_path / "model.safetensors")
+    assert loaded.config == SMALL_TEACHER
+    assert about == {"emotions": ["a", "b"]}
+    assert torch.equal(loaded(images).logits, model(images).logits)
+
+
+def test_foreign_weights_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="no such weights"):
+        load(path)
+    path.write_bytes(b"something else entirely")
+    with pytest.raises(ValueError, match="not weights that serlib wrote"):
+        load(path)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"images of shape \(1, 1, 16, 13\): the network takes"):
+        SpectrogramViT(SMALL)(torch.zeros(1, 1, 16, 13))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch_size": (5, 1)}, "patch height 5 does not divide image height 16"),
+        ({"stem": (4, 2)}, "the last convolution must give 1 channel"),
+    ],
+)
+def test_impossible_configurations_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change)

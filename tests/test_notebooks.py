@@ -1,0 +1,153 @@
+"""The committed notebooks: executed, honest about their parameters, and compared for real."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from serlib import notebook
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def unexecuted(path: Path) -> list[str]:
+    """Why nbval would pass this notebook, or part of it, unread."""
+    cells = code_cells(path)
+    if not any(cell.outputs for cell in cells):
+        return [f"{path.name}: no outputs"]
+    return [f"{path.name}: never executed: {cell.source[:40]!r}" for cell in cells if cell.execution_count is None]
+
+
+def python(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run((sys.executable, *arguments), cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_committed_with_outputs(path):
+    assert not unexecuted(path)
+
+
+def test_the_guard_sees_a_notebook_without_outputs(tmp_path):
+    book = nbformat.read(NOTEBOOKS[0], as_version=4)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.execution_count, cell.outputs = None, []
+    nbformat.write(book, tmp_path / "bare.ipynb")
+    assert unexecuted(tmp_path / "bare.ipynb") == ["bare.ipynb: no outputs"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_has_what_every_notebook_has(path):
+    book = nbformat.read(path, as_version=4)
+    assert book.cells[0].source.startswith("# ")
+    assert "parameters" in book.cells[1].metadata.tags
+    assert any(cell.source.startswith("## Where the numbers came from") for cell in book.cells[-3:])
+    source = "\n".join(cell.source for cell in code_cells(path))
+    assert "\ndef " not in source
+    assert "\nclass " not in source
+    assert ".fit(" not in source
+    assert "training.execute" not in source
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.text
+    text = json.dumps(book)
+    assert str(ROOT) not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_something_in_it_is_compared(path):
+    """Not every output is left out of the comparison."""
+    cells = [c for c in code_cells(path) if "nbval-ignore-output" not in c.metadata.get("tags", [])]
+    assert any(
+        {"text/markdown", "text/html"} & set(output.get("data", {})) or output.get("name") == "stdout"
+        for cell in cells
+        for output in cell.outputs
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A folder that a notebook takes for a checkout."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "Snakefile").touch()
+    shutil.copy(ROOT / "notebooks/audit_granularity.ipynb", tmp_path / "notebooks")
+    return tmp_path
+
+
+def nbval(checkout: Path) -> int:
+    options = ("-p", "no:cacheprovider", "-W", "default", "--nbval", "--nbval-current-env", "-q", "--rootdir", ".")
+    return python("-m", "pytest", *options, "notebooks", cwd=checkout).returncode
+
+
+def test_changing_one_committed_number_turns_the_run_red(checkout):
+    assert nbval(checkout) == 0
+    path = checkout / "notebooks/audit_granularity.ipynb"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("382") == 1
+    path.write_text(text.replace("382", "383"), encoding="utf-8")
+    assert nbval(checkout) == 1
+
+
+def test_an_unknown_parameter_stops_the_build(checkout):
+    out = checkout / "out.ipynb"
+    result = python(ROOT / "workflow/execute.py", "notebooks/audit_granularity.ipynb", out, "shore=0.7", cwd=checkout)
+    assert result.returncode == 1
+    assert "unknown parameter 'shore'; it takes share" in result.stderr
+    assert not out.exists()
+
+
+def test_a_failing_cell_stops_the_build_in_one_line(checkout):
+    book = nbformat.read(checkout / "notebooks/audit_granularity.ipynb", as_version=4)
+    book.cells[2].source += "\nraise ValueError('no such corpus')"
+    nbformat.write(book, checkout / "notebooks/audit_granularity.ipynb")
+    out = checkout / "out.ipynb"
+    result = python(ROOT / "workflow/execute.py", "notebooks/audit_granularity.ipynb", out, cwd=checkout)
+    assert result.returncode == 1
+    assert result.stderr.strip() == "notebooks/audit_granularity.ipynb: cell 2: ValueError: no such corpus"
+    assert not out.exists()
+
+
+def test_papermill_itself_stops_at_an_unknown_parameter(checkout):
+    """papermill only warns; the notebook's first call does not."""
+    command = ("-m", "papermill", "notebooks/audit_granularity.ipynb", "out.ipynb", "-p", "shore", "0.7")
+    result = python(*command, cwd=checkout)
+    assert result.returncode != 0
+    assert "unknown parameter 'shore'; this notebook takes share" in result.stderr
+
+
+def test_parameters_are_held_against_the_notebooks_own():
+    declared = 'corpus = "emodb"  # which\nseed = 0\n'
+    notebook.check_parameters(declared, ['# Parameters\ncorpus = "savee"\nseed = 3\n'])
+    with pytest.raises(ValueError, match="unknown parameter 'sede'; this notebook takes corpus, seed"):
+        notebook.check_parameters(declared, ["# Parameters\nsede = 3\n"])
+    with pytest.raises(ValueError, match="parameter seed = 'three': expected int"):
+        notebook.check_parameters(declared, ['# Parameters\nseed = "three"\n'])
+
+
+def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
+    build = notebook.Build(tmp_path, "emodb", "recordings", "short")
+    with pytest.raises(
+        ValueError, match=r"no recordings of 'emodb' in this build: make it with `make book CORPUS=emodb"
+    ):
+        build.utterances  # noqa: B018
+    with pytest.raises(ValueError, match=r"no record recordings/emodb/short/random-0/teacher-seed3\.json"):
+        build.record("teacher", seed=3)
+
+
+@pytest.mark.skipif(not (ROOT / "build/stand-in/emodb").exists(), reason="no book is built: make book")
+def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
+    out = tmp_path / "out.ipynb"
+    parameters = ("-p", "corpus", "emodb", "-p", "seed", "3")
+    result = python("-m", "papermill", "notebooks/fig6_attention.ipynb", out, *parameters)
+    assert result.returncode == 0, result.stderr
+    assert any("image/png" in o.get("data", {}) for cell in code_cells(out) for o in cell.outputs)

@@ -1,0 +1,124 @@
+"""The prose and its numbers: every substitution exists, and the claims table follows the records."""
+
+import argparse
+import re
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serlib import cli, config, paper, prose, records
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "book").glob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return prose.values(tmp_path_factory.mktemp("empty"))
+
+
+def record(run: str, speech: str = "recordings", seed: int = 0, epochs: int = 50) -> records.Record:
+    """Four held-out EmoDB utterances, three of them right."""
+    named = config.resolve(run, "paper", seed, num_classes=2)
+    part = records.Part(("a", "b", "c", "d"), ("03", "03", "08", "08"), (0, 1, 0, 1), (0, 1, 0, 0))
+    return records.Record(
+        corpus="emodb",
+        speech=speech,
+        emotions=("anger", "sadness"),
+        fingerprint="f" * 64,
+        excluded=(),
+        notes=(),
+        protocol="speaker-folds",
+        fold=0,
+        split="s" * 64,
+        configuration=replace(named, training=replace(named.training, epochs=epochs)),
+        teacher="",
+        curves={},
+        parts={"train": part, "test": part},
+        made=records.provenance("cpu", 0.0),
+    )
+
+
+def claim(table: str, key: str) -> str:
+    """The row of the claims table that is about the claim ``key``."""
+    says = next(claim.says for claim in paper.CLAIMS if claim.key == key)
+    return next(line for line in table.splitlines() if says in line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_substitution_is_a_value(page: Path, empty: dict[str, str]) -> None:
+    used = set(re.findall(r"{{\s*(.*?)\s*}}", page.read_text(encoding="utf-8")))
+    assert used <= empty.keys()
+
+
+def test_every_value_says_something_and_is_used(empty: dict[str, str]) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name, value in empty.items() if not value.strip()] == []
+    assert [name for name in empty if not re.search(rf"{{{{\s*{name}\s*}}}}", text)] == []
+
+
+def test_without_records_nothing_is_measured(empty: dict[str, str]) -> None:
+    for stated in paper.CLAIMS:
+        row = claim(empty["claims_table"], stated.key)
+        assert "Not yet measured on recordings" in row
+        assert all(f"../notebooks/{page}.ipynb" in row for page in stated.notebooks)
+    assert "machinery" not in empty["claims_table"]
+
+
+def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
+    records.write(record("student-alone"), tmp_path / "results/alone.json")
+    records.write(record("student-pooled", seed=1), tmp_path / "results/other-seed.json")
+    assert "**Measured" not in prose.values(tmp_path)["claims_table"]  # no seed that both runs share
+
+    records.write(record("student-pooled"), tmp_path / "results/pooled.json")
+    table = prose.values(tmp_path)["claims_table"]
+    row = claim(table, "transfer")
+    assert "**Measured on recordings.** EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
+    assert "50 epochs a stage" in row
+    assert "`student-alone` 75.0 [50.0, 100.0], `student-pooled` 75.0 [50.0, 100.0]" in row
+    assert table.count("**Measured") == 1
+
+
+def test_stand_in_speech_measures_nothing(tmp_path: Path) -> None:
+    for run in ("student-alone", "student-pooled"):
+        records.write(record(run, speech="stand-in"), tmp_path / f"build/runs/{run}.json")
+    found = prose.values(tmp_path)
+    assert "the machinery runs on stand-in speech" in claim(found["claims_table"], "transfer")
+    assert "Measured on" not in found["claims_table"]
+    assert "No recording of a person was used" in found["build_note"]
+
+
+def test_the_longest_schedule_is_shown() -> None:
+    runs = prose.NEEDED["transfer"]
+    (shown,) = prose.measurements(runs, [record(run, epochs=epochs) for epochs in (8, 50, 6) for run in runs])
+    assert shown.epochs == 50
+
+
+def test_every_claim_and_setting_has_its_entry() -> None:
+    assert prose.NEEDED.keys() == {claim.key for claim in paper.CLAIMS}
+    assert set(sum(prose.NEEDED.values(), ())) <= config.RUNS.keys()
+    assert prose.choices().keys() == paper.STATED.keys()
+
+
+def test_every_command_has_an_example() -> None:
+    text = (ROOT / "book/reproduce.md").read_text(encoding="utf-8")
+    commands = next(
+        action.choices for action in cli._parser()._actions if action.dest == argparse.SUPPRESS and action.choices
+    )
+    assert [name for name in commands if f"python -m serlib {name}" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "address"),
+    [
+        ("https://github.com/a/b.git", "https://github.com/a/b"),
+        ("https://name:secret@gitlab.com/a/b/", "https://gitlab.com/a/b"),
+        ("git@github.com:a/b.git", ""),
+        ("https://example.org/a/b", ""),
+        ("", ""),
+    ],
+)
+def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
+    assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address

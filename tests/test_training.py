@@ -1,0 +1,204 @@
+"""The stages: that they learn, that they are the same again, and that the evaluated part chooses nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from serlib import config, records, training
+from serlib.corpora import Corpus, Utterance
+from serlib.model import SpectrogramViT, load
+from serlib.splits import Split
+
+EMOTIONS = ("anger", "joy", "sadness")
+SMALL = config.Model(num_classes=3, image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8)
+SMALL_TEACHER = replace(SMALL, stem=(4, 1), position="coordinates")
+SETTINGS = config.Training(epochs=3, batch_size=8, learning_rate=3e-3)
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    utterances = tuple(
+        Utterance(f"{i:02}.wav", Path(f"{i:02}.wav"), f"s{i % 4}", f"t{i % 5}", EMOTIONS[i % 3], f"{i:064x}", 1.0)
+        for i in range(30)
+    )
+    return Corpus("tiny", "stand-in", utterances)
+
+
+@pytest.fixture
+def split(corpus) -> Split:
+    keys = [utterance.key for utterance in corpus.utterances]
+    return Split("random", 0, tuple(keys[:24]), tuple(keys[24:]))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Noise, with a bright row that tells the emotion."""
+    drawn = torch.rand(30, 1, 16, 12, generator=torch.Generator().manual_seed(0)) * 0.5
+    for i in range(30):
+        drawn[i, 0, 5 * (i % 3)] += 0.5
+    return drawn
+
+
+ALONE = config.Run(SMALL)
+
+
+def named(run: config.Run = ALONE, **change) -> config.Named:
+    return config.Named("tiny", run, "test", replace(SETTINGS, **change))
+
+
+def execute(folder: Path, settings: config.Named, corpus, split, images, teacher=None) -> records.Record:
+    record = folder / "run.json"
+    return training.execute(settings, corpus, split, images, record=record, teacher=teacher, progress=False)
+
+
+TRANSFER = config.Run(SMALL, teacher="teacher")
+
+
+@pytest.fixture
+def teacher():
+    torch.manual_seed(1)
+    return SpectrogramViT(SMALL_TEACHER).eval(), "teacher's result"
+
+
+def test_one_batch_is_learned_by_heart(tmp_path, corpus, split, images):
+    record = execute(tmp_path, named(epochs=40, batch_size=24), corpus, split, images)
+    true, predicted = record.labels("train")
+    assert (true == predicted).all()
+    assert record.curves["cross entropy"]["loss"][-1] < 0.05
+
+
+def test_what_is_learned_holds_for_held_out_images(tmp_path, corpus, split, images):
+    true, predicted = execute(tmp_path, named(epochs=40), corpus, split, images).labels("test")
+    assert (true == predicted).all()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [config.Run(SMALL_TEACHER), config.Run(replace(SMALL, dropout=0.2)), TRANSFER],
+    ids=["teacher", "dropout", "transfer"],
+)
+def test_the_same_seed_gives_the_same_record(tmp_path, corpus, split, images, run, teacher):
+    given = teacher if run.teacher else None
+    first, second, other = (
+        execute(tmp_path / name, named(run, seed=seed), corpus, split, images, given)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert first.result == second.result
+    assert first.curves != other.curves
+    assert (tmp_path / "a/run.safetensors").read_bytes() == (tmp_path / "b/run.safetensors").read_bytes()
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("validation", [0.0, 0.25])
+def test_a_killed_run_ends_with_the_same_record(
+    tmp_path, corpus, split, images, teacher, monkeypatch, stop_after, validation
+):
+    settings = named(replace(TRANSFER, model=replace(SMALL, dropout=0.2)), validation=validation)
+    whole = execute(tmp_path / "whole", settings, corpus, split, images, teacher)
+    keep, kept = training._keep, []
+
+    def killed(*arguments):
+        keep(*arguments)
+        kept.append(arguments)
+        if len(kept) == stop_after:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_keep", killed)
+        with pytest.raises(Killed):
+            execute(tmp_path / "killed", settings, corpus, split, images, teacher)
+    assert not (tmp_path / "killed/run.json").exists()
+    epochs = []
+    monkeypatch.setattr(training, "_keep", lambda *arguments: (keep(*arguments), epochs.append(arguments)))
+    resumed = execute(tmp_path / "killed", settings, corpus, split, images, teacher)
+    assert len(epochs) == 6 - stop_after  # two stages of three epochs
+    assert resumed.result == whole.result
+    assert [path.name for path in sorted((tmp_path / "killed").iterdir())] == ["run.json", "run.safetensors"]
+
+
+def test_the_state_of_other_settings_is_not_taken_up(tmp_path, corpus, split, images, monkeypatch):
+    keep = training._keep
+
+    def killed(*arguments):
+        keep(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_keep", killed)
+        with pytest.raises(Killed):
+            execute(tmp_path, named(), corpus, split, images)
+    other = named(learning_rate=1e-3)
+    assert (
+        execute(tmp_path, other, corpus, split, images).result
+        == execute(tmp_path / "fresh", other, corpus, split, images).result
+    )
+
+
+def test_the_evaluated_part_chooses_nothing(tmp_path, corpus, split, images):
+    """Other held-out images and labels leave the training exactly as it was."""
+    settings = named(validation=0.25)
+    first = execute(tmp_path / "a", settings, corpus, split, images)
+    other = images.clone()
+    other[24:] = 1 - other[24:]
+    second = execute(tmp_path / "b", settings, corpus, split, other)
+    assert first.curves == second.curves
+    assert load(tmp_path / "a/run.safetensors")[0].head.weight.equal(
+        load(tmp_path / "b/run.safetensors")[0].head.weight
+    )
+    assert first.parts["train"] == second.parts["train"]
+
+
+def test_the_inner_part_prefers_the_epoch_with_the_smallest_loss(tmp_path, corpus, split, images):
+    """With a rate so large that training diverges, the preferred epoch is not the last."""
+    settings = named(epochs=8, learning_rate=0.3, validation=0.25)
+    record = execute(tmp_path, settings, corpus, split, images)
+    losses = record.curves["cross entropy"]["validation"]
+    assert min(losses) < losses[-1]
+    model = load(tmp_path / "run.safetensors")[0]
+    labels = torch.tensor(corpus.labels)[:24]
+    _, choose = training._inner_split(labels, settings.training)
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(model(images[:24][choose]).logits, labels[choose])
+    assert loss.item() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_the_stages_stand_in_the_papers_order(tmp_path, corpus, split, images, teacher):
+    record = execute(tmp_path, named(TRANSFER), corpus, split, images, teacher)
+    assert list(record.curves) == ["matching", "transfer"]
+    stage = record.curves["transfer"]
+    for total, entropy, l1 in zip(stage["loss"], stage["cross entropy"], stage["matching"], strict=True):
+        assert total == pytest.approx(entropy + TRANSFER.alpha * l1, rel=1e-5)
+    short = execute(tmp_path / "c", named(replace(TRANSFER, matching_stage=False)), corpus, split, images, teacher)
+    assert list(short.curves) == ["transfer"]
+
+
+@pytest.mark.parametrize("match", config.MATCHES)
+def test_matching_approaches_the_frozen_teacher(tmp_path, corpus, split, images, teacher, match):
+    before = {name: tensor.clone() for name, tensor in teacher[0].state_dict().items()}
+    settings = named(replace(TRANSFER, match=match), epochs=10)
+    record = execute(tmp_path, settings, corpus, split, images, teacher)
+    losses = record.curves["matching"]["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    for name, tensor in teacher[0].state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_student_without_its_teacher_is_refused(tmp_path, corpus, split, images):
+    with pytest.raises(ValueError, match="follows the run 'teacher': train that first"):
+        execute(tmp_path, named(TRANSFER), corpus, split, images)
+
+
+def test_the_record_says_what_was_left_out(tmp_path, corpus, split, images):
+    from serlib.corpora import Excluded
+
+    corpus = replace(corpus, excluded=(Excluded("x.wav", "digital silence"),), notes=("4 speakers, published 10",))
+    record = records.read(tmp_path / "run.json") if execute(tmp_path, named(), corpus, split, images) else None
+    assert record.excluded == (("x.wav", "digital silence"),)
+    assert record.notes == ("4 speakers, published 10",)
+    assert set(record.parts["train"].file).isdisjoint(record.parts["test"].file)

@@ -1,0 +1,118 @@
+"""The graph: what is up to date is left alone, what is touched is followed by what depends on it and nothing else."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow.graph import code, listing
+
+ROOT = Path(__file__).parents[1]
+built = pytest.mark.skipif(not (ROOT / "_build/html/index.html").exists(), reason="no book is built: make book")
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """The sources with their times, beside what was built from them: to be touched, and never built."""
+    folders = ("serlib", "notebooks", "book", "workflow", "results")
+    for name in folders:
+        if (ROOT / name).exists():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "_config.yml", "Makefile"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    for name in ("build", "_build"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def snakemake(checkout: Path, *arguments: str) -> subprocess.CompletedProcess:
+    profile = ("--workflow-profile", "workflow/profiles/default", "--cores", "1")
+    command = (sys.executable, "-m", "snakemake", *profile, *arguments)
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+
+
+def planned(checkout: Path) -> set[str]:
+    """What a run would do: the messages of its jobs."""
+    result = snakemake(checkout, "--dry-run", "--", "book")
+    assert result.returncode == 0, result.stderr
+    return set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
+
+
+@built
+def test_a_second_run_does_nothing(checkout):
+    assert planned(checkout) == set()
+
+
+@built
+def test_a_touched_notebook_is_executed_alone(checkout):
+    os.utime(checkout / "notebooks/fig5_student.ipynb")
+    assert planned(checkout) == {"notebook fig5_student", "rendering the book"}
+
+
+@built
+def test_touched_prose_only_renders(checkout):
+    os.utime(checkout / "book/index.md")
+    assert planned(checkout) == {"rendering the book"}
+
+
+@built
+def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
+    os.utime(checkout / "serlib/model.py")
+    jobs = planned(checkout)
+    assert {job.split(":")[0] for job in jobs if job.startswith("training")} >= {"training teacher"}
+    assert not {job for job in jobs if job.startswith(("stand-in speech", "log-Mel images"))}
+    untouched = {"notebook audit_granularity", "notebook audit_splits", "notebook table1_settings"}
+    notebooks = {f"notebook {path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {job for job in jobs if job.startswith("notebook")} == notebooks - untouched
+    assert "rendering the book" in jobs
+
+
+@built
+def test_touched_features_leave_the_speech_alone(checkout):
+    os.utime(checkout / "serlib/features.py")
+    jobs = planned(checkout)
+    assert "log-Mel images: emodb" in jobs
+    assert not {job for job in jobs if job.startswith("stand-in speech")}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("corpus=emodb", "data=/no/such/folder"), "DATA=/no/such/folder: no such file or folder"),
+        (("corpus=emodb",), "CORPUS=emodb needs DATA=folder of the recordings"),
+        (("corpus=emdb", "data=."), "CORPUS=emdb is none of savee, emodb, crema-d"),
+        (("data=.",), "DATA is given without CORPUS"),
+        (("schedule=long",), "SCHEDULE=long is none of paper, short, stand-in"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(given, message):
+    result = snakemake(ROOT, "--dry-run", "--config", *given)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_code_is_what_is_imported_at_the_top(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert code("serlib/losses.py") == ["serlib/losses.py"]
+    assert set(code("serlib/features.py")) == {"serlib/features.py", "serlib/config.py", "serlib/files.py"}
+    granularity = code("notebooks/audit_granularity.ipynb")
+    assert "serlib/evaluation.py" in granularity
+    assert not {"serlib/model.py", "serlib/features.py"} & set(granularity)
+    assert "serlib/model.py" in code("notebooks/audit_permutation.ipynb")
+
+
+def test_a_changed_recording_is_noticed(tmp_path):
+    (tmp_path / "wav").mkdir()
+    file = tmp_path / "wav/a.wav"
+    file.write_bytes(b"1")
+    first = listing(str(tmp_path))
+    assert listing(str(tmp_path)) == first
+    file.write_bytes(b"22")
+    assert listing(str(tmp_path)) != first
