@@ -218,9 +218,9 @@ def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
             (
                 r.corpus + ("" if r.speech == "recordings" else " (stand-in)"),
                 f"`{r.run}`",
-                f"{r.protocol}, fold{'s' * (len({o.fold for o in same}) > 1)} {_ranges(o.fold for o in same)}",
+                f"{r.protocol}, fold{'s' * (len({o.fold for o in same}) > 1)} {ranges(o.fold for o in same)}",
                 r.configuration.training.epochs,
-                _ranges(o.seed for o in same),
+                ranges(o.seed for o in same),
                 f"{len(r.parts['test'].file):,}",
                 percent(accuracy(r)),
                 percent(accuracy(r, measure=evaluation.unweighted_accuracy)),
@@ -239,7 +239,7 @@ def _paper_order(corpus: str) -> int:
     return names.index(corpus) if corpus in names else len(names)
 
 
-def _ranges(numbers: Iterable[int]) -> str:
+def ranges(numbers: Iterable[int]) -> str:
     """``0-9``, or ``0, 2`` where there are gaps."""
     found = sorted(set(numbers))
     if len(found) > 1 and found[-1] - found[0] == len(found) - 1:

@@ -92,13 +92,12 @@ class Measurement:
     accuracies: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy
 
     def __str__(self) -> str:
-        title = paper.CORPORA[self.corpus].title if self.corpus in paper.CORPORA else self.corpus
         split = f"split {self.protocol} ({HELD_OUT[self.protocol]}), fold {self.folds}, seed {self.seeds}"
         size = "" if self.image_size == config.Features().image_size else f", image {_times(self.image_size)}"
         part = " (counts differ from the published corpus)" if self.partial else ""
         figures = ", ".join(f"`{run}` {notebook.percent(accuracy)}" for run, accuracy in self.accuracies)
         return (
-            f"{title}{part}, {split}, {self.utterances:,} held-out predictions a run, {self.epochs} epochs a stage{size}: "
+            f"{_title(self.corpus)}{part}, {split}, {self.utterances:,} held-out predictions a run, {self.epochs} epochs a stage{size}: "
             f"WA % {figures}"
         )
 
@@ -127,8 +126,8 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
         longest[corpus, protocol, fingerprint, images] = Measurement(
             corpus=corpus,
             protocol=protocol,
-            folds=_ranges(fold for fold, _, _ in shared),
-            seeds=_ranges(seed for _, seed, _ in shared),
+            folds=notebook.ranges(fold for fold, _, _ in shared),
+            seeds=notebook.ranges(seed for _, seed, _ in shared),
             utterances=len(first.parts["test"].file),
             epochs=epochs,
             image_size=images.image_size,
@@ -168,15 +167,12 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
 
     def cell(corpus: str, protocol: str) -> str:
         here = [r for r in people if (r.corpus, r.protocol) == (corpus, protocol)]
-        epochs = _ranges(r.configuration.training.epochs for r in here)
-        folds = _ranges(r.fold for r in here)
+        epochs = notebook.ranges(r.configuration.training.epochs for r in here)
+        folds = notebook.ranges(r.fold for r in here)
         return f"{len({r.run for r in here})} runs, fold {folds}, {epochs} epochs" if here else "not yet"
 
-    rows = [
-        (paper.CORPORA[name].title if name in paper.CORPORA else name, *(cell(name, p) for p in splits.PROTOCOLS))
-        for name in names
-    ]
-    return _table(("corpus", *(f"{name} ({HELD_OUT[name]})" for name in splits.PROTOCOLS)), rows)
+    rows = [(f"`{p}` ({HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.PROTOCOLS]
+    return _table(("protocol", *map(_title, names)), rows)
 
 
 def measured_table(committed: Sequence[records.Record]) -> str:
@@ -194,7 +190,7 @@ def build_note(built: Sequence[records.Record]) -> str:
     said = []
     for speech, words in (("recordings", "recordings of people"), ("stand-in", "stand-in speech")):
         corpora_of = ", ".join(
-            f"{corpus} ({number} {'run' if number == 1 else 'runs'}, {epochs} epochs a stage)"
+            f"{_title(corpus)} ({number} {'run' if number == 1 else 'runs'}, {epochs} epochs a stage)"
             for (kind, corpus, epochs), number in sorted(counts.items())
             if kind == speech
         )
@@ -246,7 +242,7 @@ def choices() -> dict[str, tuple[str, str]]:
         ),
         "optimiser, rate, schedule": (
             f"AdamW, {training.learning_rate:g} at the peak of one cycle, weight decay {training.weight_decay:g}",
-            "usual for small transformers; not tuned on any held-out part",
+            "usual for small transformers",
         ),
         "batch size": (
             f"{training.batch_size}; {config.SCHEDULES['stand-in'].batch_size} in schedule `stand-in`",
@@ -270,15 +266,14 @@ def choices() -> dict[str, tuple[str, str]]:
 
 
 def choices_table() -> str:
-    """Every setting: what is stated, its source, what is used here, and why."""
+    """Every setting: what is stated, with its source; what is used here, and why."""
+    rows = []
     here = choices()
-    return _table(
-        ("setting", "stated", "source", "here", "why"),
-        [
-            (name, stated.replace("not known", "not stated in the material at hand"), f"[{source}]", *here[name])
-            for name, (stated, source) in paper.STATED.items()
-        ],
-    )
+    for name, (stated, source) in paper.STATED.items():
+        chosen, why = here[name]
+        stated = stated.replace("not known", "not stated in the material at hand")
+        rows.append((name, f"{stated} [{source}]", f"**{chosen}**. {why[0].upper()}{why[1:]}."))
+    return _table(("setting", "stated", "here, and why"), rows)
 
 
 def runs_table() -> str:
@@ -463,12 +458,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return notebook.table(head, rows).data
 
 
+def _title(corpus: str) -> str:
+    return paper.CORPORA[corpus].title if corpus in paper.CORPORA else corpus
+
+
 def _times(size: Sequence[int]) -> str:
     return " x ".join(map(str, size))
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    return notebook._ranges(numbers)
 
 
 def _page_name(page: str) -> str:

@@ -154,12 +154,13 @@ def location(speech: str, corpus: str, schedule: str, protocol: str, fold: int, 
     return f"{speech}/{corpus}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 
-def provenance(device: str, seconds: float) -> dict[str, Any]:
-    """Where, when and by what code something was made. ``seconds`` is wall-clock time."""
+def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:
+    """Where, when and by what code something was made: on how many CPU threads, in how many seconds of wall-clock time."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
         "device": device,
+        "threads": threads,
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")},

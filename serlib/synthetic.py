@@ -78,14 +78,14 @@ class Prosody:
 
 
 PROSODY = {
-    "anger": Prosody(1.25, 1.30, 1.60, +6, +3.0, jitter=0.01),
-    "boredom": Prosody(0.80, 0.85, 0.35, -3, -1.5),
-    "disgust": Prosody(0.85, 0.80, 1.20, -1, -0.5, jitter=0.06),
-    "fear": Prosody(1.40, 1.60, 0.60, 0, -1.5, breath=0.10, jitter=0.04),
-    "happiness": Prosody(1.10, 1.40, 1.80, +3, +1.0),
+    "anger": Prosody(1.25, 1.30, 1.60, +6.0, +3.0, jitter=0.01),
+    "boredom": Prosody(0.80, 0.85, 0.35, -3.0, -1.5),
+    "disgust": Prosody(0.85, 0.80, 1.20, -1.0, -0.5, jitter=0.06),
+    "fear": Prosody(1.40, 1.60, 0.60, 0.0, -1.5, breath=0.10, jitter=0.04),
+    "happiness": Prosody(1.10, 1.40, 1.80, +3.0, +1.0),
     "neutral": Prosody(),
-    "sadness": Prosody(0.70, 0.80, 0.50, -6, -4.0, breath=0.15, jitter=0.01),
-    "surprise": Prosody(1.00, 1.75, 1.90, +3, +2.0),
+    "sadness": Prosody(0.70, 0.80, 0.50, -6.0, -4.0, breath=0.15, jitter=0.01),
+    "surprise": Prosody(1.00, 1.75, 1.90, +3.0, +2.0),
 }
 
 VOICES = {  # corpus -> speaker -> espeak-ng voice; female speakers (f) have female voices

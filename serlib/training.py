@@ -171,7 +171,7 @@ def execute(
         teacher=teacher[1] if teacher else "",
         curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in bench.curves.items()},
         parts={"train": part(split.train), "test": part(split.test)},
-        made=records.provenance(str(fabric.device), time.perf_counter() - start),
+        made=records.provenance(str(fabric.device), torch.get_num_threads(), time.perf_counter() - start),
     )
     about = {"features": named.features, "emotions": corpus.emotions, "result": finished.result}
     save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})

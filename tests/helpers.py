@@ -1,12 +1,14 @@
 """Small corpora of noise under real file names: enough to read, train on and tell apart."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-EMODB_CODES = "WLEAFTN"
+from serlib.corpora import Corpus, parse
+from serlib.download import manifest
 
 
 def write_wav(path: Path, seconds: float = 0.3, seed: int = 0, rate: int = 16_000) -> Path:
@@ -29,3 +31,10 @@ def tiny_emodb(
     for seed, name in enumerate(names):
         write_wav(folder / "wav" / name, seconds, seed)
     return folder
+
+
+def published(name: str, files: Iterable[str] | None = None) -> Corpus:
+    """A corpus as its manifest names it, without a recording: all of it, or some of its files."""
+    hashes = manifest(name)
+    utterances = (replace(parse(name, file), sha256=hashes[file]) for file in sorted(files or hashes))
+    return Corpus(name, "recordings", tuple(utterances))

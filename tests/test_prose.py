@@ -37,7 +37,7 @@ def record(run: str, speech: str = "recordings", seed: int = 0, epochs: int = 50
         teacher="",
         curves={},
         parts={"train": part, "test": part},
-        made=records.provenance("cpu", 0.0),
+        made=records.provenance("cpu", 1, 0.0),
     )
 
 

@@ -1,0 +1,551 @@
+"""File names, every defect found by name, the table as CSV, and the real corpora against the paper's counts."""
+
+import struct
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import tiny_emodb, write_wav
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serlib.corpora import Corpus, CorpusError, Excluded, Utterance, load, parse, read, save
+from serlib.download import manifest
+from serlib.files import sha256
+
+# The corpora's naming rules, written out independently of the module.
+EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
+EMODB_TEXTS = ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10")
+EMODB = {
+    "W": "anger",
+    "L": "boredom",
+    "E": "disgust",
+    "A": "fear",
+    "F": "happiness",
+    "N": "neutral",
+    "T": "sadness",
+}
+CREMA_D_TEXTS = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+CREMA_D = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness"}
+SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
+SAVEE = {
+    "a": "anger",
+    "d": "disgust",
+    "f": "fear",
+    "h": "happiness",
+    "n": "neutral",
+    "sa": "sadness",
+    "su": "surprise",
+}
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+EMODB_CODES, CREMA_D_CODES, SAVEE_CODES = (st.sampled_from(sorted(codes)) for codes in (EMODB, CREMA_D, SAVEE))
+FOLDERS = st.sampled_from(("", "wav/", "deep/er/"))
+
+
+@st.composite
+def emodb_names(draw, codes=EMODB_CODES):
+    speaker, text, code = draw(st.sampled_from(EMODB_SPEAKERS)), draw(st.sampled_from(EMODB_TEXTS)), draw(codes)
+    return f"{draw(FOLDERS)}{speaker}{text}{code}{draw(st.sampled_from('abcdef'))}.wav", speaker, text, code
+
+
+@st.composite
+def crema_d_names(draw, codes=CREMA_D_CODES):
+    speaker, text, code = str(draw(st.integers(1001, 1091))), draw(st.sampled_from(CREMA_D_TEXTS)), draw(codes)
+    level = draw(st.sampled_from(("LO", "MD", "HI", "XX")))
+    return f"{draw(FOLDERS)}{speaker}_{text}_{code}_{level}.wav", speaker, text, code
+
+
+@st.composite
+def savee_names(draw, codes=SAVEE_CODES):
+    speaker, number, code = draw(st.sampled_from(SAVEE_SPEAKERS)), draw(st.integers(1, 30)), draw(codes)
+    return f"{draw(FOLDERS)}{speaker}{draw(st.sampled_from('_/'))}{code}{number:02}.wav", speaker, number, code
+
+
+def reasons(corpus: Corpus) -> dict[str, str]:
+    return {item.file: item.reason for item in corpus.excluded}
+
+
+def keys(corpus: Corpus) -> list[str]:
+    return [utterance.key for utterance in corpus.utterances]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten good recordings: five speakers, anger and sadness."""
+    return tiny_emodb(tmp_path / "emodb")
+
+
+# File names
+
+
+@given(emodb_names())
+def test_an_emodb_name_gives_its_fields(drawn):
+    file, speaker, text, code = drawn
+    name = file.rsplit("/", 1)[-1]
+    assert parse("emodb", file) == Utterance(name, Path(file), speaker, text, EMODB[code])
+
+
+@given(crema_d_names())
+def test_a_crema_d_name_gives_its_fields(drawn):
+    file, speaker, text, code = drawn
+    name = file.rsplit("/", 1)[-1]
+    assert parse("crema-d", file) == Utterance(name, Path(file), speaker, text, CREMA_D[code])
+
+
+@given(savee_names())
+def test_a_savee_name_gives_its_fields(drawn):
+    file, speaker, number, code = drawn
+    text = f"{code}{number:02}"
+    assert parse("savee", file) == Utterance(f"{speaker}_{text}.wav", Path(file), speaker, text, SAVEE[code])
+
+
+@pytest.mark.parametrize("file", ["DC_a01.wav", "DC/a01.wav", "AudioData/DC/a01.wav", "all/DC_a01.wav"])
+def test_both_layouts_of_savee_give_the_same_key(file):
+    assert parse("savee", file) == Utterance("DC_a01.wav", Path(file), "DC", "a01", "anger")
+
+
+UNKNOWN = {
+    "emodb": emodb_names(st.sampled_from([c for c in LETTERS if c not in EMODB])),
+    "crema-d": crema_d_names(st.text(LETTERS, min_size=3, max_size=3).filter(lambda code: code not in CREMA_D)),
+    "savee": savee_names(st.text(LETTERS.lower(), min_size=1, max_size=2).filter(lambda code: code not in SAVEE)),
+}
+
+
+@given(st.one_of(st.tuples(st.just(name), files) for name, files in UNKNOWN.items()))
+def test_an_unknown_code_is_named_with_its_file_and_the_codes_there_are(drawn):
+    name, (file, *_, code) = drawn
+    with pytest.raises(CorpusError) as error:
+        parse(name, file)
+    known = {"emodb": EMODB, "crema-d": CREMA_D, "savee": SAVEE}[name]
+    assert str(error.value).startswith(f"{file}: emotion code {code!r} is none of ")
+    assert set(str(error.value).split(" is none of ")[1].split(", ")) == set(known)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "field"),
+    [
+        ("emodb", "04a01Fa.wav", "speaker '04'"),
+        ("emodb", "03a03Fa.wav", "text 'a03'"),
+        ("crema-d", "1001_ABC_ANG_XX.wav", "text 'ABC'"),
+        ("crema-d", "1001_DFA_ANG_YY.wav", "level 'YY'"),
+        ("savee", "AB_a01.wav", "speaker 'AB'"),
+    ],
+)
+def test_any_other_unknown_field_is_named(name, file, field):
+    with pytest.raises(CorpusError, match=f"^{file}: {field} is none of "):
+        parse(name, file)
+
+
+@given(
+    st.sampled_from(("emodb", "crema-d", "savee")),
+    st.one_of(emodb_names(), crema_d_names(), savee_names()),
+    st.integers(0, 40),
+    st.integers(0, 2),
+    st.text(max_size=2),
+)
+def test_any_other_name_is_refused_by_name_or_is_a_name_of_the_corpus(name, drawn, at, cut, insert):
+    """A valid name of any corpus with some characters replaced: never another error, never an unknown label."""
+    file = drawn[0][:at] + insert + drawn[0][at + cut :]
+    try:
+        parsed = parse(name, file)
+    except CorpusError as error:
+        parsed, message = None, str(error)
+    if parsed is None:
+        assert message.startswith(f"{file}: ")
+    else:
+        known = {"emodb": EMODB, "crema-d": CREMA_D, "savee": SAVEE}[name]
+        (code,) = [code for code, emotion in known.items() if emotion == parsed.emotion]
+        assert code in Path(file).name
+        assert parsed.speaker in file
+
+
+# Defects
+
+
+def test_a_good_folder_is_read_whole_and_in_the_order_of_its_keys(folder):
+    corpus = load("emodb", folder)
+    names = [f"{speaker}a01{code}a.wav" for speaker in ("03", "08", "09", "10", "11") for code in "TW"]
+    assert keys(corpus) == names
+    assert corpus.excluded == ()
+    assert corpus.speakers == ("03", "08", "09", "10", "11")
+    assert corpus.emotions == ("anger", "sadness")
+    assert corpus.labels == [1, 0] * 5
+    assert {u.seconds for u in corpus.utterances} == {0.3}
+    assert [u.sha256 for u in corpus.utterances] == [sha256(folder / "wav" / name) for name in names]
+
+
+def truncated(path: Path) -> str:
+    """The header still declares all of the file."""
+    whole = write_wav(path).read_bytes()
+    path.write_bytes(whole[:5000])
+    assert len(whole) == 9644  # 44 bytes of header, 0.3 s at 16 kHz of 2 bytes
+    return "truncated: 5,000 of 9,644 bytes"
+
+
+def empty(path: Path) -> str:
+    path.write_bytes(b"")
+    return "unreadable: "
+
+
+def unreadable(path: Path) -> str:
+    path.write_bytes(b"this is not audio" * 100)
+    return "unreadable: "
+
+
+def folder_of_that_name(path: Path) -> str:
+    path.mkdir()
+    return "unreadable: Is a directory"
+
+
+def link_to_nowhere(path: Path) -> str:
+    path.symlink_to(path.with_name("nowhere"))
+    return "unreadable: No such file"
+
+
+def no_samples(path: Path) -> str:
+    write_wav(path, seconds=0)
+    return "no samples"
+
+
+def silence(path: Path) -> str:
+    soundfile.write(path, np.zeros(1600), 16_000)
+    return "digital silence"
+
+
+def not_a_number(path: Path) -> str:
+    soundfile.write(path, np.array([0.5, np.nan, 0.5], dtype="float32"), 16_000, subtype="FLOAT")
+    return "a sample is not a finite number"
+
+
+def infinite(path: Path) -> str:
+    soundfile.write(path, np.array([0.5, np.inf, 0.5], dtype="float32"), 16_000, subtype="FLOAT")
+    return "a sample is not a finite number"
+
+
+DEFECTS = (
+    truncated,
+    empty,
+    unreadable,
+    folder_of_that_name,
+    link_to_nowhere,
+    no_samples,
+    silence,
+    not_a_number,
+    infinite,
+)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
+def test_a_defect_excludes_its_file_alone_and_is_named(folder, defect):
+    good = keys(load("emodb", folder))
+    reason = defect(folder / "wav" / "16b10Na.wav")
+    corpus = load("emodb", folder)
+    assert keys(corpus) == good
+    assert list(reasons(corpus)) == ["16b10Na.wav"]
+    assert reasons(corpus)["16b10Na.wav"].startswith(reason)
+
+
+def test_a_name_outside_the_rules_excludes_its_file_alone(folder):
+    good = keys(load("emodb", folder))
+    write_wav(folder / "wav" / "03a01Xa.wav", seed=90)
+    write_wav(folder / "notes.wav", seed=91)
+    corpus = load("emodb", folder)
+    assert keys(corpus) == good
+    assert reasons(corpus) == {
+        "wav/03a01Xa.wav": "emotion code 'X' is none of W, L, E, A, F, N, T",
+        "notes.wav": "not a emodb file name such as 03a01Fa.wav",
+    }
+
+
+def test_quiet_is_not_silence(folder):
+    soundfile.write(folder / "wav" / "16b10Na.wav", np.eye(1, 1600)[0] / 2**15, 16_000, subtype="PCM_16")
+    assert "16b10Na.wav" in keys(load("emodb", folder))
+
+
+def test_a_recording_of_undeclared_length_is_read(folder):
+    """As ffmpeg writes it into a pipe: both lengths of the header are the largest number."""
+    path = write_wav(folder / "wav" / "16b10Na.wav", seed=90)
+    header = bytearray(path.read_bytes())
+    header[4:8] = header[40:44] = struct.pack("<I", 0xFFFFFFFF)
+    path.write_bytes(header)
+    (utterance,) = (u for u in load("emodb", folder).utterances if u.key == "16b10Na.wav")
+    assert utterance.seconds == 0.3
+
+
+def test_identical_recordings_under_different_labels_are_all_excluded(folder):
+    for name in ("16b10Na.wav", "16b10Fa.wav", "16b10Fb.wav"):
+        write_wav(folder / "wav" / name, seed=90)
+    corpus = load("emodb", folder)
+    assert len(corpus.utterances) == 10
+    assert reasons(corpus) == {
+        "16b10Na.wav": "identical to 16b10Fa.wav (happiness), 16b10Fb.wav (happiness)",
+        "16b10Fa.wav": "identical to 16b10Fb.wav (happiness), 16b10Na.wav (neutral)",
+        "16b10Fb.wav": "identical to 16b10Fa.wav (happiness), 16b10Na.wav (neutral)",
+    }
+
+
+def test_identical_recordings_under_one_label_are_kept(folder):
+    for name in ("16b10Na.wav", "16b10Nb.wav"):
+        write_wav(folder / "wav" / name, seed=90)
+    corpus = load("emodb", folder)
+    assert {"16b10Na.wav", "16b10Nb.wav"} <= set(keys(corpus))
+    assert corpus.excluded == ()
+
+
+@pytest.mark.parametrize("other", ["wav-2", "zz"])
+def test_of_two_files_with_one_name_the_first_is_kept(folder, other):
+    write_wav(folder / other / "03a01Wa.wav", seed=90)
+    corpus = load("emodb", folder)
+    first, second = sorted(("wav", other))
+    assert len(corpus.utterances) == 10
+    assert reasons(corpus) == {f"{second}/03a01Wa.wav": f"same name as {first}/03a01Wa.wav"}
+
+
+def test_of_savees_two_layouts_side_by_side_one_is_kept(tmp_path):
+    write_wav(tmp_path / "AudioData" / "DC" / "a01.wav", seed=1)
+    write_wav(tmp_path / "DC_a01.wav", seed=2)
+    corpus = load("savee", tmp_path)
+    assert reasons(corpus) == {"DC_a01.wav": "same name as AudioData/DC/a01.wav"}
+    assert [(u.key, u.path) for u in corpus.utterances] == [("DC_a01.wav", tmp_path / "AudioData" / "DC" / "a01.wav")]
+
+
+def test_wrong_counts_are_noted_for_recordings_and_not_for_stand_ins(folder):
+    assert load("emodb", folder).notes == (
+        "anger: 5 utterances, published 127",
+        "boredom: 0 utterances, published 81",
+        "disgust: 0 utterances, published 46",
+        "fear: 0 utterances, published 69",
+        "happiness: 0 utterances, published 71",
+        "neutral: 0 utterances, published 79",
+        "sadness: 5 utterances, published 62",
+        "5 speakers, published 10",
+    )
+    assert load("emodb", folder, speech="stand-in").notes == ()
+
+
+def test_strict_stops_at_the_first_problem_in_one_line(folder):
+    silence(folder / "wav" / "16b10Na.wav")
+    with pytest.raises(CorpusError) as error:
+        load("emodb", folder, strict=True, speech="stand-in")
+    assert str(error.value) == (f"{folder}: 1 problem(s), stopped by --strict; first: 16b10Na.wav: digital silence")
+
+
+def test_strict_stops_at_wrong_counts_and_passes_what_has_no_problem(folder):
+    with pytest.raises(CorpusError, match=r"8 problem\(s\).*anger: 5 utterances, published 127$"):
+        load("emodb", folder, strict=True)
+    assert len(load("emodb", folder, strict=True, speech="stand-in").utterances) == 10
+
+
+def test_what_cannot_be_read_at_all_is_said(tmp_path):
+    with pytest.raises(CorpusError, match=f"no such folder: {tmp_path / 'absent'} "):
+        load("emodb", tmp_path / "absent")
+    with pytest.raises(CorpusError, match=r"no such file: .*absent\.csv "):
+        load("own", tmp_path / "absent.csv")
+    with pytest.raises(CorpusError, match=f"^{tmp_path}: no usable emodb recording$"):
+        load("emodb", tmp_path)
+    with pytest.raises(CorpusError, match="'ravdess' is none of savee, emodb, crema-d; for your own, give a CSV"):
+        load("ravdess", tmp_path)
+    (tmp_path / "03a01Wa.wav").write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"no usable emodb recording; first problem: 03a01Wa\.wav: unreadable"):
+        load("emodb", tmp_path)
+
+
+# A corpus of one's own
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Writes a table beside two recordings and reads it."""
+    write_wav(tmp_path / "a.wav", seed=1)
+    write_wav(tmp_path / "sub" / "b.wav", seed=2)
+
+    def read_table(*lines: str, encoding: str = "utf-8", **options) -> Corpus:
+        table = tmp_path / "own.csv"
+        table.write_bytes("".join(line + "\n" for line in lines).encode(encoding))
+        return load("own", table, **options)
+
+    return read_table
+
+
+def test_a_table_of_ones_own_is_read(own, tmp_path):
+    corpus = own("emotion,path,speaker,text,age", "joy,sub/b.wav,Ada,t1,36", "rage,a.wav,Bob,,40")
+    assert (corpus.emotions, corpus.speakers, corpus.labels) == (("joy", "rage"), ("Ada", "Bob"), [1, 0])
+    assert [(u.key, u.path, u.speaker, u.text, u.emotion) for u in corpus.utterances] == [
+        ("a.wav", tmp_path / "a.wav", "Bob", "", "rage"),
+        ("sub/b.wav", tmp_path / "sub" / "b.wav", "Ada", "t1", "joy"),
+    ]
+    assert (corpus.excluded, corpus.notes) == ((), ())
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(own):
+    """With a byte order mark, and lines that end as on Windows."""
+    assert len(own("path,speaker,emotion\r", "a.wav,Bob,rage\r", encoding="utf-8-sig").utterances) == 1
+
+
+def test_a_file_of_the_table_that_is_not_there_is_excluded(own):
+    corpus = own("path,speaker,emotion", "a.wav,Bob,rage", "c.wav,Ada,joy")
+    assert (keys(corpus), corpus.excluded) == (
+        ["a.wav"],
+        (Excluded("c.wav", "unreadable: No such file or directory"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (("path,speaker", "a.wav,Bob"), "own.csv: no column emotion; it needs path, speaker, emotion"),
+        (("emotion", "joy"), "own.csv: no column path, speaker; it needs path, speaker, emotion"),
+        ((), "own.csv: no column emotion, path, speaker"),
+        (("path;speaker;emotion", "a.wav;Bob;joy"), "own.csv: no column emotion, path, speaker"),
+        (
+            ("path,speaker,emotion", "a.wav,Bob,joy", "a.wav,Bob,joy"),
+            "own.csv: path 'a.wav' stands in more than one row",
+        ),
+        (("path,speaker,emotion", "a.wav,,joy"), "own.csv: a.wav: speaker or emotion is empty"),
+        (("path,speaker,emotion", "a.wav,Bob,"), "own.csv: a.wav: speaker or emotion is empty"),
+        (("path,speaker,emotion", "a.wav,Bob"), "own.csv: a.wav: speaker or emotion is empty"),
+        (("path,speaker,emotion", ",Bob,joy"), "own.csv: "),
+        (("speaker,emotion,path", "Bob,joy"), "own.csv: "),
+    ],
+)
+def test_a_mistake_in_the_table_is_named(own, lines, says):
+    with pytest.raises(CorpusError) as error:
+        own(*lines)
+    assert str(error.value).startswith(says)
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_that_is_not_utf_8_is_named(own):
+    with pytest.raises(CorpusError, match=r"own\.csv"):
+        own("path,speaker,emotion", "a.wav,Jürgen,joy", encoding="latin-1")
+
+
+# The table as CSV
+
+
+def test_a_saved_corpus_reads_back_equal(folder, tmp_path):
+    write_wav(folder / "wav" / "16b10Na.wav", seconds=4801 / 16_000, seed=90)  # no round number of milliseconds
+    silence(folder / "wav" / "16b10Fa.wav")
+    unreadable(folder / "wav" / 'odd, "name".wav')
+    corpus = load("emodb", folder)
+    assert (len(corpus.excluded), len(corpus.notes)) == (2, 8)
+    save(corpus, tmp_path / "table.csv", folder)
+    assert read(tmp_path / "table.csv", folder, "emodb", "recordings") == corpus
+    moved = folder.rename(tmp_path / "moved")
+    again = read(tmp_path / "table.csv", moved, "emodb", "recordings")
+    assert again.fingerprint == corpus.fingerprint
+    assert all(u.path.is_file() and u.path.is_relative_to(moved) for u in again.utterances)
+
+
+def test_a_saved_table_of_ones_own_reads_back_equal(own, tmp_path):
+    corpus = own("path,speaker,text,emotion", 'sub/b.wav,"Ada, Countess","say ""hey""",joy', "a.wav,Bob,,rage")
+    save(corpus, tmp_path / "table.csv", tmp_path / "own.csv")
+    assert read(tmp_path / "table.csv", tmp_path / "own.csv", "own", "recordings") == corpus
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"path,speaker,emotion\na.wav,Bob,joy\n",
+        b"",
+        b"\xff\xfe\x00",
+        b"file,path,speaker,text,emotion,seconds,sha256,excluded\na.wav,wav/a.wav,03\n",
+        b"file,path,speaker,text,emotion,seconds,sha256,excluded\na.wav,wav/a.wav,03,a01,anger,soon,abc,\n",
+    ],
+    ids=["own table", "empty", "not text", "cut off", "seconds"],
+)
+def test_what_save_did_not_write_is_refused_by_name(tmp_path, content):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"table\.csv"):
+        read(tmp_path / "table.csv", tmp_path, "emodb", "recordings")
+
+
+# The fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_the_folder(folder, tmp_path):
+    before = load("emodb", folder).fingerprint
+    there = tmp_path / "elsewhere" / "deep"
+    there.mkdir(parents=True)
+    for path in sorted(folder.rglob("*.wav"), reverse=True):
+        path.rename(there / path.name)
+    assert load("emodb", there).fingerprint == before
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_the_files(own):
+    rows = ("a.wav,Bob,rage", "sub/b.wav,Ada,joy")
+    assert own("path,speaker,emotion", *rows).fingerprint == own("path,speaker,emotion", *rows[::-1]).fingerprint
+
+
+def test_the_fingerprint_changes_with_one_byte(folder):
+    before = load("emodb", folder)
+    path = folder / "wav" / "03a01Wa.wav"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    after = load("emodb", folder)
+    assert keys(after) == keys(before)
+    assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"emotion": "fear"}, {"speaker": "12"}, {"text": "b01"}, {"key": "03a01Ab.wav"}])
+def test_the_fingerprint_changes_with_one_label(folder, change):
+    corpus = load("emodb", folder)
+    first, *others = corpus.utterances
+    changed = replace(corpus, utterances=(replace(first, **change), *others))
+    assert changed.fingerprint != corpus.fingerprint
+
+
+def test_the_fingerprint_keeps_the_fields_apart(own):
+    """A speaker "Ada B" with the text "C" is not a speaker "Ada" with the text "B C"."""
+    head = "path,speaker,text,emotion"
+    assert own(head, "a.wav,Ada B,C,joy").fingerprint != own(head, "a.wav,Ada,B C,joy").fingerprint
+
+
+# The real recordings
+
+
+def test_all_of_emodb_is_the_published_corpus(recordings):
+    corpus = load("emodb", recordings / "emodb", strict=True)
+    assert (corpus.excluded, corpus.notes) == ((), ())
+    assert Counter(u.emotion for u in corpus.utterances) == {
+        "anger": 127,
+        "boredom": 81,
+        "disgust": 46,
+        "fear": 69,
+        "happiness": 71,
+        "sadness": 62,
+        "neutral": 79,
+    }
+    assert corpus.speakers == EMODB_SPEAKERS
+    assert {u.text for u in corpus.utterances} == set(EMODB_TEXTS)
+    assert {u.key: u.sha256 for u in corpus.utterances} == manifest("emodb")
+    seconds = [u.seconds for u in corpus.utterances]
+    assert (round(min(seconds), 2), round(max(seconds), 2), round(sum(seconds))) == (1.23, 8.98, 1487)
+
+
+def test_the_six_actors_of_crema_d_parse(recordings):
+    corpus = load("crema-d", recordings / "crema-d")
+    assert corpus.speakers == ("1001", "1002", "1005", "1015", "1037", "1079")
+    assert len(corpus.utterances) == 491
+    assert corpus.excluded == ()
+    files = {path.name for path in (recordings / "crema-d").rglob("*.wav")}
+    codes = Counter(CREMA_D[name.split("_")[2]] for name in files)
+    assert Counter(u.emotion for u in corpus.utterances) == codes
+    published = manifest("crema-d")
+    assert len(published) == 7442
+    assert {u.key: u.sha256 for u in corpus.utterances} == {name: published[name] for name in files}
+    assert corpus.notes[-1] == "6 speakers, published 91"
+
+
+def test_the_manifests_have_the_published_counts():
+    assert Counter(EMODB[name[5]] for name in manifest("emodb")) == Counter(
+        {"anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "sadness": 62, "neutral": 79}
+    )
+    assert Counter(CREMA_D[name.split("_")[2]] for name in manifest("crema-d")) == Counter(
+        {"anger": 1271, "disgust": 1271, "fear": 1271, "happiness": 1271, "sadness": 1271, "neutral": 1087}
+    )

@@ -1,0 +1,206 @@
+"""Fetching against a server on this machine: what is published is kept, and nothing else."""
+
+import hashlib
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from serlib import download
+from serlib.corpora import CorpusError
+
+FILES = {"1001_DFA_ANG_XX.wav": b"anger" * 500, "1002_IEO_SAD_LO.wav": b"sadness" * 500}
+
+
+class Server:
+    """Serves the files below ``folder``; ``asked`` lists the paths that were asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.asked = folder, []
+        folder.mkdir()
+        asked = self.asked
+
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                super().do_GET()
+
+            def log_message(self, *arguments) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
+        self.address = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    server = Server(tmp_path / "served")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """The manifest of every corpus, to be changed."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+    monkeypatch.setattr(download, "manifest", lambda name: hashes)
+    return hashes
+
+
+def serve_files(server: Server, files: dict[str, bytes] = FILES) -> None:
+    for name, content in files.items():
+        (server.folder / name).write_bytes(content)
+
+
+def serve_archive(server: Server, files: dict[str, bytes] = FILES) -> str:
+    """Puts an archive on the server, in the layout of EmoDB's; its address."""
+    with zipfile.ZipFile(server.folder / "emodb.zip", "w") as archive:
+        archive.writestr("erklaerung.txt", "what else is in the archive")
+        for name, content in files.items():
+            archive.writestr(f"wav/{name}", content)
+    return server.address + "emodb.zip"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refusal(*arguments) -> str:
+    """The message, one line, of the error that fetching ends with."""
+    with pytest.raises(CorpusError) as error:
+        download.fetch(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_crema_d_comes_file_by_file(server, published, tmp_path):
+    serve_files(server)
+    download.fetch("crema-d", tmp_path / "crema-d", server.address)
+    assert contents(tmp_path / "crema-d" / "AudioWAV") == FILES
+    assert sorted(server.asked) == [f"/{name}" for name in sorted(FILES)]
+
+
+def test_a_whole_file_of_crema_d_is_kept_and_a_damaged_one_fetched_again(server, published, tmp_path):
+    serve_files(server)
+    download.fetch("crema-d", tmp_path / "crema-d", server.address)
+    server.asked.clear()
+    download.fetch("crema-d", tmp_path / "crema-d", server.address)
+    assert server.asked == []
+    (tmp_path / "crema-d" / "AudioWAV" / "1001_DFA_ANG_XX.wav").write_bytes(b"half a fi")
+    download.fetch("crema-d", tmp_path / "crema-d", server.address)
+    assert server.asked == ["/1001_DFA_ANG_XX.wav"]
+    assert contents(tmp_path / "crema-d" / "AudioWAV") == FILES
+
+
+def test_an_interrupted_download_is_continued(server, published, tmp_path):
+    serve_files(server)
+    (server.folder / "1002_IEO_SAD_LO.wav").unlink()
+    refusal("crema-d", tmp_path / "crema-d", server.address)
+    assert contents(tmp_path / "crema-d" / "AudioWAV").keys() == {"1001_DFA_ANG_XX.wav"}
+    serve_files(server)
+    server.asked.clear()
+    download.fetch("crema-d", tmp_path / "crema-d", server.address)
+    assert server.asked == ["/1002_IEO_SAD_LO.wav"]
+
+
+def test_a_wrong_hash_is_refused_by_name_and_the_file_not_kept(server, published, tmp_path):
+    serve_files(server, FILES | {"1002_IEO_SAD_LO.wav": b"something else"})
+    message = refusal("crema-d", tmp_path / "crema-d", server.address)
+    assert "not the published file" in message
+    assert "1002_IEO_SAD_LO.wav" in message
+    assert published["1002_IEO_SAD_LO.wav"] in message
+    assert contents(tmp_path / "crema-d" / "AudioWAV").keys() == {"1001_DFA_ANG_XX.wav"}
+
+
+def test_a_file_that_the_server_lacks_is_said_with_the_address(server, published, tmp_path):
+    message = refusal("crema-d", tmp_path / "crema-d", server.address)
+    assert message.startswith(server.address)
+    assert str(tmp_path / "crema-d") in message
+
+
+def test_emodb_comes_as_an_archive(server, published, tmp_path):
+    address = serve_archive(server)
+    download.fetch("emodb", tmp_path / "emodb", address)
+    assert contents(tmp_path / "emodb" / "wav") == FILES
+    assert server.asked == ["/emodb.zip"]
+    download.fetch("emodb", tmp_path / "emodb", address)
+    assert server.asked == ["/emodb.zip"]
+
+
+def test_a_damaged_file_of_emodb_is_restored(server, published, tmp_path):
+    address = serve_archive(server)
+    download.fetch("emodb", tmp_path / "emodb", address)
+    (tmp_path / "emodb" / "wav" / "1001_DFA_ANG_XX.wav").write_bytes(b"half a fi")
+    download.fetch("emodb", tmp_path / "emodb", address)
+    assert contents(tmp_path / "emodb" / "wav") == FILES
+
+
+def test_whole_recordings_of_emodb_from_elsewhere_are_kept(server, published, tmp_path):
+    (tmp_path / "emodb" / "wav").mkdir(parents=True)
+    for name, content in FILES.items():
+        (tmp_path / "emodb" / "wav" / name).write_bytes(content)
+    download.fetch("emodb", tmp_path / "emodb", serve_archive(server))
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"1001_DFA_ANG_XX.wav": FILES["1001_DFA_ANG_XX.wav"]}, "1002_IEO_SAD_LO.wav is missing"),
+        (FILES | {"1001_DFA_ANG_XX.wav": b"something else"}, "1001_DFA_ANG_XX.wav is different"),
+    ],
+)
+def test_another_archive_is_refused_by_the_name_of_a_file_and_the_right_one_fetched_later(
+    server, published, tmp_path, files, says
+):
+    address = serve_archive(server, files)
+    assert refusal("emodb", tmp_path / "emodb", address) == f"{address}: not the published file ({says})"
+    serve_archive(server)
+    download.fetch("emodb", tmp_path / "emodb", address)
+    assert contents(tmp_path / "emodb" / "wav") == FILES
+
+
+def test_a_page_in_place_of_the_archive_is_refused_and_the_archive_fetched_later(server, published, tmp_path):
+    (server.folder / "emodb.zip").write_text("<html>We have moved.</html>")
+    address = server.address + "emodb.zip"
+    assert refusal("emodb", tmp_path / "emodb", address).startswith(f"{address}: not the published file")
+    serve_archive(server)
+    download.fetch("emodb", tmp_path / "emodb", address)
+    assert contents(tmp_path / "emodb" / "wav") == FILES
+
+
+@pytest.mark.parametrize("name", ["emodb", "crema-d"])
+def test_an_address_that_does_not_answer_is_named(server, published, tmp_path, name):
+    server.stop()
+    message = refusal(name, tmp_path / name, server.address)
+    assert message.startswith(f"{server.address}: no answer")
+    assert str(tmp_path / name) in message
+
+
+def test_savee_says_where_to_register_and_fetches_nothing(tmp_path):
+    message = refusal("savee", tmp_path / "savee")
+    assert "register at http://kahlan.eps.surrey.ac.uk/savee/" in message
+    assert not (tmp_path / "savee").exists()
+
+
+def test_a_corpus_without_an_address_is_named(tmp_path):
+    assert "'ravdess'" in refusal("ravdess", tmp_path / "ravdess")
+
+
+def test_the_manifests_name_whole_corpora_by_sha_256():
+    for name, count in (("emodb", 535), ("crema-d", 7442)):
+        hashes = download.manifest(name)
+        assert len(hashes) == count
+        assert all(len(value) == 64 and int(value, 16) for value in hashes.values())

@@ -1,0 +1,75 @@
+"""What is drawn is what was given: the numbers behind the marks, not their pixels."""
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from serlib import figures
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_a_confusion_matrix_shows_its_counts(ax):
+    counts = np.array([[5, 1, 0], [0, 0, 0], [2, 0, 1234]])
+    figures.plot_confusion(counts, ("a", "b", "c"), ax)
+    shown = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
+    assert shown == {(0, 0): "5", (0, 1): "1", (2, 0): "2", (2, 2): "1,234"}
+    shares = ax.images[0].get_array()
+    assert shares[0].tolist() == pytest.approx([5 / 6, 1 / 6, 0])
+    assert shares[1].tolist() == [0, 0, 0]  # a class without utterances
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_published_points_are_hollow_and_measured_ones_carry_their_interval(ax):
+    points = [
+        figures.Point("teacher", 2.6e9, 0.97, "published", published=True),
+        figures.Point("student", 5.3e8, 0.60, "ours", low=0.5, high=0.75),
+    ]
+    figures.plot_cost(points, ax)
+    published, ours = (container[0] for container in ax.containers)
+    assert published.get_markerfacecolor() == "none"
+    assert ours.get_markerfacecolor() != "none"
+    assert ours.get_xydata()[0].tolist() == pytest.approx([0.53, 60])
+    low, high = ax.containers[1][2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((50, 75))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["published", "ours"]
+
+
+def test_curves_count_epochs_from_one(ax):
+    figures.plot_curves({"loss": (3.0, 2.0, 1.5)}, ax)
+    assert ax.lines[0].get_xydata().tolist() == [[1, 3], [2, 2], [3, 1.5]]
+    assert ax.get_ylim()[0] == 0
+
+
+def test_attention_is_clear_where_it_is_least(ax):
+    looks = np.array([[0.1, 0.2], [0.3, 0.4]])
+    figures.plot_attention(np.zeros((2, 2)), looks, ax)
+    level, alpha = ax.images[1].get_array(), ax.images[1].get_alpha()
+    assert level.min() == alpha.min() == 0
+    assert level.max() == 1
+    assert np.argmax(level) == 3
+
+
+def test_time_is_in_seconds_when_they_are_given(ax):
+    figures.plot_image(np.zeros((128, 128)), ax, seconds=10.0)
+    assert ax.get_xlabel() == "time (s)"
+    assert ax.get_xlim() == (0, 10)
+
+
+def test_split_bars_have_the_shares_as_lengths(ax):
+    figures.plot_splits({"random": np.array([1.0, 0.5])}, ("speaker", "sentence"), ax)
+    assert [bar.get_width() for container in ax.containers for bar in container] == [100, 50]
+
+
+def test_boxes_say_what_they_are_given(ax):
+    figures.plot_boxes([("image", "1 x 128 x 128"), ("head", "7")], ax)
+    assert [text.get_text() for text in ax.texts] == ["image", "1 x 128 x 128", "head", "7"]

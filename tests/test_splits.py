@@ -1,0 +1,297 @@
+"""The four protocols' exact properties, on the published corpora's own files and on random ones, and the audit."""
+
+import hashlib
+from collections import Counter
+from math import ceil, floor
+from pathlib import Path
+
+import pytest
+from helpers import published
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serlib import records
+from serlib.corpora import Corpus, Utterance
+from serlib.splits import PROTOCOLS, Audit, Split, audit, folds, save, split
+
+RESULTS = Path(__file__).parents[1] / "results"
+STRATIFIED, BY_SPEAKER = ("random", "stratified-folds"), ("leave-one-speaker-out", "speaker-folds")
+
+
+def utterance(key: str, speaker: str = "A", text: str = "", emotion: str = "joy", sha256: str = "") -> Utterance:
+    return Utterance(key, Path(key), speaker, text, emotion, sha256)
+
+
+def corpus_of(utterances) -> Corpus:
+    return Corpus("made-up", "recordings", tuple(utterances))
+
+
+def even(speakers: int, each: int = 1) -> Corpus:
+    """Every speaker says ``each`` utterances of joy and of rage."""
+    return corpus_of(
+        utterance(f"{s}-{emotion}-{i}", speaker=str(s), emotion=emotion)
+        for s in range(speakers)
+        for emotion in ("joy", "rage")
+        for i in range(each)
+    )
+
+
+@st.composite
+def labels(draw):
+    """Speaker, emotion and number: at least five speakers, every one with every emotion, in any numbers and any order."""
+    speakers, emotions = draw(st.integers(5, 8)), draw(st.integers(2, 4))
+    rows = [(s, e, i) for s in range(speakers) for e in range(emotions) for i in range(draw(st.integers(1, 3)))]
+    return draw(st.permutations(rows))
+
+
+def counts(corpus: Corpus, keys) -> Counter:
+    emotions = {u.key: u.emotion for u in corpus.utterances}
+    return Counter(emotions[key] for key in keys)
+
+
+def speakers(corpus: Corpus, keys) -> set[str]:
+    named = {u.key: u.speaker for u in corpus.utterances}
+    return {named[key] for key in keys}
+
+
+def all_folds(corpus: Corpus, protocol: str) -> list[Split]:
+    return [split(corpus, protocol, fold) for fold in range(folds(corpus, protocol))]
+
+
+def check_parts(corpus: Corpus, made: Split) -> None:
+    """Every utterance stands in one part, once, and neither part is empty."""
+    assert sorted(made.train + made.test) == sorted(u.key for u in corpus.utterances)
+    assert made.train
+    assert made.test
+
+
+def check_stratified(corpus: Corpus, made: Split) -> None:
+    """Every emotion's share of the test part is its share of the corpus, to within one utterance."""
+    share = len(made.test) / len(corpus.utterances)
+    tested = counts(corpus, made.test)
+    for emotion, count in counts(corpus, (u.key for u in corpus.utterances)).items():
+        assert floor(share * count) <= tested[emotion] <= ceil(share * count)
+
+
+def check_each_held_out_once(corpus: Corpus, made: list[Split]) -> None:
+    held_out = Counter(key for one in made for key in one.test)
+    assert held_out == Counter(u.key for u in corpus.utterances)
+
+
+@settings(max_examples=25, deadline=None)
+@given(labels())
+def test_the_protocols_keep_what_they_promise(rows):
+    corpus = corpus_of(utterance(f"{s}-{e}-{i}", speaker=f"s{s}", emotion=f"e{e}") for s, e, i in rows)
+    for protocol in PROTOCOLS:
+        made = all_folds(corpus, protocol)
+        for one in made:
+            check_parts(corpus, one)
+            if protocol == "stratified-folds":
+                tested = counts(corpus, one.test)
+                for emotion, count in counts(corpus, (u.key for u in corpus.utterances)).items():
+                    assert floor(count / 5) <= tested[emotion] <= ceil(count / 5)
+            if protocol == "random":
+                assert len(one.test) == ceil(len(corpus.utterances) / 5)
+                check_stratified(corpus, one)
+            if protocol in BY_SPEAKER:
+                assert not speakers(corpus, one.train) & speakers(corpus, one.test)
+        if protocol != "random":
+            check_each_held_out_once(corpus, made)
+
+
+@pytest.mark.parametrize("name", ["emodb", "crema-d"])
+@pytest.mark.parametrize("protocol", STRATIFIED)
+def test_a_fifth_of_a_published_corpus_is_held_out_with_every_emotions_share(name, protocol):
+    corpus = published(name)
+    sizes = {"emodb": {107}, "crema-d": {1488, 1489}}[name]  # a fifth of 535 and of 7,442
+    for one in all_folds(corpus, protocol):
+        check_parts(corpus, one)
+        check_stratified(corpus, one)
+        assert len(one.test) in sizes
+        assert speakers(corpus, one.test) == set(corpus.speakers)  # what this project warns of
+
+
+def test_leave_one_speaker_out_holds_out_the_speakers_in_their_order():
+    corpus = published("emodb")
+    made = all_folds(corpus, "leave-one-speaker-out")
+    assert [speakers(corpus, one.test) for one in made] == [{speaker} for speaker in corpus.speakers]
+    assert [len(one.test) for one in made] == [49, 58, 43, 38, 55, 35, 61, 69, 56, 71]
+    check_each_held_out_once(corpus, made)
+    assert folds(published("crema-d"), "leave-one-speaker-out") == 91
+
+
+@pytest.mark.parametrize("name", ["emodb", "crema-d"])
+def test_speaker_folds_keep_speakers_apart_in_parts_of_similar_size(name):
+    corpus = published(name)
+    made = all_folds(corpus, "speaker-folds")
+    check_each_held_out_once(corpus, made)
+    for one in made:
+        assert not speakers(corpus, one.train) & speakers(corpus, one.test)
+        assert len(one.test) == pytest.approx(len(corpus.utterances) / 5, rel=0.3)
+
+
+def test_speaker_folds_of_many_speakers_are_even_in_emotions():
+    corpus = published("crema-d")
+    everything = counts(corpus, (u.key for u in corpus.utterances))
+    for one in all_folds(corpus, "speaker-folds"):
+        tested = counts(corpus, one.test)
+        for emotion, count in everything.items():
+            assert tested[emotion] / len(one.test) == pytest.approx(count / 7442, abs=0.002)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_split_is_the_same_every_time_and_no_two_folds_are_alike(protocol):
+    corpus = published("emodb")
+    made = all_folds(corpus, protocol)
+    assert made == all_folds(corpus, protocol)
+    assert len({one.digest for one in made}) == len(made) == folds(corpus, protocol)
+    assert [(one.protocol, one.fold) for one in made] == [(protocol, fold) for fold in range(len(made))]
+
+
+def test_random_draws_go_on_beyond_the_five_that_are_counted():
+    corpus = published("emodb")
+    digests = {split(corpus, "random", fold).digest for fold in range(20)}
+    assert len(digests) == 20
+    check_stratified(corpus, split(corpus, "random", 1000))
+
+
+# Records that are committed
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.json")), ids=lambda path: path.stem)
+def test_the_split_and_corpus_of_a_committed_record_are_made_again(path):
+    record = records.read(path)
+    train, test = record.parts["train"].file, record.parts["test"].file
+    corpus = published(record.corpus, train + test)
+    made = split(corpus, record.protocol, record.fold)
+    assert (sorted(made.train), sorted(made.test)) == (sorted(train), sorted(test))
+    assert (made.digest, corpus.fingerprint) == (record.split, record.fingerprint)
+
+
+# Digest
+
+
+def test_the_digest_is_over_the_sorted_lines_of_the_two_parts():
+    lines = "a.wav train\nc.wav train\nb.wav test\n"
+    assert Split("random", 0, ("c.wav", "a.wav"), ("b.wav",)).digest == hashlib.sha256(lines.encode()).hexdigest()
+
+
+@settings(deadline=None)
+@given(st.permutations(list("abcdef")), st.permutations(list("xyz")))
+def test_the_digest_does_not_depend_on_the_order(train, test):
+    assert (
+        Split("random", 0, tuple(train), tuple(test)).digest == Split("random", 1, tuple("abcdef"), tuple("xyz")).digest
+    )
+
+
+def test_the_digest_changes_when_one_utterance_changes_sides():
+    parts = [(("a", "b"), ("c",)), (("a",), ("b", "c")), (("c",), ("a", "b")), (("a", "b", "c"), ())]
+    assert len({Split("random", 0, *part).digest for part in parts}) == 4
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fold", "says"),
+    [
+        ("holdout", 0, "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds"),
+        ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
+        ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),
+        ("speaker-folds", 5, "fold 5: speaker-folds on made-up has folds 0 to 4"),
+        ("leave-one-speaker-out", 6, "fold 6: leave-one-speaker-out on made-up has folds 0 to 5"),
+    ],
+)
+def test_an_unknown_protocol_or_fold_is_named(protocol, fold, says):
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        split(even(6), protocol, fold)
+
+
+def test_too_few_speakers_are_named():
+    with pytest.raises(ValueError, match=r"^leave-one-speaker-out needs at least two speakers; made-up has 1$"):
+        split(even(1), "leave-one-speaker-out")
+    with pytest.raises(ValueError, match=r"^speaker-folds needs at least 5 speakers; made-up has 4$"):
+        split(even(4), "speaker-folds")
+    assert len(all_folds(even(5), "speaker-folds")) == 5
+
+
+@pytest.mark.parametrize("protocol", STRATIFIED)
+def test_too_few_utterances_are_named(protocol):
+    with pytest.raises(ValueError, match=protocol) as error:
+        split(even(1), protocol)
+    assert "made-up" in str(error.value)
+
+
+def test_an_emotion_with_fewer_utterances_than_folds_is_refused():
+    """scikit-learn would only warn, and give test parts without that emotion."""
+    many = [utterance(f"joy{i}", speaker=str(i)) for i in range(10)]
+    few = [utterance(f"rage{i}", speaker=str(i), emotion="rage") for i in range(4)]
+    for protocol in ("stratified-folds", "speaker-folds"):
+        with pytest.raises(ValueError, match=protocol) as error:
+            split(corpus_of(many + few), protocol)
+        assert "rage" in str(error.value)
+
+
+# Audit
+
+
+def test_the_audit_counts_what_both_parts_share():
+    train = (
+        utterance("1", "A", "t1", sha256="a"),
+        utterance("2", "A", "t2", sha256="b"),
+        utterance("3", "B", "t1", sha256="c"),
+        utterance("4", "E", "", sha256="d"),  # an unknown text is not a known sentence
+        utterance("5", "F", "t9"),  # nor is a missing hash one of an identical recording
+    )
+    test = (
+        utterance("6", "A", "t3", sha256="e"),  # speaker
+        utterance("7", "B", "t1", sha256="f"),  # speaker and sentence
+        utterance("8", "C", "t1", sha256="g"),  # sentence
+        utterance("9", "C", "t2", sha256="b"),  # sentence and recording
+        utterance("10", "C", "t4", sha256="h"),
+        utterance("11", "D", "", sha256="i"),
+        utterance("12", "D", "t5"),
+        utterance("13", "D", "t6", sha256="j"),
+    )
+    corpus = corpus_of(train + test)
+    parts = Split("random", 0, tuple(u.key for u in train), tuple(u.key for u in test))
+    assert audit(corpus, parts) == Audit(
+        train=5,
+        test=8,
+        speakers=("A", "B"),
+        sentences=("t1", "t2"),
+        identical=("9",),
+        share_known_speaker=2 / 8,
+        share_known_sentence=3 / 8,
+    )
+
+
+def test_speaker_protocols_share_sentences_and_no_speaker():
+    corpus = published("emodb")
+    for protocol, shared in (("random", 1.0), ("leave-one-speaker-out", 0.0), ("speaker-folds", 0.0)):
+        for one in all_folds(corpus, protocol):
+            found = audit(corpus, one)
+            assert (found.share_known_speaker, found.share_known_sentence) == (shared, 1.0)
+            assert len(found.sentences) == len({u.text for u in corpus.utterances if u.key in one.test})
+            assert found.speakers == (corpus.speakers if shared else ())
+            assert found.identical == ()
+
+
+def test_an_utterance_in_both_parts_or_outside_the_corpus_is_named():
+    corpus = corpus_of([utterance("a"), utterance("b"), utterance("c")])
+    with pytest.raises(ValueError, match=r"^b: in the training and the test part$"):
+        audit(corpus, Split("random", 0, ("a", "b"), ("b", "c")))
+    with pytest.raises(ValueError, match=r"^d: in the split but not in the corpus$"):
+        audit(corpus, Split("random", 0, ("a", "b"), ("c", "d")))
+
+
+# Table
+
+
+def test_the_saved_table_says_the_part_of_every_file_in_every_fold(tmp_path):
+    made = [Split("random", 0, ("b", "a,1"), ("c",)), Split("random", 3, ("c", "b"), ("a,1",))]
+    save(made, tmp_path / "new" / "random.csv")
+    assert (tmp_path / "new" / "random.csv").read_bytes() == (
+        b'file,fold 0,fold 3\n"a,1",train,test\nb,train,train\nc,test,train\n'
+    )
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["random.csv"]
