@@ -14,6 +14,7 @@ from serlib import config as settings, paper
 from workflow.graph import code, listing, stop
 
 PYTHON = sys.executable
+JUPYTER_BOOK = Path(PYTHON).with_name("jupyter-book")
 STAND_IN = tuple(paper.CORPORA)
 
 CORPUS = config.get("corpus", "")
@@ -171,5 +172,5 @@ rule pages:
     output: "_build/html/index.html"
     shell:
         "rm -rf _build && {PYTHON} workflow/stage.py . build/book && "
-        "{PYTHON} -m jupyter_book.cli.main build build/book --path-output . --config build/book/_config.yml --toc $PWD/build/book/book/_toc.yml "
+        "{JUPYTER_BOOK} build build/book --path-output . --config build/book/_config.yml --toc $PWD/build/book/book/_toc.yml "
         "-W --keep-going -n -q"

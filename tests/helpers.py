@@ -1,14 +1,17 @@
-"""Small corpora of noise under real file names: enough to read, train on and tell apart."""
+"""Small corpora of noise under real file names, enough to read, train on and tell apart; and a small record."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from serlib import config
 from serlib.corpora import Corpus, parse
 from serlib.download import manifest
+from serlib.records import Part, Record
 
 
 def write_wav(path: Path, seconds: float = 0.3, seed: int = 0, rate: int = 16_000) -> Path:
@@ -38,3 +41,27 @@ def published(name: str, files: Iterable[str] | None = None) -> Corpus:
     hashes = manifest(name)
     utterances = (replace(parse(name, file), sha256=hashes[file]) for file in sorted(files or hashes))
     return Corpus(name, "recordings", tuple(utterances))
+
+
+def tiny_record(**change: Any) -> Record:
+    """A record of five utterances: three of four right in the training part, the one held out wrong."""
+    values = {
+        "corpus": "emodb",
+        "speech": "recordings",
+        "emotions": ("anger", "sadness"),
+        "fingerprint": "f" * 64,
+        "excluded": (("03a01Xa.wav", "digital silence"),),
+        "notes": ("anger: 3 utterances, published 127",),
+        "protocol": "random",
+        "fold": 2,
+        "split": "5" * 64,
+        "configuration": config.resolve("student-pooled", "paper", 7, 2),
+        "teacher": "a" * 64,
+        "curves": {"matching": {"loss": (0.5, 0.25)}, "transfer": {"loss": (0.3, 0.1), "matching": (0.2, 1 / 3)}},
+        "parts": {
+            "train": Part(("a.wav", "b.wav", "c.wav", "d.wav"), ("03", "03", "08", "08"), (0, 1, 0, 1), (0, 1, 0, 0)),
+            "test": Part(("e.wav",), ("08",), (1,), (0,)),
+        },
+        "made": {"date": "2026-01-31", "seconds": 1.5, "commit": "c" * 40, "dirty": False},
+    }
+    return Record(**values | change)

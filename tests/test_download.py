@@ -1,6 +1,8 @@
 """Fetching against a server on this machine: what is published is kept, and nothing else."""
 
+import gc
 import hashlib
+import warnings
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,9 @@ import pytest
 
 from serlib import download
 from serlib.corpora import CorpusError
+
+# pooch leaves the response of a failed request, with its socket, to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 FILES = {"1001_DFA_ANG_XX.wav": b"anger" * 500, "1002_IEO_SAD_LO.wav": b"sadness" * 500}
 
@@ -49,6 +54,8 @@ def server(tmp_path, monkeypatch):
     server = Server(tmp_path / "served")
     yield server
     server.stop()
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()
 
 
 @pytest.fixture

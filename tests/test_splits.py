@@ -211,15 +211,17 @@ def test_too_few_speakers_are_named():
     with pytest.raises(ValueError, match=r"^leave-one-speaker-out needs at least two speakers; made-up has 1$"):
         split(even(1), "leave-one-speaker-out")
     with pytest.raises(ValueError, match=r"^speaker-folds needs at least 5 speakers; made-up has 4$"):
-        split(even(4), "speaker-folds")
+        split(even(4, each=2), "speaker-folds")
     assert len(all_folds(even(5), "speaker-folds")) == 5
 
 
-@pytest.mark.parametrize("protocol", STRATIFIED)
-def test_too_few_utterances_are_named(protocol):
+@pytest.mark.parametrize(("protocol", "speakers"), [("random", 1), ("random", 2), ("stratified-folds", 4)])
+def test_too_few_utterances_are_named(protocol, speakers):
+    """Two emotions need two test utterances at random, and five utterances each in folds."""
     with pytest.raises(ValueError, match=protocol) as error:
-        split(even(1), protocol)
+        split(even(speakers), protocol)
     assert "made-up" in str(error.value)
+    assert split(even(5), protocol).test
 
 
 def test_an_emotion_with_fewer_utterances_than_folds_is_refused():

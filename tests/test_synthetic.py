@@ -123,7 +123,7 @@ def test_seeds_give_different_takes(tmp_path: Path) -> None:
 
 def test_prosody_changes_what_it_names() -> None:
     def say(voice: str = "de+m1", **change: float) -> np.ndarray:
-        return speak("In sieben Stunden wird es soweit sein.", voice, Prosody(**{"pitch_range": 0} | change), seed=3)
+        return speak("In sieben Stunden wird es soweit sein.", voice, Prosody(**{"pitch_range": 0.0} | change), seed=3)
 
     wave = say()
     assert (wave.dtype, wave.ndim) == (np.float32, 1)
@@ -132,14 +132,14 @@ def test_prosody_changes_what_it_names() -> None:
     assert moving < 0.8 * regular
     assert fundamental(say(jitter=0.06))[1] < 0.8 * regular
     assert len(say(rate=0.7)) > 1.2 * len(wave)
-    assert np.abs(say(volume=6)).max() == pytest.approx(10 ** (6 / 20) * np.abs(wave).max())
+    assert np.abs(say(volume=6.0)).max() == pytest.approx(10 ** (6 / 20) * np.abs(wave).max())
 
 
 def test_female_speakers_have_the_higher_voices() -> None:
     speakers = {"emodb": ("08", "09", "03", "10"), "crema-d": ("1002", "1003", "1001", "1005")}  # f, f, m, m
     for name, codes in speakers.items():
         voices = (VOICES[name][code] for code in codes)
-        waves = (speak("Maybe tomorrow it will be cold.", voice, Prosody(pitch_range=0), seed=0) for voice in voices)
+        waves = (speak("Maybe tomorrow it will be cold.", voice, Prosody(pitch_range=0.0), seed=0) for voice in voices)
         *female, low, other = (fundamental(wave)[0] for wave in waves)
         assert min(female) > 1.2 * max(low, other)
 
@@ -204,7 +204,7 @@ def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match="nothing to say"):
         speak(" ", "en-us", Prosody(), 0)
     with pytest.raises(ValueError, match="rate 9"):
-        Prosody(rate=9)
+        Prosody(rate=9.0)
     monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(tmp_path / "absent"))
     with pytest.raises(RuntimeError, match="absent"):
         speak("Hello.", "en-us", Prosody(), 0)

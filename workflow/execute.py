@@ -9,6 +9,7 @@ import ast
 import sys
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -18,8 +19,6 @@ from papermill.exceptions import PapermillException, PapermillExecutionError  # 
 from traitlets.config import Config  # noqa: E402
 
 from serlib.files import whole  # noqa: E402
-
-LOCAL = Config({"KernelManager": {"transport": "ipc"}})  # kernels talk by local sockets, not over the network
 
 
 def main(source: str, target: str, *assignments: str) -> int:
@@ -35,8 +34,10 @@ def main(source: str, target: str, *assignments: str) -> int:
         unknown = [name for name in parameters if name not in known]
         if unknown:
             raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
-        with whole(Path(target)) as beside:
-            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=LOCAL)
+        with whole(Path(target)) as beside, TemporaryDirectory() as sockets:  # the kernel is not spoken to by network
+            local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+            local.NotebookClient.extra_arguments = ["--log-level=CRITICAL"]
+            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
             nbformat.write(clean(notebook), beside)
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)

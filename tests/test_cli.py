@@ -1,0 +1,540 @@
+"""Every command on a few short recordings, and every mistake in one line that names the thing."""
+
+import csv
+import errno
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_emodb, write_wav
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from serlib import cli, config, files
+from serlib.cli import main
+from serlib.records import read
+
+COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "flops", "audit")
+WHERE = "recordings/emodb/1-epochs/random-0/student-alone-seed0"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands run in an empty folder, where their defaults point."""
+    monkeypatch.delenv("SERLIB_DATA", raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten good recordings: five speakers, anger and sadness."""
+    return tiny_emodb(tmp_path / "emodb")
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command that succeeds: its output."""
+
+    def run_command(*arguments) -> str:
+        assert main([str(argument) for argument in arguments]) == 0
+        return capsys.readouterr().out
+
+    return run_command
+
+
+@pytest.fixture
+def fail(capsys):
+    """Runs a command that fails: its message, the one line on stderr."""
+
+    def run_command(*arguments) -> str:
+        assert main([str(argument) for argument in arguments]) == 1
+        *before, message = re.split("[\r\n]+", capsys.readouterr().err.strip())
+        assert all("%|" in line or line.isspace() for line in before), before  # bars of what was done until then
+        assert message.startswith("serlib: ")
+        return message.removeprefix("serlib: ")
+
+    return run_command
+
+
+TRAIN = ("train", "emodb", "--run", "student-alone", "--epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with eight recordings, ``emodb``, and what training on them wrote, ``runs``; and what it printed."""
+    there = tmp_path_factory.mktemp("trained")
+    tiny_emodb(there / "emodb", speakers=("03", "08", "09", "10"))
+    places = ("--data", there / "emodb", "--out", there / "runs", "--cache", there / "cache")
+    threads = torch.get_num_threads()
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main([str(argument) for argument in (*TRAIN, *places, "--threads", 1)]) == 0
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(threads)
+    return there, printed.getvalue()
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_how_it_is_used(capsys, command):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"python -m serlib {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["train"], ["train", "emodb", "--fold", "one"]])
+def test_a_wrong_use_shows_the_right_one(capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m serlib")
+
+
+def module(*arguments, **options) -> subprocess.CompletedProcess:
+    """``python arguments`` with this package, output buffered as it is by default."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment["PYTHONPATH"] = str(Path(cli.__file__).parents[1])
+    options = {"stdout": subprocess.PIPE, **options}
+    return subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment, **options)
+
+
+def test_help_does_not_wait_for_torch():
+    done = module("-X", "importtime", "-m", "serlib", "--help")
+    assert done.returncode == 0
+    assert all(f"  {command}" in done.stdout for command in COMMANDS)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "serlib.cli" in imported
+    assert not imported & {"torch", "numpy", "scipy", "sklearn", "lightning", "soundfile", "matplotlib"}
+
+
+# Corpora
+
+
+def test_corpora_counts_what_is_there(run, folder):
+    write_wav(folder / "wav" / "03a01Xa.wav")
+    first, *lines = run("corpora", "emodb", "--data", folder).splitlines()
+    assert re.fullmatch("emodb: 10 utterances, 5 speakers, [0-9a-f]{12}", first)
+    assert lines[:3] == [
+        "  anger: 5",
+        "  sadness: 5",
+        "  excluded wav/03a01Xa.wav: emotion code 'X' is none of W, L, E, A, F, N, T",
+    ]
+    assert lines[3] == "  note: anger: 5 utterances, published 127"
+    assert lines[-1] == "  note: 5 speakers, published 10"
+
+
+def test_stand_in_speech_is_not_held_against_the_published_counts(run, folder):
+    assert "note" not in run("corpora", "emodb", "--data", folder, "--stand-in")
+
+
+def test_the_data_lie_where_the_environment_says(run, folder, monkeypatch):
+    monkeypatch.setenv("SERLIB_DATA", str(folder.parent))
+    assert run("corpora", "emodb").startswith("emodb: 10 utterances")
+
+
+def test_a_corpus_of_ones_own_goes_through(run, tmp_path):
+    write_wav(tmp_path / "a.wav", seed=1)
+    write_wav(tmp_path / "b.wav", seed=2)
+    (tmp_path / "own.csv").write_text("path,speaker,emotion\na.wav,Ada,joy\nb.wav,Bob,rage\n")
+    lines = run("corpora", "mine", "--data", tmp_path / "own.csv", "--table", "made.csv").splitlines()
+    assert lines[0].startswith("mine: 2 utterances, 2 speakers, ")
+    assert lines[1:] == ["  joy: 1", "  rage: 1"]
+    assert run("features", "mine", "--data", tmp_path / "own.csv", "--table", "made.csv").startswith("mine: 2 images")
+
+
+def test_speak_makes_the_miniature(run, tmp_path):
+    lines = run("corpora", "crema-d", "--data", tmp_path / "spoken", "--speak").splitlines()
+    assert lines[0].startswith("crema-d: 72 utterances, ")
+    assert lines[1:] == [f"  {e}: 12" for e in ("anger", "disgust", "fear", "happiness", "neutral", "sadness")]
+
+
+def test_a_table_spares_the_checks_and_corpora_makes_it_anew(run, folder):
+    arguments = ("emodb", "--data", folder, "--table", "made.csv")
+    before = run("corpora", *arguments)
+    (folder / "wav" / "03a01Wa.wav").write_bytes(b"")
+    assert "excluded" not in run("audit", *arguments)
+    with Path("made.csv").open() as table:
+        assert sum(row["file"] == "03a01Wa.wav" and row["excluded"] == "" for row in csv.DictReader(table)) == 1
+    after = run("corpora", *arguments)
+    assert before.startswith("emodb: 10 utterances")
+    assert "  excluded 03a01Wa.wav: unreadable: " in after
+    with Path("made.csv").open() as table:
+        assert sum(row["file"] == "03a01Wa.wav" and row["excluded"] != "" for row in csv.DictReader(table)) == 1
+
+
+# Features
+
+
+def test_features_are_made_once(run, folder):
+    arguments = ("features", "emodb", "--data", folder, "--cache", "images", "--image-width", 64)
+    assert run(*arguments) == "emodb: 10 images of 128 x 64 in images\n"
+    (cache,) = Path("images").iterdir()
+    assert np.load(cache).shape == (10, 1, 128, 64)
+    made = cache.stat().st_mtime_ns
+    run(*arguments)
+    assert [(path, path.stat().st_mtime_ns) for path in Path("images").iterdir()] == [(cache, made)]
+
+
+# Train, evaluate, predict
+
+
+def test_train_writes_a_record_and_weights_and_says_where(trained):
+    there, printed = trained
+    path = there / "runs" / f"{WHERE}.json"
+    record = read(path)
+    first, second, *_ = printed.splitlines()
+    assert first == str(path)
+    assert second == f"student-alone: {record.describe()}"
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.with_suffix(".safetensors").name]
+    assert (record.run, record.fold, record.seed, record.emotions) == ("student-alone", 0, 0, ("anger", "sadness"))
+    assert record.configuration.training == replace(config.SCHEDULES["paper"], epochs=1)
+    assert {name: len(values) for name, values in record.curves["cross entropy"].items()} == {"loss": 1}
+    names = {file.name for file in (there / "emodb" / "wav").iterdir()}
+    assert set(record.parts["train"].file) | set(record.parts["test"].file) == names
+    assert (len(record.parts["train"].file), len(record.parts["test"].file)) == (6, 2)
+
+
+def test_evaluate_prints_the_share_that_is_right(run, trained):
+    there, printed = trained
+    path = there / "runs" / f"{WHERE}.json"
+    lines = run("evaluate", path).splitlines()
+    assert lines == printed.splitlines()[1:]
+    for line, part in zip(lines[1:], ("test", "train"), strict=True):
+        columns = json.loads(path.read_text())["parts"][part]
+        pairs = list(zip(columns["true"], columns["predicted"], strict=True))
+        right = sum(true == predicted for true, predicted in pairs) / len(pairs)
+        recalls = [np.mean([predicted == label for true, predicted in pairs if true == label]) for label in (0, 1)]
+        assert line.startswith(f"  {part} ({len(pairs)} utterances): WA {right:.1%} [")
+        assert f"UA {np.mean(recalls):.1%} [" in line
+    assert run("evaluate", there / "runs").splitlines() == lines
+
+
+def test_predict_agrees_with_the_record(run, trained):
+    there, _ = trained
+    record = read(there / "runs" / f"{WHERE}.json")
+    weights = (there / "runs" / WHERE).with_suffix(".safetensors")
+    for part in record.parts.values():
+        lines = run(
+            "predict", *(there / "emodb" / "wav" / name for name in part.file), "--weights", weights
+        ).splitlines()
+        for name, predicted, line in zip(part.file, part.predicted, lines, strict=True):
+            found = re.fullmatch(r".*/(\S+): (\w+) (0\.\d\d), (\w+) (0\.\d\d)", line)
+            file, likeliest, high, other, low = found.groups()
+            assert (file, {likeliest, other}) == (name, {"anger", "sadness"})
+            assert likeliest == record.emotions[predicted]
+            assert float(high) >= float(low)
+            assert float(high) + float(low) == pytest.approx(1, abs=0.011)
+
+
+def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail, trained, monkeypatch):
+    there, _ = trained
+    small = replace(config.TEACHER, depth=1, stem=(2, 1), mlp_width=32)
+    monkeypatch.setitem(config.RUNS, "teacher", config.Run(small))
+    monkeypatch.setitem(config.RUNS, "student-pooled", config.Run(replace(small, stem=()), teacher="teacher"))
+    rest = ("--epochs", 1, "--data", there / "emodb", "--cache", there / "cache")
+    needed = "build/runs/recordings/emodb/1-epochs/random-0/teacher-seed0.json"
+    message = fail("train", "emodb", "--run", "student-pooled", *rest)
+    assert message == f"{needed}: no such record; train the run 'teacher' first"
+    run("train", "emodb", *rest)
+    run("train", "emodb", "--run", "student-pooled", *rest)
+    student = read(Path(needed.replace("teacher", "student-pooled")))
+    assert student.teacher == read(Path(needed)).result
+    assert list(student.curves) == ["matching", "transfer"]
+    Path(needed).with_suffix(".safetensors").unlink()
+    message = fail("train", "emodb", "--run", "student-pooled", *rest)
+    assert message == f"{needed.replace('.json', '.safetensors')}: no such weights"
+
+
+# FLOPs
+
+
+def test_flops_prints_the_released_models_exact_counts(run):
+    lines = run("flops", "teacher", "student-alone").splitlines()
+    assert lines[0].split() == ["run", "parameters", "FLOPs", "of", "them", "stem"]
+    assert lines[1].split() == ["teacher", "3,700,168", "2,585,406,464", "1,519,386,624"]
+    assert lines[2].split() == ["student-alone", "1,811,975", "528,817,408", "0"]
+
+
+# Audit
+
+
+def test_audit_prints_every_fold_and_writes_the_splits(run, folder):
+    lines = run("audit", "emodb", "--data", folder, "--out", "splits").splitlines()
+    for line in lines[:10]:  # random and stratified: 10 files, one sentence
+        numbers = r"8 train, 2 test; on both sides [0-2] speakers, 1 sentences, 0 identical recordings; split \w{12}"
+        assert re.fullmatch(rf"(random|stratified-folds) fold \d: {numbers}", line)
+    for line in lines[10:]:  # one of five speakers in turn
+        numbers = r"8 train, 2 test; on both sides 0 speakers, 1 sentences, 0 identical recordings; split \w{12}"
+        assert re.fullmatch(rf"(leave-one-speaker-out|speaker-folds) fold \d: {numbers}", line)
+    assert len(lines) == 20
+    protocols = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds")
+    assert {path.stem for path in Path("splits").iterdir()} == set(protocols)
+    for protocol in protocols:
+        with Path("splits", f"{protocol}.csv").open() as table:
+            rows = list(csv.DictReader(table))
+        assert [row["file"] for row in rows] == sorted(path.name for path in (folder / "wav").iterdir())
+        for fold in range(5):
+            test = [row["file"][:2] for row in rows if row[f"fold {fold}"] == "test"]
+            train = [row["file"][:2] for row in rows if row[f"fold {fold}"] == "train"]
+            assert (len(train), len(test)) == (8, 2)
+            assert protocol in protocols[:2] or not set(train) & set(test)
+
+
+def test_audit_says_which_protocol_a_small_corpus_is_too_small_for(run, tmp_path):
+    lines = run("audit", "emodb", "--data", tiny_emodb(tmp_path / "few", speakers=("03", "08", "09"))).splitlines()
+    assert sum(line.startswith("random fold") for line in lines) == 5
+    assert sum(line.startswith("leave-one-speaker-out fold") for line in lines) == 3
+    assert [line for line in lines if "fold " not in line] == [
+        line for line in lines if line.startswith(("stratified-folds: ", "speaker-folds: "))
+    ]
+    assert len(lines) == 10
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("command", ["corpora", "features", "train", "audit"])
+def test_a_missing_folder_and_an_unknown_corpus_are_named(fail, tmp_path, command):
+    assert f"no such folder: {tmp_path / 'absent'}" in fail(command, "emodb", "--data", tmp_path / "absent")
+    assert "no such folder: data/emodb" in fail(command, "emodb")
+    assert fail(command, "ravdess", "--data", tmp_path).startswith("corpus 'ravdess' is none of savee, emodb, crema-d")
+    assert fail(command, "emodb", "--data", tmp_path) == f"{tmp_path}: no usable emodb recording"
+
+
+def test_strict_names_the_first_problem(fail, folder):
+    (folder / "wav" / "16b10Na.wav").write_bytes(b"")
+    message = fail("corpora", "emodb", "--data", folder, "--strict", "--stand-in")
+    assert message.startswith(f"{folder}: 1 problem(s), stopped by --strict; first: 16b10Na.wav: unreadable")
+
+
+def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
+    message = fail("corpora", "savee", "--data", tmp_path / "savee", "--download")
+    assert "register at http://kahlan.eps.surrey.ac.uk/savee/" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--run", "student"), "run 'student' is none of teacher, student-alone, "),
+        (("--schedule", "long"), "schedule 'long' is none of paper, short, stand-in"),
+        (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
+        (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
+        (("--fold", -1), "fold -1: "),
+        (("--epochs", 0), "epochs 0 "),
+        (("--epochs", -1), "epochs -1 "),
+        (("--threads", -1), "threads -1"),
+        (("--image-width", 0), "image_size (128, 0)"),
+        (("--image-width", 1001, "--run", "teacher-square-patches"), "patch width 16 does not divide image width 1001"),
+        (("--accelerator", "abacus"), "abacus"),
+        (("--precision", "3-ish"), "3-ish"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_choice_for_training_is_named(fail, folder, arguments, says):
+    assert says in fail(*TRAIN, "--data", folder, *arguments)
+    assert not list(Path().rglob("*.json"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the accelerator that the test wants missing")
+def test_an_accelerator_that_is_not_there_is_named(fail, folder):
+    assert "cuda" in fail(*TRAIN, "--data", folder, "--accelerator", "cuda").lower()
+
+
+def test_a_damaged_state_of_an_unfinished_run_is_named(fail, folder):
+    state = Path("build/runs", WHERE).with_suffix(".state")
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"half a st")
+    assert str(state) in fail(*TRAIN, "--data", folder)
+
+
+def test_a_missing_or_edited_record_is_named(fail, trained, tmp_path):
+    there, _ = trained
+    assert fail("evaluate", tmp_path / "absent.json") == f"{tmp_path / 'absent.json'}: no such record"
+    assert fail("evaluate", tmp_path / "here") == f"{tmp_path / 'here'}: no record in this folder"
+    edited = tmp_path / "edited.json"
+    edited.write_text((there / "runs" / f"{WHERE}.json").read_text().replace('"fold": 0', '"fold": 1'))
+    assert fail("evaluate", edited).startswith(f"{edited}: changed since it was written")
+
+
+def corrupt_weights(kind: str, weights: Path, path: Path) -> None:
+    """Writes ``weights`` to ``path`` with one thing wrong."""
+    with safe_open(weights, framework="pt") as file:
+        about = json.loads(file.metadata()["serlib"])
+    tensors = load_file(weights)
+    if kind == "cut off":
+        path.write_bytes(weights.read_bytes()[:-1000])
+    elif kind == "not safetensors":
+        path.write_bytes(b"junk" * 100)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "not of serlib":
+        save_file(tensors, path)
+    else:
+        if kind == "without a tensor":
+            del tensors["head.bias"]
+        elif kind == "tensors of other shapes":
+            about["model"]["heads"] = 4
+        elif kind == "impossible model":
+            about["model"]["pooling"] = "sum"
+        elif kind == "unknown model field":
+            about["model"]["wings"] = 2
+        elif kind == "without features":
+            del about["features"]
+        elif kind == "without emotions":
+            del about["emotions"]
+        elif kind == "unknown feature":
+            about["features"]["wings"] = 2
+        elif kind == "other metadata":
+            about = ["serlib"]
+        save_file(tensors, path, {"serlib": json.dumps(about)})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut off",
+        "not safetensors",
+        "empty",
+        "not of serlib",
+        "without a tensor",
+        "tensors of other shapes",
+        "impossible model",
+        "unknown model field",
+        "without features",
+        "without emotions",
+        "unknown feature",
+        "other metadata",
+    ],
+)
+def test_corrupt_weights_are_named(fail, trained, tmp_path, kind):
+    there, _ = trained
+    weights = tmp_path / "wrong.safetensors"
+    corrupt_weights(kind, (there / "runs" / WHERE).with_suffix(".safetensors"), weights)
+    message = fail("predict", there / "emodb" / "wav" / "03a01Wa.wav", "--weights", weights)
+    assert message.startswith(f"{weights}: ")
+
+
+def test_missing_weights_and_a_folder_of_them_are_named(fail, trained, tmp_path):
+    there, _ = trained
+    recording = there / "emodb" / "wav" / "03a01Wa.wav"
+    absent = tmp_path / "absent.safetensors"
+    assert fail("predict", recording, "--weights", absent) == f"{absent}: no such weights"
+    assert str(tmp_path) in fail("predict", recording, "--weights", tmp_path)
+
+
+def test_a_file_without_audio_is_named(fail, trained, tmp_path):
+    there, _ = trained
+    weights = (there / "runs" / WHERE).with_suffix(".safetensors")
+    (tmp_path / "text.wav").write_text("no audio")
+    for file, says in (
+        (tmp_path / "text.wav", "unreadable audio"),
+        (tmp_path / "absent.wav", "no such file"),
+        (write_wav(tmp_path / "nothing.wav", seconds=0), "no samples"),
+    ):
+        assert fail("predict", file, "--weights", weights).startswith(f"{file}: {says}")
+
+
+def test_flops_of_an_unknown_run_names_it(fail):
+    assert fail("flops", "student").startswith("run 'student' is none of teacher, ")
+    assert "-1" in fail("flops", "student-alone", "--classes", -1)
+
+
+# Interruptions
+
+
+def test_an_interrupted_command_says_that_it_goes_on(capsys, folder, monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_load", interrupted)
+    assert main(["audit", "emodb", "--data", str(folder)]) == 130
+    assert capsys.readouterr().err == "serlib: interrupted; the same command goes on where this one stopped\n"
+
+
+def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, folder, monkeypatch):
+    arguments = (*TRAIN[:-1], 2, "--data", folder)
+    run(*arguments, "--out", "whole")
+    keep, finished = files.os.replace, []
+
+    def interrupt_after_one_epoch(source, target):
+        keep(source, target)
+        if Path(target).suffix == ".state":
+            finished.append(target)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", interrupt_after_one_epoch)
+    assert main([str(argument) for argument in (*arguments, "--out", "parts")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    monkeypatch.setattr(files.os, "replace", keep)
+    run(*arguments, "--out", "parts")
+    whole, parts = (Path(out, WHERE.replace("1-epochs", "2-epochs") + ".json") for out in ("whole", "parts"))
+    assert len(finished) == 1
+    assert read(parts).result == read(whole).result
+
+
+def test_a_reader_that_has_gone_is_no_error(folder):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = module("-m", "serlib", "corpora", "emodb", "--data", folder, stdout=write_end)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# A full disk
+
+
+def written() -> list[Path]:
+    return [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_a_table_that_does_not_fit_on_the_disk_is_named(fail, folder, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "replace", full)
+    message = fail("corpora", "emodb", "--data", folder, "--table", "made.csv")
+    assert message == "made.csv: No space left on device"
+    assert written() == []
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".state", ".safetensors", ".json"])
+def test_whatever_of_a_training_does_not_fit_is_named_and_nothing_half_written(fail, folder, monkeypatch, suffix):
+    replace_file = files.os.replace
+
+    def full(source, target):
+        if Path(target).suffix == suffix:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace_file(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+    message = fail(*TRAIN, "--data", folder)
+    assert re.fullmatch(rf"build/\S+{suffix}: No space left on device", message)
+    before = (".npy", ".state", ".safetensors", ".json")[: (".npy", ".state", ".safetensors", ".json").index(suffix)]
+    assert sorted(path.suffix for path in written()) == sorted(before)
+    assert not [path for path in written() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("kilobytes", "suffix"), [(100, ".npy"), (1000, ".state")])
+def test_a_file_that_the_system_cuts_off_is_named_and_not_kept(fail, folder, kilobytes, suffix):
+    """The images take 655 kB, the state of an unfinished run 22 MB; no file may be larger than the limit."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000 * kilobytes, limits[1]))
+    try:
+        message = fail(*TRAIN, "--data", folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert re.fullmatch(rf"build/\S+{suffix}: File too large", message)
+    assert {path.suffix for path in written()} == ({".npy"} if suffix == ".state" else set())

@@ -1,0 +1,104 @@
+"""pyproject.toml, requirements.lock, environment.yml and the installation name the same versions."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+
+# What PyTorch pins itself, so that the CPU-only builds can be taken instead, and what pip brings along.
+LEFT_OUT = re.compile(r"nvidia-.*|cuda-.*|triton|pip|setuptools|wheel")
+LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"}
+
+
+def exact(requirement: str) -> tuple[str, Version]:
+    """A requirement's canonical name and the one version that it allows."""
+    parsed = Requirement(requirement)
+    (specifier,) = parsed.specifier
+    assert (specifier.operator, parsed.marker, parsed.url) == ("==", None, None), requirement
+    assert "*" not in specifier.version, requirement
+    return canonicalize_name(parsed.name), Version(specifier.version)
+
+
+PINS = dict(map(exact, PROJECT["dependencies"]))
+LOCK = dict(map(exact, LINES))
+
+
+def installed() -> dict[str, Version]:
+    """Without local parts: ``2.11.0+cpu`` is the build of 2.11.0 for CPUs."""
+    found = ((item.metadata["Name"], Version(item.version).public) for item in metadata.distributions())
+    return {canonicalize_name(name): Version(version) for name, version in found if name}
+
+
+def test_every_pin_stands_in_the_lock():
+    assert len(PINS) == len(PROJECT["dependencies"])
+    assert PINS.items() <= LOCK.items()
+
+
+def test_the_lock_names_every_package_once_and_in_order():
+    names = [Requirement(line).name for line in LINES]
+    assert len(LOCK) == len(LINES)
+    assert names == sorted(names, key=str.lower)
+
+
+def test_the_lock_leaves_the_choice_of_pytorchs_build_open():
+    assert not [line for line in LINES if re.match("nvidia-|cuda-|triton|pip==|setuptools==", line)]
+    assert not [line for line in LINES if "+" in line or "@" in line or line.startswith("-")]
+
+
+def test_pytorch_and_torchaudio_were_published_together():
+    assert PINS["torch"] == PINS["torchaudio"]
+
+
+def test_the_conda_environment_installs_the_lock_and_repeats_no_version():
+    *conda, nested = ENVIRONMENT["dependencies"]
+    assert nested == {"pip": ["-r requirements.lock", "-e ."]}
+    assert [re.split("[=<>!~ ]", entry)[0] for entry in conda] == ["python", "pip"]
+    assert conda[1] == "pip"
+
+
+def test_the_conda_environments_python_is_the_oldest_that_is_allowed():
+    (version,) = (entry.partition("=")[2] for entry in ENVIRONMENT["dependencies"][:-1] if entry.startswith("python="))
+    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={version}")
+
+
+def test_this_installation_is_the_locked_one():
+    found = installed()
+    assert [name for name in PINS if name not in found] == []
+    assert {name: found[name] for name in LOCK if name in found} == {name: LOCK[name] for name in LOCK if name in found}
+
+
+@pytest.mark.parametrize("name", sorted(PINS))
+def test_the_lock_holds_all_that_a_pin_needs(name):
+    """Follows the requirements that the installed packages state, to the end."""
+    todo, seen = [(name, frozenset())], set()
+    while todo:
+        package, extras = todo.pop()
+        if (package, extras) in seen or LEFT_OUT.fullmatch(package):
+            continue
+        seen.add((package, extras))
+        assert package in LOCK
+        try:
+            stated = metadata.requires(package) or ()
+        except metadata.PackageNotFoundError:  # not needed on this machine
+            continue
+        for needed in map(Requirement, stated):
+            wanted = (needed.marker is None) or any(
+                needed.marker.evaluate({**LINUX, "extra": extra}) for extra in (extras or {""})
+            )
+            if wanted:
+                child = canonicalize_name(needed.name)
+                todo.append((child, frozenset(needed.extras)))
+                version = LOCK.get(child)
+                assert version is None or needed.specifier.contains(version, prereleases=True), f"{package}: {needed}"
