@@ -22,7 +22,7 @@ DATA = config.get("data", "")
 SEED = int(config.get("seed", 0))
 SPEECH = "recordings" if CORPUS else "stand-in"
 SCHEDULE = config.get("schedule") or ("short" if CORPUS else "stand-in")
-THREADS = int(config.get("threads", workflow.cores if CORPUS and workflow.cores else 1))
+THREADS = int(config.get("threads", 1))  # of one run: runs side by side keep cores busier than threads do
 
 if CORPUS:
     if not DATA:

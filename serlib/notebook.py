@@ -24,6 +24,9 @@ STAND_IN = (
     "says nothing about people, and nothing about the paper's numbers."
 )
 
+# Who speaks, as tables say it; the hyphen keeps its word on one line.
+SPEAKERS = {"recordings": "people", "stand-in": "stand\N{NON-BREAKING HYPHEN}in"}
+
 
 def start(namespace: Mapping[str, Any]) -> "Build":
     """First call of every notebook, with ``globals()``: checks the parameters, sets the figures' look, finds the build.
@@ -183,7 +186,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
 def percent(interval: evaluation.Interval, digits: int = 1) -> str:
     """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent."""
     at, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
-    return f"{at:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{at:.{digits}f} [{low:.{digits}f},\N{NO-BREAK SPACE}{high:.{digits}f}]"
 
 
 def accuracy(record: records.Record, part: str = "test", measure=evaluation.weighted_accuracy) -> evaluation.Interval:
@@ -216,9 +219,9 @@ def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
         same = [other for other in used if _group(other) == _group(r)]
         rows.append(
             (
-                r.corpus + ("" if r.speech == "recordings" else " (stand-in)"),
+                f"`{r.corpus}`, {SPEAKERS[r.speech]}",
                 f"`{r.run}`",
-                f"{r.protocol}, fold{'s' * (len({o.fold for o in same}) > 1)} {ranges(o.fold for o in same)}",
+                f"`{r.protocol}` {ranges(o.fold for o in same)}",
                 r.configuration.training.epochs,
                 ranges(o.seed for o in same),
                 f"{len(r.parts['test'].file):,}",
@@ -252,9 +255,8 @@ def sources(used: Iterable[records.Record]) -> Markdown:
     rows = [
         (
             f"`{r.run}`",
-            r.corpus,
-            "people" if r.speech == "recordings" else "stand-in",
-            f"{r.protocol} fold {r.fold}",
+            f"`{r.corpus}`, {SPEAKERS[r.speech]}",
+            f"`{r.protocol}` {r.fold}",
             r.seed,
             r.configuration.training.epochs,
             f"{r.made['seconds']:.0f}",
@@ -263,4 +265,4 @@ def sources(used: Iterable[records.Record]) -> Markdown:
         )
         for r in used
     ]
-    return table(("run", "corpus", "speech", "split", "seed", "epochs", "seconds", "code", "result"), rows)
+    return table(("run", "corpus", "split, fold", "seed", "epochs", "seconds", "code", "result"), rows)

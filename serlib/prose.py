@@ -178,7 +178,7 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
 def measured_table(committed: Sequence[records.Record]) -> str:
     """The committed records of recordings, as Table 2 shows them."""
     rows = notebook.accuracy_rows([r for r in committed if r.speech == "recordings"])
-    head = ("corpus", "run", "split", "epochs", "seeds", "held out", "WA %", "UA %", "WA % on the training part")
+    head = ("corpus", "run", "split, folds", "epochs", "seeds", "held out", "WA %", "UA %", "WA % on the training part")
     return _table(head, rows) if rows else "No record of people's recordings is committed yet."
 
 
