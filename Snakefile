@@ -2,7 +2,6 @@
 #
 #   snakemake --workflow-profile workflow/profiles/default              the book on stand-in speech
 #   ... --config corpus=emodb data=path/to/emodb                        the book on recordings
-#   ... --config corpus=emodb data=path/to/emodb -- evidence            every run of the evidence
 #
 # Each step depends on the modules that it imports, so that a change is followed by what depends on it and nothing else.
 

@@ -211,6 +211,8 @@ def _print_accuracy(record) -> None:
         for name, measure in (("WA", evaluation.weighted_accuracy), ("UA", evaluation.unweighted_accuracy)):
             at = evaluation.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
             measured.append(f"{name} {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]")
+        spread = evaluation.by_speaker(true, predicted, record.parts[part].speaker).values()
+        measured.append(f"WA by speaker {min(spread):.1%} to {max(spread):.1%}")
         print(f"  {part} ({len(true):,} utterances): {', '.join(measured)}")
 
 
