@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()  # while a reader that has gone can still be caught
     except KeyboardInterrupt:
         print("serlib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
@@ -165,12 +166,14 @@ def _train(options: argparse.Namespace) -> None:
 
     from serlib import model, records, splits, training
 
-    if options.threads:
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"threads {options.threads} must be at least 1")
         torch.set_num_threads(options.threads)
     corpus = _load(options)
     split = splits.split(corpus, options.protocol, options.fold)
     named = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
-    if options.epochs:
+    if options.epochs is not None:
         named = replace(
             named, schedule=f"{options.epochs}-epochs", training=replace(named.training, epochs=options.epochs)
         )
@@ -232,11 +235,15 @@ def _predict(options: argparse.Namespace) -> None:
     from serlib import features, model
 
     network, about = model.load(options.weights)
-    settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+    try:
+        emotions = about["emotions"]
+        settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{options.weights}: not the weights of a run ({error})") from error
     for file in options.files:
         with torch.no_grad():
             logits = network(features.image(features.read_audio(file, settings), settings)[None]).logits
-        chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), about["emotions"], strict=True), reverse=True)
+        chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), emotions, strict=True), reverse=True)
         print(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances))
 
 
@@ -256,10 +263,11 @@ def _audit(options: argparse.Namespace) -> None:
 
     corpus = _load(options)
     for protocol in splits.PROTOCOLS:
-        if protocol == "speaker-folds" and len(corpus.speakers) < splits.FOLDS:
-            print(f"{protocol}: needs {splits.FOLDS} speakers, {corpus.name} has {len(corpus.speakers)}")
+        try:
+            made = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
+        except ValueError as error:  # too few speakers or utterances
+            print(f"{protocol}: {error}")
             continue
-        made = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
         for split in made:
             shared = splits.audit(corpus, split)
             print(

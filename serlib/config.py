@@ -41,6 +41,8 @@ class Features:
     def __post_init__(self) -> None:
         if self.image_size[0] != self.mel_bands:
             raise ValueError(f"image_size {self.image_size}: the height must be mel_bands = {self.mel_bands}")
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size {self.image_size}: both must be at least 1 pixel")
         if self.window_length > self.fft_length:
             raise ValueError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
 
@@ -75,6 +77,8 @@ class Model:
         for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
             if patch < 1 or image % patch:
                 raise ValueError(f"patch {axis} {patch} does not divide image {axis} {image}")
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes {self.num_classes} must be at least 1")
         if self.position not in POSITIONS:
             raise ValueError(f"position {self.position!r} is none of {', '.join(POSITIONS)}")
         if self.pooling not in POOLINGS:
@@ -161,6 +165,7 @@ RUNS: dict[str, Run] = {
 
 SCHEDULES = {
     "paper": Training(),  # 50 epochs a stage [A]
+    "validated": Training(validation=0.1),  # the epoch that a tenth of the training part prefers
     "short": Training(epochs=8),  # real recordings while the book is built
     "stand-in": Training(epochs=6, batch_size=8),  # stand-in speech: enough to see the losses fall
 }

@@ -10,6 +10,7 @@ only when ``strict``.
 
 import csv
 import hashlib
+import math
 import re
 import struct
 from collections import Counter, defaultdict
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from serlib import paper
 from serlib.files import sha256, whole
@@ -99,7 +101,8 @@ class Corpus:
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over keys, labels and the files' own hashes: equal exactly for equal data, in any folder."""
-        lines = (f"{u.key} {u.speaker} {u.text} {u.emotion} {u.sha256}\n" for u in self.utterances)
+        fields = ((u.key, u.speaker, u.text, u.emotion, u.sha256) for u in self.utterances)
+        lines = (" ".join(map(quote, line)) + "\n" for line in fields)  # quoted: a space stands between fields only
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -153,8 +156,9 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
         opened = list(pool.map(_open, found))
     excluded += [result for result in opened if isinstance(result, Excluded)]
     usable = [result for result in opened if isinstance(result, Utterance)]
-    excluded += _contradictory(usable)
-    left_out = {item.file for item in excluded}
+    contradictory = _contradictory(usable)
+    excluded += contradictory
+    left_out = {item.file for item in contradictory}
     utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
     if not utterances:
         why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
@@ -201,12 +205,14 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
 
 
 def _from_csv(table: Path) -> tuple[list[Utterance], list[Excluded]]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "speaker", "emotion"} - set(reader.fieldnames or ())
-        if missing:
-            raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs path, speaker, emotion")
-        rows = list(reader)
+    needed = ("path", "speaker", "emotion")
+    fields, rows = _rows(table, "utf-8-sig")
+    missing = set(needed) - set(fields)
+    if missing:
+        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs {', '.join(needed)}")
+    for row in rows:
+        if not all(row[column] for column in needed):
+            raise CorpusError(f"{table.name}: {row['path'] or 'a row'}: path, speaker or emotion is empty")
     utterances = [
         Utterance(row["path"], table.parent / row["path"], row["speaker"], row.get("text") or "", row["emotion"])
         for row in rows
@@ -214,10 +220,17 @@ def _from_csv(table: Path) -> tuple[list[Utterance], list[Excluded]]:
     twice = [key for key, count in Counter(u.key for u in utterances).items() if count > 1]
     if twice:
         raise CorpusError(f"{table.name}: path {twice[0]!r} stands in more than one row")
-    empty = [u.key for u in utterances if not (u.speaker and u.emotion)]
-    if empty:
-        raise CorpusError(f"{table.name}: {empty[0]}: speaker or emotion is empty")
     return utterances, []
+
+
+def _rows(table: Path, encoding: str) -> tuple[list[str], list[dict[str, str]]]:
+    """A CSV table's columns and rows; a field that a row lacks is empty."""
+    try:
+        with table.open(newline="", encoding=encoding) as file:
+            reader = csv.DictReader(file, restval="")
+            return list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table.name}: not a CSV table in UTF-8 ({error})") from error
 
 
 def _open(utterance: Utterance) -> Utterance | Excluded:
@@ -236,7 +249,10 @@ def _open(utterance: Utterance) -> Utterance | Excluded:
         )
     if not len(samples):
         return Excluded(utterance.key, "no samples")
-    if not abs(samples).max() > 0:
+    loudest = float(abs(samples).max())
+    if not math.isfinite(loudest):
+        return Excluded(utterance.key, "a sample is not a finite number")
+    if not loudest:
         return Excluded(utterance.key, "digital silence")
     return replace(utterance, sha256=sha256(path), seconds=len(samples) / rate)
 
@@ -275,7 +291,7 @@ def save(corpus: Corpus, table: Path, folder: Path) -> None:
         writer.writerow(COLUMNS)
         for u in corpus.utterances:
             path = u.path.relative_to(root).as_posix()
-            writer.writerow((u.key, path, u.speaker, u.text, u.emotion, round(u.seconds, 3), u.sha256, ""))
+            writer.writerow((u.key, path, u.speaker, u.text, u.emotion, u.seconds, u.sha256, ""))
         writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
         writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
 
@@ -286,21 +302,21 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     Raises:
         CorpusError: the table is not one that :func:`save` wrote.
     """
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise CorpusError(f"{table}: not a corpus table; make it with `python -m serlib corpora`")
-        rows = list(reader)
+    fields, rows = _rows(table, "utf-8")
+    used = [row for row in rows if not row.get("excluded")]
+    try:
+        if tuple(fields) != COLUMNS:
+            raise ValueError("other columns")
+        seconds = [float(row["seconds"]) for row in used]
+    except ValueError as error:
+        raise CorpusError(f"{table}: not a corpus table; make it with `python -m serlib corpora`") from error
     root = _root(folder)
     return Corpus(
         name,
         speech,
         tuple(
-            Utterance(
-                r["file"], root / r["path"], r["speaker"], r["text"], r["emotion"], r["sha256"], float(r["seconds"])
-            )
-            for r in rows
-            if not r["excluded"]
+            Utterance(r["file"], root / r["path"], r["speaker"], r["text"], r["emotion"], r["sha256"], length)
+            for r, length in zip(used, seconds, strict=True)
         ),
         tuple(Excluded(r["file"], r["excluded"]) for r in rows if r["excluded"] and r["file"]),
         tuple(r["excluded"] for r in rows if r["excluded"] and not r["file"]),

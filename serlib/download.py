@@ -6,6 +6,7 @@
 """
 
 import csv
+import zipfile
 from importlib import resources
 from pathlib import Path
 
@@ -58,12 +59,28 @@ def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
     """One archive whose own hash is not published; each file in it is checked instead."""
     import pooch
 
-    unpack = pooch.Unzip(extract_dir=str(folder.resolve()))
-    pooch.retrieve(address, known_hash=None, path=folder, fname="download.zip", processor=unpack, progressbar=True)
+    if not _wrong(folder / "wav", hashes):
+        return
+    archive = folder / "download.zip"
+    archive.unlink(missing_ok=True)
+    try:
+        unpack = pooch.Unzip(extract_dir=str(folder.resolve()))
+        pooch.retrieve(address, known_hash=None, path=folder, fname=archive.name, processor=unpack, progressbar=True)
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
+    finally:
+        archive.unlink(missing_ok=True)
+    if wrong := _wrong(folder / "wav", hashes):
+        raise ValueError(wrong)
+
+
+def _wrong(folder: Path, hashes: dict[str, str]) -> str:
+    """The first file that is missing or different, "" for none."""
     for file, expected in hashes.items():
-        path = folder / "wav" / file
+        path = folder / file
         if not path.exists() or sha256(path) != expected:
-            raise ValueError(f"{file} is {'different' if path.exists() else 'missing'}")
+            return f"{file} is {'different' if path.exists() else 'missing'}"
+    return ""
 
 
 def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:

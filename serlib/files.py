@@ -18,6 +18,9 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:  # a full disk does not say which file it was
+        error.filename = str(path) if error.filename in (None, str(beside)) else error.filename
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -211,8 +211,9 @@ def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
         model.load_state_dict(state)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such weights") from error
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not weights that serlib wrote ({error})") from error
+    except (SafetensorError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].removesuffix(":") if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not weights that serlib wrote ({reason})") from error
     return model.eval(), about
 
 

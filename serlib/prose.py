@@ -223,7 +223,8 @@ def choices() -> dict[str, tuple[str, str]]:
         "student": (f"depth {config.STUDENT.depth}, {config.STUDENT.heads} heads", "as stated"),
         "stages": (
             ", ".join(f"{s.epochs} epochs a stage in schedule `{name}`" for name, s in config.SCHEDULES.items()),
-            "`paper` is as stated; the others are shorter and named on every page",
+            "`paper` is as stated; `validated` takes the epoch that a tenth of the training part prefers; the others are shorter; "
+            "the epochs are named on every page",
         ),
         "feature map": (
             f"the {'pooled vector' if transfer.match == 'pooled' else 'token map'}; the other as `student-tokens`",

@@ -14,6 +14,7 @@ protocol                  folds  test part
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,14 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     keys = [utterance.key for utterance in corpus.utterances]
     labels = corpus.labels
     speakers = [utterance.speaker for utterance in corpus.utterances]
+    emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
+    needed = {"random": 2, "leave-one-speaker-out": 1}.get(protocol, FOLDS)
+    if fewest < needed:
+        raise ValueError(
+            f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
+        )
+    if protocol == "random" and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
+        raise ValueError(f"random: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
     if protocol == "random":
         pairs = StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels)
         train, test = next(pairs)

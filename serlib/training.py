@@ -125,7 +125,10 @@ def execute(
     if run.teacher and teacher is None:
         raise ValueError(f"run {named.name!r} follows the run {run.teacher!r}: train that first")
     start = time.perf_counter()
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    except RuntimeError as error:  # not on this machine
+        raise ValueError(str(error)) from error
     position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     train = torch.tensor([position[key] for key in split.train])
     labels = torch.tensor(corpus.labels)
@@ -254,7 +257,10 @@ def _resume(bench: Bench, stage: str, parts: dict[str, Any], best: dict[str, Any
     """
     if bench.state is None or not bench.state.exists():
         return 0
-    state = torch.load(bench.state, map_location=bench.fabric.device, weights_only=True)
+    try:
+        state = torch.load(bench.state, map_location=bench.fabric.device, weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a file that is none of its own
+        raise ValueError(f"{bench.state}: damaged; remove it and the run starts from its beginning") from error
     if state["identity"] != bench.identity:
         return 0
     if state["stage"] != stage:  # it stopped in a later stage, whose state holds this one's outcome

@@ -463,8 +463,10 @@ def test_an_interrupted_command_says_that_it_goes_on(capsys, folder, monkeypatch
     assert capsys.readouterr().err == "serlib: interrupted; the same command goes on where this one stopped\n"
 
 
-def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, folder, monkeypatch):
-    arguments = (*TRAIN[:-1], 2, "--data", folder)
+def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, tmp_path, monkeypatch):
+    """Two batches an epoch, so that their order counts."""
+    folder = tiny_emodb(tmp_path / "more", texts=("a01", "a02"))
+    arguments = (*TRAIN[:-1], 2, "--schedule", "stand-in", "--data", folder)
     run(*arguments, "--out", "whole")
     keep, finished = files.os.replace, []
 
