@@ -98,7 +98,7 @@ def test_the_published_numbers_are_those_of_the_material(golden):
     import csv
     import json
 
-    rows = list(csv.DictReader((golden.parent / "published.csv").open()))
+    rows = list(csv.DictReader((golden.parent / "published.csv").read_text().splitlines()))
     expected = [(r["corpus"].lower(), r["model"], r["input"], r["value"]) for r in rows]
     assert [(p.corpus, p.model, p.image, p.value) for p in paper.PUBLISHED] == expected
     shown = json.loads((golden.parent / "published_confusion.json").read_text())
