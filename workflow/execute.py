@@ -49,7 +49,7 @@ def main(source: str, target: str, *assignments: str) -> int:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without papermill's time stamps; the injected parameters are hidden from the page."""
+    """Without papermill's time stamps; a page that was given other parameters says so below its defaults."""
     notebook.metadata = {
         key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
     }
@@ -58,9 +58,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         tags = cell.metadata.get("tags", [])
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "mystnb")}
         if "injected-parameters" in tags:
-            cell.metadata["tags"] = [*tags, "hide-input"]
-        elif not tags:
-            cell.metadata.pop("tags", None)
+            cell.source = cell.source.replace("# Parameters", "# given to this page instead of the defaults above", 1)
     return notebook
 
 
