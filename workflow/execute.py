@@ -34,6 +34,8 @@ def main(source: str, target: str, *assignments: str) -> int:
         unknown = [name for name in parameters if name not in known]
         if unknown:
             raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
+        defaults = {name: ast.literal_eval(about["default"]) for name, about in known.items()}
+        parameters = {name: value for name, value in parameters.items() if value != defaults[name]}
         with whole(Path(target)) as beside, TemporaryDirectory() as sockets:  # the kernel is not spoken to by network
             local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             local.NotebookClient.extra_arguments = ["--log-level=CRITICAL"]
