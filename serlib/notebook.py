@@ -122,7 +122,8 @@ class Build:
         return features.read_audio(self.utterances.utterances[index].path, config.Features())
 
     def pick(self, emotion: str, draw: int) -> int:
-        """An utterance of an emotion, drawn by number: the same for the same number."""
+        """An utterance of an emotion ("": the corpus's first), drawn by number: the same for the same number."""
+        emotion = emotion or self.utterances.emotions[0]
         of_emotion = [i for i, u in enumerate(self.utterances.utterances) if u.emotion == emotion]
         if not of_emotion:
             raise ValueError(f"emotion {emotion!r} is none of {', '.join(self.utterances.emotions)}")
