@@ -30,7 +30,7 @@ notebooks: .venv/installed
 # Puts the records of runs on recordings, and the splits, into results/, to be committed: make results CORPUS=... DATA=...
 results: .venv/installed
 	@$(GRAPH) -- runs
-	@mkdir -p results && cp -r build/runs/recordings results/ && find results -name '*.safetensors' -delete
+	@mkdir -p results && cp -r build/runs/recordings results/ && find results/recordings -type f ! -name '*.json' -delete
 	@$(BIN)/python -m serlib audit $(CORPUS) --data '$(DATA)' --table build/recordings/$(CORPUS)/corpus.csv --out results/splits/$(CORPUS)
 
 .venv/installed: requirements.lock pyproject.toml
