@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from workflow.graph import code, listing
+from workflow.stage import repository
 
 ROOT = Path(__file__).parents[1]
 built = pytest.mark.skipif(not (ROOT / "_build/html/index.html").exists(), reason="no book is built: make book")
@@ -116,3 +117,17 @@ def test_a_changed_recording_is_noticed(tmp_path):
     assert listing(str(tmp_path)) == first
     file.write_bytes(b"22")
     assert listing(str(tmp_path)) != first
+
+
+@pytest.mark.parametrize(
+    ("origin", "address"),
+    [
+        ("https://github.com/someone/companion.git", "https://github.com/someone/companion"),
+        ("https://name:secret@gitlab.com/group/companion", "https://gitlab.com/group/companion"),
+        ("git@github.com:someone/companion.git", ""),
+        ("/somewhere/on/disk", ""),
+        ("", ""),
+    ],
+)
+def test_edit_links_lead_to_a_known_host_and_carry_no_password(origin, address):
+    assert repository(origin) == address
