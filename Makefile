@@ -4,7 +4,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
-GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(CONFIG),--config $(CONFIG))
+GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(strip $(CONFIG)),--config $(CONFIG))
 
 .DELETE_ON_ERROR:
 .PHONY: book test runs notebooks results lock clean
