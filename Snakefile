@@ -44,10 +44,9 @@ wildcard_constraints:
     seed="\\d+",
 
 
-def run(name, corpus=None, split="random-0", seed=None):
+def run(name, corpus=None, split="random-0"):
     """The record of one run of this build."""
-    seed = SEED if seed is None else seed
-    return f"build/runs/{SPEECH}/{corpus or SHOWN}/{SCHEDULE}/{split}/{name}-seed{seed}.json"
+    return f"build/runs/{SPEECH}/{corpus or SHOWN}/{SCHEDULE}/{split}/{name}-seed{SEED}.json"
 
 
 # What this build shows: of stand-in speech all three corpora, and one in the figures.

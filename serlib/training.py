@@ -157,8 +157,7 @@ def execute(
     def part(keys: tuple[str, ...]) -> records.Part:
         rows = [position[key] for key in keys]
         speakers = tuple(corpus.utterances[i].speaker for i in rows)
-        true = tuple(corpus.labels[i] for i in rows)
-        return records.Part(keys, speakers, true, tuple(predicted[i] for i in rows))
+        return records.Part(keys, speakers, tuple(labels[rows].tolist()), tuple(predicted[i] for i in rows))
 
     finished = records.Record(
         corpus=corpus.name,
