@@ -5,6 +5,7 @@
 * patches of any shape, full-height columns by default; LayerNorm - Linear - LayerNorm;
 * pre-norm transformer with a class token; one Linear head (figures 4 and 5);
 * everything a loss or a figure needs is returned by name; nothing is stored, nothing hooked;
+* on a CPU the silence that fills an image up is computed once, not once per column (:class:`Merged`, :class:`Stem`);
 * the authors' released state dictionaries load by :func:`load_release_checkpoint`.
 """
 
@@ -54,11 +55,20 @@ def sinusoidal(length: int, width: int) -> Float[Tensor, "length width"]:
     return rearrange(torch.stack((angle.sin(), angle.cos())), "two t f -> t (f two)")
 
 
+def filled(images: Float[Tensor, "batch channels height width"]) -> list[int]:
+    """For each image, the number of columns before the run of equal columns that it ends in: where its speech stops."""
+    differs = (images != images[..., -1:]).any(dim=1).any(dim=1)
+    last = differs * torch.arange(1, differs.shape[1] + 1, device=images.device)
+    return last.amax(dim=1).tolist()
+
+
 class Stem(nn.Sequential):
     """3x3 convolutions, stride 1, padding 1, each with InstanceNorm (no affine parameters) and GELU (figure 2).
 
     On a CPU the images pass one after the other: no operation mixes images, and one image's activations (4 MiB at 64
-    channels) stay in the cache where a batch's (134 MB) go through memory at every operation.
+    channels) stay in the cache where a batch's (134 MB) go through memory at every operation. Of the silence that ends
+    an image, the columns out of reach of the speech and of the right edge are the same after every convolution: one of
+    them is computed, and it counts in the norms for as many as it stands for.
     """
 
     def __init__(self, channels: tuple[int, ...]) -> None:
@@ -73,7 +83,74 @@ class Stem(nn.Sequential):
     def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
         if images.device.type != "cpu" or not len(self):
             return super().forward(images)
-        return torch.cat([super(Stem, self).forward(image) for image in images.split(1)])
+        return torch.cat([self._one(image, stop) for image, stop in zip(images.split(1), filled(images), strict=True)])
+
+    def _one(self, x: Float[Tensor, "1 1 height width"], stop: int) -> Float[Tensor, "1 1 height width"]:
+        reach = len(self)  # columns to each side that a pixel of the outcome depends on: one for each convolution
+        one = stop + reach  # the silent column that stands for itself and the next ``more``
+        more = x.shape[-1] - one - 1 - reach
+        if more <= 0:
+            return super().forward(x)
+        x = torch.cat((x[..., : one + 1], x[..., -reach:]), dim=-1)
+        for convolution, norm, gelu in self:
+            x = gelu(_weighted_norm(convolution(x), one, more, norm.eps))
+        return torch.cat((x[..., :one], x[..., one : one + 1].expand(-1, -1, -1, more), x[..., one:]), dim=-1)
+
+
+def _weighted_norm(x: Tensor, one: int, more: int, eps: float) -> Tensor:
+    """InstanceNorm of the image in which ``more`` further columns equal column ``one``."""
+
+    def mean(values: Tensor) -> Tensor:
+        pixels = values.shape[-2] * (values.shape[-1] + more)
+        total = values.sum((-2, -1), keepdim=True) + more * values[..., one : one + 1].sum(-2, keepdim=True)
+        return total / pixels
+
+    centred = x - mean(x)
+    return centred * (mean(centred.square()) + eps).rsqrt()
+
+
+class Merged:
+    """Many images' tokens as one list of rows, equal patches merged: what a CPU works on instead of (batch, tokens).
+
+    Without position encoding, tokens that start equal stay equal in every block. So the patches of the silence that
+    fills an image up are one row, and attention counts it for as many as it stands for: ``log`` of their number is
+    added to its scores, which is the softmax over all of them, exactly. Images of unequal length waste nothing: all
+    else in the network works on rows.
+
+    The rows are the class tokens of all images, then the patches of the first, the second, and so on.
+    """
+
+    def __init__(self, patches: Float[Tensor, "batch patches values"]) -> None:
+        batch, count, _ = patches.shape
+        stops = torch.tensor(filled(patches.mT[:, None]))
+        position = torch.arange(count)
+        kept = position <= stops[:, None]  # up to the first silent one, which stands for the rest
+        images, self.columns = kept.nonzero(as_tuple=True)
+        self.patches = patches[images, self.columns]
+        self.batch = batch
+        self.image = torch.cat((torch.arange(batch), images))
+        self.place = torch.cat((torch.zeros(batch, dtype=torch.long), self.columns + 1))
+        lengths = kept.sum(dim=1)
+        first = batch + lengths.cumsum(0) - lengths
+        self.row = first[:, None] + position.minimum(stops[:, None])  # of every patch
+        self.longest = int(lengths.max()) + 1
+        bias = patches.new_full((batch, self.longest), -torch.inf)
+        bias[self.image, self.place] = 0.0
+        bias[torch.arange(batch), lengths] = (count + 1 - lengths).to(patches).log()
+        self.bias = bias[:, None, None, :]
+
+    def apart(self, rows: Float[Tensor, "rows width"]) -> Float[Tensor, "batch longest width"]:
+        """Each image's rows by themselves, filled up with zeros: for attention, which must not mix images."""
+        padded = rows.new_zeros(self.batch, self.longest, rows.shape[-1])
+        return padded.index_put((self.image, self.place), rows)
+
+    def together(self, padded: Float[Tensor, "batch longest width"]) -> Float[Tensor, "rows width"]:
+        """The inverse of :meth:`apart`."""
+        return padded[self.image, self.place]
+
+    def tokens(self, rows: Float[Tensor, "rows width"]) -> Float[Tensor, "batch patches width"]:
+        """One token for every patch again."""
+        return rows.index_select(0, self.row.flatten()).unflatten(0, self.row.shape)
 
 
 class Attention(nn.Module):
@@ -88,17 +165,22 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, c.width)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens width"], need_weights: bool = False
+        self, x: Float[Tensor, "*tokens width"], need_weights: bool = False, merged: Merged | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        q, k, v = rearrange(self.qkv(self.norm(x)), "b t (three h d) -> three b h t d", three=3, h=self.heads)
+        qkv = self.qkv(self.norm(x))
+        if merged is not None:
+            qkv = merged.apart(qkv)
+        q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.heads)
         weights = None
         if need_weights:
             weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
             mixed = weights @ v
         else:
-            mixed = functional.scaled_dot_product_attention(q, k, v)
-        out = self.out(rearrange(mixed, "b h t d -> b t (h d)"))
-        return functional.dropout(out, self.dropout, self.training), weights
+            mixed = functional.scaled_dot_product_attention(q, k, v, None if merged is None else merged.bias)
+        mixed = rearrange(mixed, "b h t d -> b t (h d)")
+        if merged is not None:
+            mixed = merged.together(mixed)
+        return functional.dropout(self.out(mixed), self.dropout, self.training), weights
 
 
 class Block(nn.Module):
@@ -117,9 +199,9 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "batch tokens width"], need_weights: bool = False
+        self, x: Float[Tensor, "*tokens width"], need_weights: bool = False, merged: Merged | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        mixed, weights = self.attention(x, need_weights)
+        mixed, weights = self.attention(x, need_weights, merged)
         x = x + mixed
         return x + self.mlp(x), weights
 
@@ -168,18 +250,33 @@ class SpectrogramViT(nn.Module):
             raise ValueError(f"images of shape {tuple(images.shape)}: the network takes (batch, {expected})")
         height, width = self.config.patch_size
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
-        x = self.embed(patches)
-        if self.config.position in ("learned", "sinusoidal"):
-            x = x + self.positions
-        x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)
+        # weights are asked for by figures and by the count of operations: they show every token
+        merged = Merged(patches) if self.merges(patches) and not need_weights else None
+        class_tokens = self.class_token.expand(len(patches), -1, -1)
+        if merged is None:
+            x = self.embed(patches)
+            if self.config.position in ("learned", "sinusoidal"):
+                x = x + self.positions
+            x = torch.cat((class_tokens, x), dim=1)
+        else:
+            x = torch.cat((class_tokens[:, 0], self.embed(merged.patches)))
         attention = []
         for block in self.blocks:
-            x, weights = block(x, need_weights)
+            x, weights = block(x, need_weights, merged)
             if weights is not None:
                 attention.append(weights)
         x = self.norm(x)
-        pooled = x[:, 0] if self.config.pooling == "class" else x.mean(dim=1)
-        return Output(self.head(pooled), pooled, x[:, 1:], tuple(attention))
+        first, tokens = (x[:, 0], x[:, 1:]) if merged is None else (x[: len(patches)], merged.tokens(x))
+        pooled = first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)
+        return Output(self.head(pooled), pooled, tokens, tuple(attention))
+
+    def merges(self, patches: Tensor) -> bool:
+        """Whether equal patches are computed once: no position tells them apart, no dropout, and on a CPU.
+
+        Elsewhere the number of rows would have to be waited for in every step.
+        """
+        c = self.config
+        return patches.device.type == "cpu" and c.position == "none" and not (c.dropout and self.training)
 
 
 def save(model: SpectrogramViT, path: Path, **about: Any) -> None:

@@ -47,6 +47,12 @@ class Bench:
     identity: str = ""  # digest of everything the state belongs to
     progress: bool = True
     curves: Curves = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)  # moved back by what an interrupted run had spent
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, time in which it was interrupted left out."""
+        return time.perf_counter() - self.started
 
 
 def train_teacher(bench: Bench, model: SpectrogramViT) -> None:
@@ -124,7 +130,6 @@ def execute(
     run, settings = named.run, named.training
     if run.teacher and teacher is None:
         raise ValueError(f"run {named.name!r} follows the run {run.teacher!r}: train that first")
-    start = time.perf_counter()
     try:
         fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     except RuntimeError as error:  # not on this machine
@@ -173,7 +178,7 @@ def execute(
         teacher=teacher[1] if teacher else "",
         curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in bench.curves.items()},
         parts={"train": part(split.train), "test": part(split.test)},
-        made=records.provenance(str(fabric.device), torch.get_num_threads(), time.perf_counter() - start),
+        made=records.provenance(str(fabric.device), torch.get_num_threads(), bench.seconds),
     )
     about = {"features": named.features, "emotions": corpus.emotions, "result": finished.result}
     save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
@@ -187,7 +192,9 @@ def _fit(bench: Bench, stage: str, model: SpectrogramViT, loss: Losses) -> None:
     settings, device = bench.settings, bench.fabric.device
     learn, choose = _inner_split(bench.labels, settings)
     steps = -(-len(learn) // settings.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.epochs * steps)
     wrapped, optimizer = bench.fabric.setup(model, optimizer)
     best: dict[str, Any] = {"loss": float("inf"), "model": {}}
@@ -243,6 +250,7 @@ def _keep(bench: Bench, stage: str, epoch: int, parts: dict[str, Any], best: dic
     if bench.state is not None:
         state = {name: part.state_dict() for name, part in parts.items()}
         about = {"identity": bench.identity, "stage": stage, "epoch": epoch, "curves": bench.curves, "best": best}
+        about["seconds"] = bench.seconds
         written = io.BytesIO()  # torch's own writer hides what went wrong with a file
         torch.save({**state, **about}, written)
         with whole(bench.state) as beside:
@@ -262,6 +270,7 @@ def _resume(bench: Bench, stage: str, parts: dict[str, Any], best: dict[str, Any
         raise ValueError(f"{bench.state}: damaged; remove it and the run starts from its beginning") from error
     if state["identity"] != bench.identity:
         return 0
+    bench.started = min(bench.started, time.perf_counter() - state["seconds"])
     if state["stage"] != stage:  # it stopped in a later stage, whose state holds this one's outcome
         return bench.settings.epochs if stage in state["curves"] else 0
     for name, part in parts.items():

@@ -1,11 +1,13 @@
 """The network against hand-computed values, exact counts, and the released models' outputs."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import reference
 from serlib.config import POSITIONS, RUNS, STUDENT, TEACHER, Model
 from serlib.flops import closed_form, count, steps
 from serlib.model import SpectrogramViT, coordinate_channels, load, load_release_checkpoint, save, sinusoidal
@@ -122,19 +124,67 @@ def test_patches_are_ordered_row_column_channel(images):
     assert torch.equal(patch[:, :, 1], model.coordinates[0, 8:, 3:6])
 
 
-def test_the_stem_image_by_image_equals_the_whole_batch(images):
-    """The stem works through a batch one image after the other; the reference is the batch through plain modules."""
-    model = SpectrogramViT(SMALL_TEACHER).double()
-    images = images.double()
-    plain = images
-    for block in model.stem:
-        plain = block(plain)
-    assert torch.allclose(model.stem(images), plain, rtol=0, atol=1e-12)
-    weights = list(model.stem.parameters())
-    ours = torch.autograd.grad(model.stem(images).square().sum(), weights)
-    reference = torch.autograd.grad(plain.square().sum(), weights)
-    for one, other in zip(ours, reference, strict=True):
-        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+def _speech(batch: int = 5) -> torch.Tensor:
+    """Images as speech gives them: content of unequal length, then equal columns; one full to the edge, one all silent."""
+    images = torch.rand(batch, 1, 16, 40, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for image, stop in zip(images, (3, 11, 39, 40, 1), strict=True):
+        image[..., stop:] = 0.25 * (stop % 2)  # black, or grey
+    return images
+
+
+PAPER = [
+    replace(SMALL, image_size=(16, 40)),
+    replace(SMALL, image_size=(16, 40), pooling="mean"),
+    replace(SMALL_TEACHER, image_size=(16, 40)),
+    replace(SMALL_TEACHER, image_size=(16, 40), position="none", pooling="mean"),
+    replace(SMALL, image_size=(16, 40), position="coordinates"),
+    replace(SMALL, image_size=(16, 40), position="learned"),
+    replace(SMALL, image_size=(16, 40), position="sinusoidal"),
+]
+
+
+@pytest.mark.parametrize("settings", PAPER, ids=lambda c: f"{c.position}, {c.pooling}, {len(c.stem)} convolutions")
+def test_outputs_and_gradients_equal_the_plain_computation(settings):
+    """The network computes the silence at an image's end once; the reference computes every column of every image."""
+    images, model = _speech(), SpectrogramViT(settings).double()
+
+    def outcome(output):
+        return output.logits.square().sum() + output.pooled.square().sum() + (output.tokens - 0.1).abs().sum()
+
+    ours, plain = model(images), reference.network(model, images)
+    for one, other in zip(ours[:3], plain[:3], strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-10)
+    weights = list(model.parameters())
+    gradients = [torch.autograd.grad(outcome(output), weights) for output in (ours, plain)]
+    largest = max(gradient.abs().max() for gradient in gradients[1])
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).abs().max() < 1e-9 * largest
+
+
+@pytest.mark.parametrize("settings", [STUDENT, TEACHER], ids=["student", "teacher"])
+def test_the_networks_in_single_precision_equal_the_plain_computation_in_double(settings):
+    """Forward to 1e-5 of the largest value, gradients to 1e-4 of the largest."""
+    generator = torch.Generator().manual_seed(4)
+    images = torch.rand(2, 1, 128, 128, generator=generator)
+    images[0, ..., 40:] = 0
+    model = SpectrogramViT(settings)
+    exact = copy.deepcopy(model).double()
+    ours, plain = model(images), reference.network(exact, images.double())
+    for one, other in zip(ours[:3], plain[:3], strict=True):
+        assert (one - other).abs().max() < 1e-5 * other.abs().max()
+    ours.logits.square().sum().backward()
+    plain.logits.square().sum().backward()
+    largest = max(p.grad.abs().max() for p in exact.parameters())
+    for one, other in zip(model.parameters(), exact.parameters(), strict=True):
+        assert (one.grad - other.grad).abs().max() < 1e-4 * largest
+
+
+def test_silence_is_computed_once():
+    seen = {}
+    model = SpectrogramViT(PAPER[0]).double()
+    model.blocks[0].mlp.register_forward_hook(lambda module, inputs, output: seen.update(rows=inputs[0].shape[0]))
+    model(_speech())
+    assert seen["rows"] == 5 + (3 + 1) + (11 + 1) + (39 + 1) + 40 + (1 + 1)  # class tokens; speech, one silent
 
 
 @pytest.mark.parametrize("settings", [SMALL, SMALL_TEACHER, replace(SMALL, patch_size=(4, 4), pooling="mean")])

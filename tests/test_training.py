@@ -122,6 +122,21 @@ def test_a_killed_run_ends_with_the_same_record(
     assert [path.name for path in sorted((tmp_path / "killed").iterdir())] == ["run.json", "run.safetensors"]
 
 
+def test_seconds_count_from_the_first_start(tmp_path, corpus, split, images, monkeypatch):
+    keep = training._keep
+
+    def killed(bench, *arguments):
+        bench.started -= 1_000
+        keep(bench, *arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_keep", killed)
+        with pytest.raises(Killed):
+            execute(tmp_path, named(), corpus, split, images)
+    assert 1_000 < execute(tmp_path, named(), corpus, split, images).made["seconds"] < 1_100
+
+
 def test_the_state_of_other_settings_is_not_taken_up(tmp_path, corpus, split, images, monkeypatch):
     keep = training._keep
 
