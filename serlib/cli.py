@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("files", nargs="+", type=Path)
     sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
 
+    sub = command("export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.")
+    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+    sub.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
+    sub.add_argument("--int8", action="store_true", help="the transformer in eight bits")
+
     sub = command("flops", _flops, "Parameters and operations of the configurations.")
     sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all)")
     sub.add_argument("--classes", type=int, default=7)
@@ -229,22 +234,38 @@ def _evaluate(options: argparse.Namespace) -> None:
             _print_accuracy(record)
 
 
+def _weights(path: Path):
+    """A trained network, the images that it takes, its emotions."""
+    from serlib import model
+
+    network, about = model.load(path)
+    try:
+        settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+        return network, settings, about["emotions"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the weights of a run ({error})") from error
+
+
 def _predict(options: argparse.Namespace) -> None:
     import torch
 
-    from serlib import features, model
+    from serlib import features
 
-    network, about = model.load(options.weights)
-    try:
-        emotions = about["emotions"]
-        settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{options.weights}: not the weights of a run ({error})") from error
+    network, settings, emotions = _weights(options.weights)
     for file in options.files:
         with torch.no_grad():
             logits = network(features.image(features.read_audio(file, settings), settings)[None]).logits
         chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), emotions, strict=True), reverse=True)
         print(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from serlib import export
+
+    export.onnx(*_weights(options.weights), options.out)
+    if options.int8:
+        export.quantise(options.out, options.out)
+    print(options.out)
 
 
 def _flops(options: argparse.Namespace) -> None:

@@ -46,7 +46,8 @@ def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
 
 
 @lru_cache
-def _mel_transform(config: Features) -> torch.nn.Module:
+def mel_transform(config: Features) -> torch.nn.Module:
+    """torchaudio's mel spectrogram under these settings: samples to power, (mel, frames)."""
     import torchaudio
 
     return torchaudio.transforms.MelSpectrogram(
@@ -66,7 +67,7 @@ def _mel_transform(config: Features) -> torch.nn.Module:
 def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
     """Mel power of the frames that the waveform reaches; later frames would be exactly zero."""
     waveform = waveform[: config.n_samples]
-    return _mel_transform(config)(functional.pad(waveform, (0, config.fft_length)))[:, : config.n_frames]
+    return mel_transform(config)(functional.pad(waveform, (0, config.fft_length)))[:, : config.n_frames]
 
 
 def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:

@@ -81,7 +81,7 @@ class Stem(nn.Sequential):
         )
 
     def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        if images.device.type != "cpu" or not len(self):
+        if not (_by_hand(images) and len(self)):
             return super().forward(images)
         return torch.cat([self._one(image, stop) for image, stop in zip(images.split(1), filled(images), strict=True)])
 
@@ -95,6 +95,11 @@ class Stem(nn.Sequential):
         for convolution, norm, gelu in self:
             x = gelu(_weighted_norm(convolution(x), one, more, norm.eps))
         return torch.cat((x[..., :one], x[..., one : one + 1].expand(-1, -1, -1, more), x[..., one:]), dim=-1)
+
+
+def _by_hand(x: Tensor) -> bool:
+    """Whether the work may depend on what is in the images: on a CPU, and not in a graph written once for all."""
+    return x.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 def _weighted_norm(x: Tensor, one: int, more: int, eps: float) -> Tensor:
@@ -276,7 +281,7 @@ class SpectrogramViT(nn.Module):
         Elsewhere the number of rows would have to be waited for in every step.
         """
         c = self.config
-        return patches.device.type == "cpu" and c.position == "none" and not (c.dropout and self.training)
+        return _by_hand(patches) and c.position == "none" and not (c.dropout and self.training)
 
 
 def save(model: SpectrogramViT, path: Path, **about: Any) -> None:

@@ -29,7 +29,6 @@ from serlib.model import Output, SpectrogramViT, save
 from serlib.splits import Split
 
 Images = Float[Tensor, "images 1 height width"]
-Labels = Int[Tensor, " images"]
 Curves = dict[str, dict[str, list[float]]]
 # The losses of some training images, by their positions: "loss" is minimised, all are recorded.
 Losses = Callable[[nn.Module, Tensor], dict[str, Tensor]]
@@ -37,12 +36,17 @@ Losses = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 
 @dataclass
 class Bench:
-    """What a run works with, and how far it is: ``curves`` holds the finished epochs of every stage."""
+    """What a run works with, and how far it is: ``curves`` holds the finished epochs of every stage.
+
+    ``images`` are those of the whole corpus, and ``rows`` says which of them train: mapped from disk, only the images
+    of a batch are read.
+    """
 
     fabric: Fabric
     settings: config.Training
     images: Images
-    labels: Labels
+    rows: Int[Tensor, " train"]
+    labels: Int[Tensor, " train"]
     state: Path | None = None  # file that a killed run goes on from
     identity: str = ""  # digest of everything the state belongs to
     progress: bool = True
@@ -59,16 +63,16 @@ def train_teacher(bench: Bench, model: SpectrogramViT) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        return {"loss": losses.cross_entropy(model(bench.images[rows]).logits, bench.labels[rows])}
+        return {"loss": losses.cross_entropy(model(bench.images[bench.rows[rows]]).logits, bench.labels[rows])}
 
     _fit(bench, "cross entropy", model, loss)
 
 
 def match_feature_maps(bench: Bench, model: SpectrogramViT, teacher_map: Tensor, match: config.Match) -> None:
-    """Stage (b): L1 to the teacher's feature map, ``teacher_map[i]`` for image ``i``."""
+    """Stage (b): L1 to the teacher's feature map, ``teacher_map[i]`` for the i-th training image."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        return {"loss": losses.matching(feature_map(model(bench.images[rows]), match), teacher_map[rows])}
+        return {"loss": losses.matching(feature_map(model(bench.images[bench.rows[rows]]), match), teacher_map[rows])}
 
     _fit(bench, "matching", model, loss)
 
@@ -77,7 +81,7 @@ def train_student(bench: Bench, model: SpectrogramViT, teacher_map: Tensor, matc
     """Stage (c): cross entropy + alpha * L1."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        output, labels = model(bench.images[rows]), bench.labels[rows]
+        output, labels = model(bench.images[bench.rows[rows]]), bench.labels[rows]
         student_map = feature_map(output, match)
         return {
             "loss": losses.transfer(output.logits, labels, student_map, teacher_map[rows], alpha),
@@ -94,11 +98,11 @@ def feature_map(output: Output, match: config.Match) -> Tensor:
 
 
 @torch.no_grad()
-def outputs(model: SpectrogramViT, images: Images, pick: Callable[[Output], Tensor], batch_size: int = 64) -> Tensor:
-    """``pick`` of the network's output, in eval mode, for many images: (images, ...)."""
+def outputs(model: SpectrogramViT, images: Images, rows: Tensor, pick: Callable[[Output], Tensor]) -> Tensor:
+    """``pick`` of the network's output, in eval mode, for the images numbered ``rows``: (rows, ...)."""
     training = model.training
     model.eval()
-    picked = torch.cat([pick(model(batch)) for batch in images.split(batch_size)])
+    picked = torch.cat([pick(model(images[batch])) for batch in rows.split(64)])
     model.train(training)
     return picked
 
@@ -140,7 +144,8 @@ def execute(
     bench = Bench(
         fabric,
         settings,
-        fabric.to_device(images[train]),
+        fabric.to_device(images),
+        fabric.to_device(train),
         fabric.to_device(labels[train]),
         state=record.with_suffix(".state"),
         identity=config.digest(named, corpus.fingerprint, split.digest, teacher[1] if teacher else ""),
@@ -152,12 +157,13 @@ def execute(
         train_teacher(bench, model)
     else:
         frozen = fabric.to_device(teacher[0])  # its map of an image never changes, so it looks at each image once
-        teacher_map = outputs(frozen, bench.images, lambda output: feature_map(output, run.match))
+        teacher_map = outputs(frozen, bench.images, bench.rows, lambda output: feature_map(output, run.match))
         if run.matching_stage:
             match_feature_maps(bench, model, teacher_map, run.match)
         train_student(bench, model, teacher_map, run.match, run.alpha)
 
-    predicted = outputs(model, fabric.to_device(images), lambda output: output.logits).argmax(dim=1).tolist()
+    everything = fabric.to_device(torch.arange(len(images)))
+    predicted = outputs(model, bench.images, everything, lambda output: output.logits).argmax(dim=1).tolist()
 
     def part(keys: tuple[str, ...]) -> records.Part:
         rows = [position[key] for key in keys]
@@ -233,7 +239,7 @@ def _mean_loss(model: Any, loss: Losses, rows: Tensor) -> float:
     return sum(loss(model, batch)["loss"].item() * len(batch) for batch in rows.split(64)) / len(rows)
 
 
-def _inner_split(labels: Labels, settings: config.Training) -> tuple[Tensor, Tensor]:
+def _inner_split(labels: Int[Tensor, " train"], settings: config.Training) -> tuple[Tensor, Tensor]:
     """Positions that learn and positions that choose the epoch: a stratified share of the training part."""
     everything = torch.arange(len(labels))
     if not settings.validation:

@@ -1,0 +1,93 @@
+"""Exported networks, run by ONNX Runtime from samples, against the package's own way from samples to logits."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+import torch
+
+from serlib import cli, export, features
+from serlib.config import STUDENT, TEACHER, Features
+from serlib.model import SpectrogramViT, save
+
+SETTINGS = Features()
+EMOTIONS = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")
+
+
+def speech(seconds: float) -> torch.Tensor:
+    t = torch.arange(round(seconds * 16_000)) / 16_000
+    noise = torch.randn(len(t), generator=torch.Generator().manual_seed(0))
+    return 0.4 * torch.sin(2 * torch.pi * (150 + 200 * t) * t) * torch.sin(3 * t) + 0.01 * noise
+
+
+def logits(network: SpectrogramViT, samples: torch.Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return network(features.image(samples, SETTINGS)[None]).logits[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """A network of random weights, its file of weights, and its export."""
+    torch.manual_seed(0)
+    network = SpectrogramViT(STUDENT).eval()
+    folder = tmp_path_factory.mktemp("export")
+    save(network, folder / "student.safetensors", features=vars(SETTINGS), emotions=EMOTIONS)
+    assert cli.main(["export", "--weights", f"{folder}/student.safetensors", "--out", f"{folder}/student.onnx"]) == 0
+    return network, folder
+
+
+@pytest.mark.parametrize("seconds", [0.03, 1.3, 3.0, 9.999])
+def test_samples_to_logits(student, seconds):
+    network, folder = student
+    session = onnxruntime.InferenceSession(folder / "student.onnx")
+    (found,) = session.run(None, {"samples": speech(seconds).numpy()})
+    assert np.abs(found - logits(network, speech(seconds))).max() < 1e-4
+
+
+def test_silence_is_black(student):
+    network, folder = student
+    (found,) = onnxruntime.InferenceSession(folder / "student.onnx").run(None, {"samples": np.zeros(8_000, "f4")})
+    assert np.abs(found - logits(network, torch.zeros(8_000))).max() < 1e-4
+
+
+def test_the_file_names_emotions_and_rate(student):
+    about = onnxruntime.InferenceSession(student[1] / "student.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(about["emotions"]) == list(EMOTIONS)
+    assert about["sample_rate"] == "16000"
+
+
+def test_the_teacher_too(tmp_path):
+    torch.manual_seed(0)
+    network = SpectrogramViT(TEACHER).eval()
+    export.onnx(network, SETTINGS, EMOTIONS, tmp_path / "teacher.onnx")
+    (found,) = onnxruntime.InferenceSession(tmp_path / "teacher.onnx").run(None, {"samples": speech(2.0).numpy()})
+    assert np.abs(found - logits(network, speech(2.0))).max() < 1e-3
+
+
+def test_eight_bits_stay_near(student, tmp_path):
+    network, folder = student
+    arguments = ["export", "--weights", f"{folder}/student.safetensors", "--out", f"{tmp_path}/int8.onnx", "--int8"]
+    assert cli.main(arguments) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (folder / "student.onnx").stat().st_size
+    (found,) = onnxruntime.InferenceSession(tmp_path / "int8.onnx").run(None, {"samples": speech(3.0).numpy()})
+    exact = logits(network, speech(3.0))
+    assert 0 < np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_a_coloured_image_is_refused(student, tmp_path, capsys):
+    path = tmp_path / "coloured.safetensors"
+    save(student[0], path, features=vars(Features(colour="inferno-red")), emotions=EMOTIONS)
+    assert cli.main(["export", "--weights", str(path), "--out", f"{tmp_path}/x.onnx"]) == 1
+    assert capsys.readouterr().err == "serlib: colour 'inferno-red': only linear images can be exported\n"
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_predict_agrees(student, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", speech(2.0).numpy(), 16_000, subtype="FLOAT")
+    assert cli.main(["predict", f"{tmp_path}/a.wav", "--weights", f"{student[1]}/student.safetensors"]) == 0
+    said = capsys.readouterr().out
+    (found,) = onnxruntime.InferenceSession(student[1] / "student.onnx").run(None, {"samples": speech(2.0).numpy()})
+    assert said.split(": ")[1].startswith(EMOTIONS[int(found.argmax())])
