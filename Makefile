@@ -7,7 +7,7 @@ CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(she
 GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(strip $(CONFIG)),--config $(CONFIG))
 
 .DELETE_ON_ERROR:
-.PHONY: book test runs notebooks results lock clean
+.PHONY: book test runs evidence bench notebooks results lock clean
 .DEFAULT_GOAL := book
 
 book: .venv/installed
@@ -21,6 +21,12 @@ test: .venv/installed
 	@$(GRAPH) -- book
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
+
+# How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [DATA=folder of recordings]
+bench: .venv/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@$(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) -- build/stand-in/emodb/images
+	@$(BIN)/python -m benchmarks.cpu $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 # Re-executes the notebooks on this build's stand-in speech and writes their outputs into notebooks/, to be committed.
 notebooks: .venv/installed

@@ -20,6 +20,7 @@ from torch.nn import functional
 from serlib.config import Features, digest
 from serlib.files import whole
 
+WAITING = 256  # images that may wait to be written: 16 MB
 POWER_FLOOR = 1e-10  # librosa's power_to_db: smaller powers are taken for this
 
 
@@ -129,9 +130,13 @@ def images(
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
         with whole(stored) as beside, beside.open("wb") as file, ThreadPoolExecutor() as pool:
             np.lib.format.write_array_header_1_0(file, about)
-            made = pool.map(lambda path: image(read_audio(path, config), config).numpy(), paths)
-            for picture in tqdm(made, "log-Mel images", len(paths), unit="file", disable=not progress):
-                file.write(picture.astype("<f4").tobytes())
+            bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
+            for start in range(0, len(paths), WAITING):
+                some = paths[start : start + WAITING]
+                for picture in pool.map(lambda path: image(read_audio(path, config), config).numpy(), some):
+                    file.write(picture.astype("<f4").tobytes())
+                    bar.update()
+            bar.close()
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 

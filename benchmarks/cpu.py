@@ -1,0 +1,488 @@
+"""``python -m benchmarks.cpu``: how fast the companion is on this machine's CPU, beside the plain computation.
+
+Prints a table and writes all that the book's speed page draws. Every figure is a ratio measured in one run, alternatives
+taking turns. Images are those of the stand-in speech that ``make book`` made (their silence is computed once by the
+package), and the same number without silence, where nothing can be saved.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks import peers, reference
+from benchmarks.measure import Spread, faster, own_memory, rounds, row, show
+from serlib import config, corpora, features, flops, losses, records, training
+from serlib.model import SpectrogramViT
+
+ROOT = Path(__file__).parents[1]
+BATCH = 32
+LOADING = "most of it PyTorch itself, in its build for CUDA"
+TRAINED = 3  # a training step costs about three times the operations of looking at an image
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.cpu", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, help="a folder of recordings for the feature extraction (default: stand-in)"
+    )
+    parser.add_argument("--weights", type=Path, help="folder of a protocol's trained students, for the eight bits")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds of every comparison")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/cpu.json")
+    options = parser.parse_args(arguments)
+    corpus, images = stand_in()
+    full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    threads = os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    limits = machine(options.repeats)
+    rate = limits["matrix product, all cores"]["median"]
+    rows, found = [], {}
+    for part in (steps, stages, inference, extraction, starting, comparison):
+        print(f"{time.perf_counter() - started:6.0f} s  {part.__name__}", file=sys.stderr)
+        more, about = part(corpus=corpus, images=images, full=full, rate=rate, options=options)
+        rows += more
+        found[part.__name__] = about
+    for sweep in (by_batch, by_configuration, by_cores, by_utterances, roofline):
+        print(f"{time.perf_counter() - started:6.0f} s  {sweep.__name__}", file=sys.stderr)
+        found[sweep.__name__] = sweep(images, full, options.repeats)
+    show(rows)
+    made = {**records.provenance("cpu", threads, time.perf_counter() - started), "processor": processor()}
+    written = {"made": made, "limits": limits, "table": rows, **found}
+    options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {options.out}")
+    return 0
+
+
+def stand_in() -> tuple[corpora.Corpus, Tensor]:
+    folder = ROOT / "build/stand-in/emodb"
+    if not (folder / "corpus.csv").exists():
+        raise SystemExit("serlib: no stand-in speech yet: run `make bench`, or `make book` first")
+    corpus = corpora.read(folder / "corpus.csv", folder / "audio", "emodb", "stand-in")
+    paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
+    return corpus, features.images(paths, hashes, config.Features(), ROOT / "build/cache", progress=False)
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def machine(repeats: int) -> dict[str, dict[str, float]]:
+    """The two limits: operations a second of a large matrix product, bytes a second of a pass over memory."""
+    found = {}
+    a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
+    x, y = torch.rand(2**26), torch.rand(2**26)
+    for cores in sorted({1, torch.get_num_threads()}):
+        threads, name = torch.get_num_threads(), "one core" if cores == 1 else "all cores"
+        torch.set_num_threads(cores)
+        times = rounds({"product": lambda: a @ b, "pass": lambda: torch.add(x, y, out=x)}, repeats)
+        torch.set_num_threads(threads)
+        found[f"matrix product, {name}"] = vars(Spread.of([2 * 2048**3 / t for t in times["product"]]))
+        found[f"pass over memory, {name}"] = vars(Spread.of([3 * 4 * 2**26 / t for t in times["pass"]]))
+    return found
+
+
+def trainer(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Tensor, fused: bool) -> Callable[[], None]:
+    """One training step on a batch."""
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=fused)
+    batch, labels = images[:BATCH], torch.arange(BATCH) % 7
+
+    def step() -> None:
+        optimizer.zero_grad()
+        functional.cross_entropy(forward(batch), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def both(model: SpectrogramViT, images: Tensor) -> dict[str, Callable[[], None]]:
+    plain = SpectrogramViT(model.config)
+    return {
+        "plain": trainer(plain, lambda batch: reference.network(plain, batch).logits, images, fused=False),
+        "ours": trainer(model, lambda batch: model(batch).logits, images, fused=True),
+    }
+
+
+def steps(images: Tensor, full: Tensor, rate: float, options: argparse.Namespace, **_: object):
+    """Training steps of teacher and student."""
+    rows, about = [], {}
+    for name, settings, least in (("teacher", config.TEACHER, 1.6), ("student", config.STUDENT, 1.0)):
+        work = TRAINED * BATCH * flops.closed_form(settings)
+        for kind, given in (("speech", images), ("no silence", full)):
+            times = rounds(both(SpectrogramViT(settings), given), options.repeats)
+            ratio, share = faster(times, "plain", "ours"), Spread.of([work / t / rate for t in times["ours"]])
+            about[f"{name}, {kind}"] = {"seconds": times, "share": vars(share), "operations": work}
+            said = f"{share.median:.0%} of the measured matrix-product rate"
+            if kind == "speech":
+                said += ", counting the operations that were saved"
+            rows.append(
+                row(f"{name} training step, {kind}, {BATCH} images", f"{least} x", ratio, ratio.median >= least, said)
+            )
+            if name == "student" and kind == "no silence":
+                rows.append(
+                    row("  its share of the matrix-product rate", "0.9", share, share.median >= 0.9, "no silence")
+                )
+    return rows, about
+
+
+def stages(images: Tensor, options: argparse.Namespace, **_: object):
+    """Stage (b) on 64 images for 10 epochs: the frozen teacher once an image, or once an image and epoch."""
+    count, epochs = 64, 10
+    given, settings = images[:count], config.Training(epochs=epochs)
+    teacher = SpectrogramViT(config.TEACHER).eval()
+
+    def ours() -> None:
+        bench = training.Bench(
+            Fabric(accelerator="cpu", devices=1), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
+            progress=False,
+        )  # fmt: skip
+        followed = training.outputs(teacher, given, bench.rows, lambda output: output.pooled)
+        training.match_feature_maps(bench, SpectrogramViT(config.STUDENT), followed, "pooled")
+
+    def plain() -> None:
+        student = SpectrogramViT(config.STUDENT)
+        optimizer = torch.optim.AdamW(student.parameters(), 3e-4)
+        for _ in range(epochs):
+            for batch in given.split(BATCH):
+                with torch.no_grad():
+                    followed = reference.network(teacher, batch).pooled
+                optimizer.zero_grad()
+                losses.matching(reference.network(student, batch).pooled, followed).backward()
+                optimizer.step()
+
+    times = rounds({"plain": plain, "ours": ours}, max(2, options.repeats // 2))
+    ratio = faster(times, "plain", "ours")
+    said = f"{count} images, {epochs} epochs; with more epochs the teacher's one look counts for less"
+    return [row("stage (b), teacher once an image", "3 x", ratio, ratio.median >= 3, said)], {"seconds": times}
+
+
+def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
+    """From a file of three seconds to an emotion, the network loaded: PyTorch, ONNX, ONNX in eight bits."""
+    import onnxruntime
+    import soundfile
+
+    from serlib import export, model
+
+    rows, about = [], {}
+    settings = config.Features()
+    samples = np.concatenate([features.read_audio(u.path, settings).numpy() for u in corpus.utterances[:3]])[:48_000]
+    trained = sorted(options.weights.rglob("student-alone*.safetensors")) if options.weights else []
+    network = model.load(trained[0])[0] if trained else SpectrogramViT(config.STUDENT).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        file, exact, small = (Path(folder, name) for name in ("a.wav", "exact.onnx", "int8.onnx"))
+        soundfile.write(file, samples, settings.sample_rate)
+        export.onnx(network, settings, corpus.emotions, exact)
+        export.quantise(exact, small)
+        sessions = {path.stem: onnxruntime.InferenceSession(path) for path in (exact, small)}
+
+        def graph(name: str) -> np.ndarray:
+            given = features.read_audio(file, settings).numpy()
+            return sessions[name].run(None, {"samples": given})[0]
+
+        def pytorch() -> Tensor:
+            with torch.inference_mode():
+                return network(features.image(features.read_audio(file, settings), settings)[None]).logits[0]
+
+        times = rounds(
+            {"PyTorch": pytorch, "exact": lambda: graph("exact"), "int8": lambda: graph("int8")}, 10 * options.repeats
+        )
+        apart = float(np.abs(graph("exact") - pytorch().numpy()).max())
+        about["seconds"] = times
+    for name, key in (("PyTorch", "PyTorch"), ("ONNX", "exact"), ("ONNX, eight bits", "int8")):
+        spread = Spread.of([1000 * t for t in times[key]])
+        rows.append(row(f"file of 3 s to emotion, student, {name}, ms", "15", spread, spread.median < 15))
+    rows.append(row("ONNX against PyTorch, largest difference of a logit", "1e-4", Spread.of([apart]), apart < 1e-4))
+    ratio = faster(times, "exact", "int8")
+    rows.append(row("ONNX in eight bits against single precision", "1.5 x", ratio, ratio.median >= 1.5))
+    rows.append(eight_bits(trained, options.data))
+    return rows, about
+
+
+def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
+    """Accuracy of trained students in eight bits on what their runs held out, in points from single precision."""
+    import onnxruntime
+
+    from serlib import export, model
+
+    what, target = "accuracy of the eight-bit student, points from single precision", "0.5"
+    if not trained or data is None:
+        return row(what, target, None, None, "needs --weights and --data: trained students and their recordings")
+    settings, right, utterances = config.Features(), {"exact": 0, "int8": 0}, 0
+    files = {path.name: path for path in data.rglob("*.wav")}
+    with tempfile.TemporaryDirectory() as folder:
+        for weights in trained:
+            record = records.read(weights.with_suffix(".json"))
+            for name in right:
+                export.onnx(model.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
+                if name == "int8":
+                    export.quantise(Path(folder, "exact.onnx"), Path(folder, "int8.onnx"))
+                session = onnxruntime.InferenceSession(Path(folder, f"{name}.onnx"))
+                held_out = record.parts["test"]
+                for file, true in zip(held_out.file, held_out.true, strict=True):
+                    samples = features.read_audio(files[Path(file).name], settings).numpy()
+                    right[name] += int(session.run(None, {"samples": samples})[0].argmax() == true)
+            utterances += len(held_out.file)
+    points = 100 * (right["int8"] - right["exact"]) / utterances
+    said = (
+        f"{record.corpus}, {record.protocol}, {len(trained)} folds, {utterances} held out: "
+        f"WA {right['int8'] / utterances:.1%} against {right['exact'] / utterances:.1%}"
+    )
+    return row(what, target, Spread.of([points]), abs(points) <= 0.5, said)
+
+
+def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
+    """Files to images, all cores, in a process of its own; librosa's own pipeline in one process."""
+    import librosa
+
+    settings = config.Features()
+    files = sorted((options.data or ROOT / "build/stand-in/emodb/audio").rglob("*.wav"))
+
+    def by_librosa(path: Path) -> np.ndarray:
+        samples, _ = librosa.load(path, sr=settings.sample_rate)
+        power = librosa.feature.melspectrogram(
+            y=samples, sr=settings.sample_rate, n_fft=settings.fft_length, win_length=settings.window_length,
+            hop_length=settings.hop_length, n_mels=settings.mel_bands, pad_mode="constant",
+        )  # fmt: skip
+        return librosa.power_to_db(power, ref=np.max, top_db=settings.dynamic_range)
+
+    code = (
+        "import sys, time; from pathlib import Path; from serlib import config, features; from benchmarks.measure import peak_memory\n"
+        "files = [Path(line) for line in sys.stdin.read().splitlines()]\n"
+        "features.image(features.read_audio(files[0], config.Features()), config.Features())\n"
+        "before = peak_memory(); start = time.perf_counter()\n"
+        "features.images(files, list(map(str, files)), config.Features(), Path(sys.argv[1]), progress=False)\n"
+        "print(time.perf_counter() - start, peak_memory() - before, peak_memory())\n"
+    )
+    few = files[:: max(1, len(files) // 200)]
+    by_librosa(few[0])
+    ratios, rates, own, whole = [], [], [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        for path in few:
+            by_librosa(path)
+        librosas = len(few) / (time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as cache:
+            given = "\n".join(map(str, files))
+            said = subprocess.run(
+                [sys.executable, "-c", code, cache], input=given, text=True, capture_output=True, check=True
+            )
+        seconds, more, peak = map(float, said.stdout.split())
+        ours = len(files) / seconds
+        own.append(more)
+        whole.append(peak)
+        ratios.append(ours / librosas)
+        rates.append((ours, librosas))
+    ratio = Spread.of(ratios)
+    said = f"{len(files):,} files; {rates[-1][0]:.0f} files/s against {rates[-1][1]:.0f} of librosa ({len(few)} files)"
+    rows = [
+        row("feature extraction against librosa in one process", "4 x", ratio, ratio.median >= 4, said),
+        row("  memory of the whole process, MB", "500", Spread.of(whole), max(whole) < 500, LOADING),
+        row("  of it above what the loaded libraries hold, MB", "500", Spread.of(own), max(own) < 500),
+    ]
+    return rows, {"files a second": rates}
+
+
+def starting(options: argparse.Namespace, **_: object):
+    """Seconds until the package is imported, and until its help is printed."""
+    commands = {"import": ("-c", "import serlib"), "help": ("-m", "serlib", "--help")}
+
+    def start(arguments: Sequence[str]) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True, cwd=ROOT)
+
+    times = rounds({name: start(arguments) for name, arguments in commands.items()}, options.repeats)
+    found = {name: Spread.of(values) for name, values in times.items()}
+    return [
+        row("import serlib, s, Python's own start included", "0.3", found["import"], found["import"].median < 0.3),
+        row("python -m serlib --help, s", "0.5", found["help"], found["help"].median < 0.5),
+    ], {"seconds": times}
+
+
+def comparison(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
+    """Time an image and operations, in training and in use, beside other libraries' networks."""
+    student, plain = SpectrogramViT(config.STUDENT), flops.closed_form(config.STUDENT)
+    networks = {"serlib student": (student, plain)} | {name: (net, count) for name, net, count in peers.peers()}
+    rows, about = [], {}
+    for kind, given in (("speech", images), ("no silence", full)):
+
+        def forward(network: nn.Module, given: Tensor = given) -> Callable[[], object]:
+            def run() -> object:
+                with torch.inference_mode():
+                    return network.eval()(given[:BATCH])
+
+            return run
+
+        def step(network: nn.Module, given: Tensor = given) -> Callable[[], None]:
+            network.train()
+            of = (lambda batch: network(batch).logits) if network is student else network
+            return trainer(network, of, given, fused=True)
+
+        for use, make in (("training", step), ("inference", forward)):
+            times = rounds({name: make(net) for name, (net, _) in networks.items()}, options.repeats)
+            about[f"{use}, {kind}"] = {
+                name: {"operations": count, "milliseconds": vars(Spread.of([1000 * t / BATCH for t in times[name]]))}
+                for name, (_, count) in networks.items()
+            }
+            for name, (_, count) in networks.items():
+                if name == "serlib student":
+                    continue
+                per_operation = Spread.of(
+                    [(a / count) / (b / plain) for a, b in zip(times[name], times["serlib student"], strict=True)]
+                )
+                rows.append(
+                    row(f"{use} per operation against {name}, {kind}", "1 x", per_operation, per_operation.median >= 1)
+                )
+    return rows, about
+
+
+def by_batch(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+    """Images a second against batch size."""
+    found = {}
+    for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
+        model = SpectrogramViT(settings)
+        for size in (1, 2, 4, 8, 16, 32, 64):
+
+            def use(model: SpectrogramViT = model, size: int = size) -> None:
+                with torch.inference_mode():
+                    model(images[:size])
+
+            def learn(model: SpectrogramViT = model, size: int = size) -> None:
+                model(images[:size]).logits.sum().backward()
+
+            times = rounds({"inference": use, "training": learn}, max(2, repeats // 2))
+            for kind, values in times.items():
+                found.setdefault(f"{name}, {kind}", {})[size] = vars(Spread.of([size / t for t in values]))
+    return found
+
+
+def by_configuration(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+    """Milliseconds an image against operations, for every network that a run can train; no silence."""
+    found = {}
+    for name, run in config.RUNS.items():
+        if run.teacher:
+            continue
+        model = SpectrogramViT(run.model).eval()
+
+        def use(model: SpectrogramViT = model) -> None:
+            with torch.inference_mode():
+                model(full[:8])
+
+        times = rounds({"ours": use}, max(2, repeats // 2))["ours"]
+        about = vars(Spread.of([1000 * t / 8 for t in times]))
+        found[name] = {"operations": flops.closed_form(run.model), "milliseconds": about}
+    return found
+
+
+def by_cores(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+    """Training images a second on one thread, on all, and by one process a core."""
+    found, cores = {}, os.cpu_count() or 1
+    code = (
+        "import sys, time, torch; from benchmarks import cpu; from serlib import config; from serlib.model import SpectrogramViT\n"
+        "torch.set_num_threads(int(sys.argv[2])); _, images = cpu.stand_in(); model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
+        "step = cpu.trainer(model, lambda batch: model(batch).logits, images, True); step(); sys.stdout.write('.'); sys.stdout.flush()\n"
+        "sys.stdin.readline(); start = time.perf_counter(); [step() for _ in range(4)]; print(time.perf_counter() - start)\n"
+    )
+
+    def together(name: str, threads: int, processes: int) -> float:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, name, str(threads)], cwd=ROOT, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )
+            for _ in range(processes)
+        ]  # fmt: skip
+        for process in running:
+            process.stdout.read(1)
+        for process in running:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        seconds = [float(process.communicate()[0]) for process in running]
+        return sum(4 * BATCH / s for s in seconds)
+
+    for name in ("TEACHER", "STUDENT"):
+        ways = {
+            "1 process, 1 thread": (1, 1),
+            f"1 process, {cores} threads": (cores, 1),
+            f"{cores} processes, 1 thread each": (1, cores),
+        }
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(max(2, repeats // 2)):
+            for way, (threads, processes) in ways.items():
+                speeds[way].append(together(name, threads, processes))
+        found[name.lower()] = {way: vars(Spread.of(values)) for way, values in speeds.items()}
+    return found
+
+
+def by_utterances(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+    """A student's training steps on images mapped from disk: seconds a step and memory of its own, up to 100,000."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (100, 1_000, 10_000, 100_000):
+            stored = np.lib.format.open_memmap(f"{folder}/{count}.npy", "w+", "<f4", (count, 1, 128, 128))
+            for start in range(0, count, len(images)):
+                stored[start : start + len(images)] = images[: count - start].numpy()
+            stored.flush()
+            del stored
+            mapped = torch.from_numpy(np.load(f"{folder}/{count}.npy", mmap_mode="c"))
+            model = SpectrogramViT(config.STUDENT)
+            optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=True)
+            labels = torch.arange(BATCH) % 7
+            times = []
+            for rows in torch.randint(count, (8 * repeats, BATCH), generator=torch.Generator().manual_seed(0)):
+                start = time.perf_counter()
+                optimizer.zero_grad()
+                functional.cross_entropy(model(mapped[rows]).logits, labels).backward()
+                optimizer.step()
+                times.append(time.perf_counter() - start)
+            found[count] = {"seconds a step": vars(Spread.of(times[1:])), "own memory, MB": own_memory()}
+            Path(f"{folder}/{count}.npy").unlink()
+    return found
+
+
+def roofline(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+    """Operations a second of the network's parts against operations a byte that they move (inputs, outputs, weights)."""
+    inputs, outputs = config.TEACHER.stem[1], config.TEACHER.stem[2]
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+    rows = torch.rand(BATCH * config.STUDENT.num_patches, config.STUDENT.width)
+    qkv = nn.Linear(config.STUDENT.width, 3 * config.STUDENT.heads * config.STUDENT.head_width, bias=False)
+    found: dict[str, object] = {}
+    parts: dict[str, tuple[Callable[[], Tensor], float, float]] = {}
+    for batch, where in ((BATCH, "32 images at once"), (1, "one image at a time")):
+        before = torch.rand(batch, inputs, *config.TEACHER.image_size)
+        after = torch.rand(batch, outputs, *config.TEACHER.image_size)
+        moved = 2 * 4 * after.numel()
+        work = 2 * 9 * inputs * after.numel()
+        parts[f"convolution, {where}"] = (
+            lambda before=before: convolution(before), work, 4 * (before.numel() + after.numel())
+        )  # fmt: skip
+        parts[f"InstanceNorm, {where}"] = (
+            lambda after=after: functional.instance_norm(after),
+            5 * after.numel(),
+            moved,
+        )
+        parts[f"GELU, {where}"] = (lambda after=after: functional.gelu(after), 8 * after.numel(), moved)
+    parts["joint projection, 32 images at once"] = (
+        lambda: qkv(rows), 2 * rows.numel() * qkv.out_features,
+        4 * (rows.numel() + len(rows) * qkv.out_features + qkv.weight.numel()),
+    )  # fmt: skip
+    with torch.inference_mode():
+        for name, (run, work, moved) in parts.items():
+            times = rounds({name: run}, 3 * repeats)[name]
+            speed = vars(Spread.of([work / t for t in times]))
+            found[name] = {"operations": work, "bytes": moved, "operations a second": speed}
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,128 @@
+"""``python -m benchmarks.gpu``: training on a GPU, images a second, beside the plain computation in single precision.
+
+Four ways take turns: plain (eager, single precision), ours (the package's network, eager), bf16 compiled (``bfloat16``
+autocast and ``torch.compile``), and stacked: the networks of several folds and seeds trained at once in one program
+(``torch.func``), since one alone leaves a GPU idle. Writes benchmarks/gpu.json, which the book's speed page shows with
+its date and card. Needs PyTorch and Lightning alone: neither librosa nor soundfile.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn import functional
+
+from benchmarks import reference
+from benchmarks.measure import Spread, faster, rounds, row, show
+from serlib import config, flops, records
+from serlib.model import SpectrogramViT
+
+ROOT = Path(__file__).parents[1]
+BATCH = 32
+TRAINED = 3  # a training step costs about three times the operations of looking at an image
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=__doc__.splitlines()[0])
+    parser.add_argument("--stacked", type=int, default=10, help="networks trained at once")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/gpu.json")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        print("no GPU at hand: nothing measured, nothing written")
+        return 0
+    device, started = torch.device("cuda"), time.perf_counter()
+    a = torch.rand(8192, 8192, device=device, dtype=torch.bfloat16)
+    limit = Spread.of([2 * 8192**3 / t for t in rounds({"product": lambda: a @ a}, options.repeats)["product"]])
+    rows, speeds = [], {}
+    for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
+        ways = {
+            "plain": (trainer(settings, device, plain=True), 1),
+            "ours": (trainer(settings, device), 1),
+            "bf16 compiled": (trainer(settings, device, compiled=True), 1),
+            f"bf16, {options.stacked} stacked": (stacked(settings, device, options.stacked), options.stacked),
+        }
+        times = rounds({way: step for way, (step, _) in ways.items()}, options.repeats)
+        an_image = {way: [t / (count * BATCH) for t in times[way]] for way, (_, count) in ways.items()}
+        speeds[name] = {way: vars(Spread.of([1 / t for t in values])) for way, values in an_image.items()}
+        for way in list(ways)[1:]:
+            ratio = faster(an_image, "plain", way)
+            share = TRAINED * flops.closed_form(settings) * speeds[name][way]["median"] / limit.median
+            said = f"{speeds[name][way]['median']:,.0f} images/s; {share:.0%} of the card's bf16 matrix-product rate"
+            rows.append(row(f"{name} training, {way}", "8 x", ratio, ratio.median >= 8, said))
+    show(rows)
+    card = torch.cuda.get_device_name()
+    made = {**records.provenance("cuda", torch.get_num_threads(), time.perf_counter() - started), "card": card}
+    written = {"made": made, "limit": vars(limit), "table": rows, "images a second": speeds}
+    options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {options.out}")
+    return 0
+
+
+def trainer(
+    settings: config.Model, device: torch.device, plain: bool = False, compiled: bool = False
+) -> Callable[[], None]:
+    """One training step of one network on a batch without silence."""
+    model = SpectrogramViT(settings).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=not plain)
+    images, labels = _batch(device)
+
+    def loss() -> Tensor:
+        logits = (reference.network(model, images) if plain else model(images)).logits
+        return functional.cross_entropy(logits, labels)
+
+    made = torch.compile(loss) if compiled else loss
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=compiled):
+            value = made()
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def stacked(
+    settings: config.Model, device: torch.device, count: int, precise: bool = False, seed: int = 0
+) -> Callable[[], Tensor]:
+    """One training step of ``count`` networks at once, each on a batch of its own; the step returns their losses."""
+    models = []
+    for i in range(count):
+        torch.manual_seed(seed + i)
+        models.append(SpectrogramViT(settings).to(device))
+    parameters, buffers = stack_module_state(models)
+    skeleton = models[0]
+    images, labels = (t.expand(count, *t.shape) for t in _batch(device))
+    optimizer = torch.optim.AdamW(parameters.values(), 3e-4, fused=device.type == "cuda")
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=not precise):
+            logits = functional_call(skeleton, (parameters, buffers), (images,)).logits
+        return functional.cross_entropy(logits.float(), labels)
+
+    together = vmap(grad_and_value(loss), randomness="different")
+    made = together if precise else torch.compile(together)
+
+    def step() -> Tensor:
+        gradients, values = made(parameters, buffers, images, labels)
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name]
+        optimizer.step()
+        return values
+
+    return step
+
+
+def _batch(device: torch.device) -> tuple[Tensor, Tensor]:
+    images = torch.rand(BATCH, 1, *config.STUDENT.image_size, generator=torch.Generator().manual_seed(0))
+    return images.to(device), (torch.arange(BATCH) % config.STUDENT.num_classes).to(device)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
