@@ -22,11 +22,11 @@ test: .venv/installed
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
 
-# How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [DATA=folder of recordings]
+# How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [BENCH="--data folder"]
 bench: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@$(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) -- build/stand-in/emodb/images
-	@$(BIN)/python -m benchmarks.cpu $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+	@$(BIN)/python -m benchmarks.cpu $(BENCH)
 
 # Re-executes the notebooks on this build's stand-in speech and writes their outputs into notebooks/, to be committed.
 notebooks: .venv/installed

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, help="a folder of recordings for the feature extraction (default: stand-in)"
     )
-    parser.add_argument("--weights", type=Path, help="folder of a protocol's trained students, for the eight bits")
+    parser.add_argument("--weights", type=Path, help="folder of trained students and their records, for the eight bits")
+    parser.add_argument("--recordings", type=Path, help="folder of the recordings that those held out")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every comparison")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/cpu.json")
     options = parser.parse_args(arguments)
@@ -206,7 +207,7 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
     rows.append(row("ONNX against PyTorch, largest difference of a logit", "1e-4", Spread.of([apart]), apart < 1e-4))
     ratio = faster(times, "exact", "int8")
     rows.append(row("ONNX in eight bits against single precision", "1.5 x", ratio, ratio.median >= 1.5))
-    rows.append(eight_bits(trained, options.data))
+    rows.append(eight_bits(trained, options.recordings))
     return rows, about
 
 
@@ -218,7 +219,7 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
 
     what, target = "accuracy of the eight-bit student, points from single precision", "0.5"
     if not trained or data is None:
-        return row(what, target, None, None, "needs --weights and --data: trained students and their recordings")
+        return row(what, target, None, None, "needs --weights and --recordings")
     settings, right, utterances = config.Features(), {"exact": 0, "int8": 0}, 0
     files = {path.name: path for path in data.rglob("*.wav")}
     with tempfile.TemporaryDirectory() as folder:
