@@ -6,6 +6,9 @@ BIN := .venv/bin
 CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
 GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(strip $(CONFIG)),--config $(CONFIG))
 
+# Copies the records of runs on recordings to where they are committed.
+KEEP := mkdir -p results && cp -r build/runs/recordings results/ && find results/recordings -type f ! -name '*.json' -delete
+
 .DELETE_ON_ERROR:
 .PHONY: book test runs evidence bench notebooks results lock clean
 .DEFAULT_GOAL := book
@@ -22,6 +25,12 @@ test: .venv/installed
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
 
+# The runs that the book's claims rest on, worth most first; every portion's records go into results/, to be committed.
+evidence: .venv/installed
+	@$(if $(CORPUS),,echo 'serlib: name the corpus, as in make evidence CORPUS=emodb DATA=data/emodb' >&2; exit 1)
+	@for portion in $$($(BIN)/python -m serlib evidence '$(CORPUS)' --numbers); do \
+	    $(GRAPH) -- evidence_$$portion && $(KEEP) || exit 1; done
+
 # How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [BENCH="--data folder"]
 bench: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -36,7 +45,7 @@ notebooks: .venv/installed
 # Puts the records of runs on recordings, and the splits, into results/, to be committed: make results CORPUS=... DATA=...
 results: .venv/installed
 	@$(GRAPH) -- runs
-	@mkdir -p results && cp -r build/runs/recordings results/ && find results/recordings -type f ! -name '*.json' -delete
+	@$(KEEP)
 	@$(BIN)/python -m serlib audit $(CORPUS) --data '$(DATA)' --table build/recordings/$(CORPUS)/corpus.csv --out results/splits/$(CORPUS)
 
 .venv/installed: requirements.lock pyproject.toml

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from serlib import config as settings, paper
+from serlib import config as settings, evidence, paper
 from workflow.graph import code, listing, stop
 
 PYTHON = sys.executable
@@ -56,6 +56,7 @@ CORE = ("teacher", "student-alone", "student-pooled")
 TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
 COMMITTED = sorted(map(str, Path("results").rglob("*.json")))
+BENCHMARKS = sorted(map(str, Path("benchmarks").glob("*.json")))
 ALL_RUNS = [run(name, corpus) for corpus in CORPORA for name in CORE]
 ALL_RUNS += [run("student-tokens"), run("teacher-square-patches")]
 if not CORPUS:
@@ -79,6 +80,7 @@ NOTEBOOKS = {
     "audit_granularity": ({}, []),
     "audit_permutation": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
     "audit_splits": ({"speech": SPEECH}, TABLES),
+    "speed": ({}, BENCHMARKS),
 }
 STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)
 PROSE = sorted(str(path) for path in Path("book").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
@@ -151,6 +153,34 @@ rule train:
         "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
         "--run {wildcards.run} --schedule {wildcards.schedule} --protocol {params.protocol} --fold {params.fold} "
         "--seed {wildcards.seed} --threads {threads} 2>&1 | tee {log}"
+
+
+rule baseline:
+    message: "baseline {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
+    input:
+        code("serlib/baselines.py", "serlib/splits.py", "serlib/records.py"),
+        table="build/{speech}/{corpus}/corpus.csv",
+        images="build/{speech}/{corpus}/images",
+    output: "build/runs/{speech}/{corpus}/" + settings.BASELINE + "/{split}/{run}-seed{seed}.json"
+    params:
+        data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
+        protocol=lambda w: w.split.rpartition("-")[0],
+        fold=lambda w: w.split.rpartition("-")[2],
+        stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
+    shell:
+        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
+        "--run {wildcards.run} --protocol {params.protocol} --fold {params.fold} --seed {wildcards.seed} --threads 1"
+
+
+ruleorder: baseline > train
+
+
+# The evidence, a rule for each portion: evidence_1 is worth most. `make evidence` asks for one after the other.
+for number, portion in enumerate(evidence.portions(CORPUS) if CORPUS else [], 1):
+    rule:
+        name: f"evidence_{number}"
+        message: f"evidence, {CORPUS}: {portion.title}"
+        input: [f"build/runs/{place}" for place in portion.places(CORPUS)]
 
 
 rule notebook:

@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("train", _train, "Train one run and write its record and weights.")
     corpus(sub)
     _features_options(sub)
-    sub.add_argument("--run", dest="name", default="teacher", help=f"one of {', '.join(config.RUNS)}")
+    sub.add_argument(
+        "--run", dest="name", default="teacher", help=f"one of {', '.join((*config.RUNS, *config.BASELINES))}"
+    )
     sub.add_argument("--schedule", default="paper", help=f"one of {', '.join(config.SCHEDULES)}")
     sub.add_argument(
         "--protocol", default="random", help="random, stratified-folds, leave-one-speaker-out, speaker-folds"
@@ -81,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
+
+    sub = command("evidence", _evidence, "The runs that the book's claims rest on, portion by portion.")
+    sub.add_argument("corpus", help="savee, emodb, crema-d, or the name of your own")
+    sub.add_argument("--runs", type=Path, default=Path("results"), help="folder in which records are looked for")
+    sub.add_argument("--numbers", action="store_true", help="print the portions' numbers alone")
 
     sub = command("predict", _predict, "The emotion of recordings, by trained weights.")
     sub.add_argument("files", nargs="+", type=Path)
@@ -169,7 +176,7 @@ def _features(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from serlib import model, records, splits, training
+    from serlib import baselines, model, records, splits, training
 
     if options.threads is not None:
         if options.threads < 1:
@@ -178,7 +185,7 @@ def _train(options: argparse.Namespace) -> None:
     corpus = _load(options)
     split = splits.split(corpus, options.protocol, options.fold)
     named = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
-    if options.epochs is not None:
+    if options.epochs is not None and named.run.model:
         named = replace(
             named, schedule=f"{options.epochs}-epochs", training=replace(named.training, epochs=options.epochs)
         )
@@ -187,6 +194,14 @@ def _train(options: argparse.Namespace) -> None:
         where = (corpus.speech, corpus.name, named.schedule, options.protocol, options.fold, run, options.seed)
         return options.out / records.location(*where)
 
+    if named.run.model is None:
+        place_of = place(options.name)
+        finished = baselines.execute(
+            named, corpus, split, lambda: _images(options, corpus), record=place_of, cache=options.cache
+        )
+        print(place_of)
+        _print_accuracy(finished)
+        return
     teacher = None
     if named.run.teacher:
         record = place(named.run.teacher)
@@ -232,6 +247,18 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise ValueError(f"{path}: no record in this folder")
         for record in records.read_all(path) if path.is_dir() else [records.read(path)]:
             _print_accuracy(record)
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    from serlib import evidence
+
+    for number, portion in enumerate(evidence.portions(options.corpus), 1):
+        if options.numbers:
+            print(number)
+        else:
+            places = list(portion.places(options.corpus))
+            there = sum((options.runs / place).exists() for place in places)
+            print(f"{number:2}  {portion.title}: {there} of {len(places)} records")
 
 
 def _weights(path: Path):

@@ -123,7 +123,7 @@ class Training:
 class Run:
     """What is trained: a network and, for a student with a teacher, how the teacher is followed."""
 
-    model: Model
+    model: Model | None  # None: a baseline, which has no network
     teacher: str | None = None  # name of the run whose network is matched; None: cross entropy alone
     match: Match = "pooled"  # the "feature map": the pooled vector [I] or the token map
     matching_stage: bool = True  # False leaves out stage (b)
@@ -163,6 +163,10 @@ RUNS: dict[str, Run] = {
     "teacher-deep": _teacher(depth=12, heads=12),
 }
 
+# Classifiers without a network, see serlib.baselines; their schedule has one name and nothing in it counts.
+BASELINES = ("majority", "mel-statistics", "opensmile")
+BASELINE = "baseline"
+
 SCHEDULES = {
     "paper": Training(),  # 50 epochs a stage [A]
     "validated": Training(validation=0.1),  # the epoch that a tenth of the training part prefers
@@ -183,16 +187,18 @@ class Named:
 
 
 def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Features | None = None) -> Named:
-    """The configuration of run ``name`` for a corpus of ``num_classes`` emotions.
+    """The configuration of run or baseline ``name`` for a corpus of ``num_classes`` emotions.
 
     Raises:
         ValueError: no run or schedule has that name.
     """
+    features = features or Features()
+    if name in BASELINES:
+        return Named(name, Run(None), BASELINE, Training(seed=seed), features)
     if name not in RUNS:
-        raise ValueError(f"run {name!r} is none of {', '.join(RUNS)}")
+        raise ValueError(f"run {name!r} is none of {', '.join((*RUNS, *BASELINES))}")
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
-    features = features or Features()
     run = RUNS[name]
     model = replace(run.model, num_classes=num_classes, image_size=features.image_size)
     training = replace(SCHEDULES[schedule], seed=seed)

@@ -36,21 +36,16 @@ class FromSamples(nn.Module):
         if settings.colour != "linear":
             raise ValueError(f"colour {settings.colour!r}: only linear images can be exported")
         self.network, self.settings = network, settings
-        c, spectrum = settings, features.mel_transform(settings)
+        c = settings
         before = (c.fft_length - c.window_length) // 2  # the window stands in the middle of the transform's samples
         n = torch.arange(c.window_length, dtype=torch.float64) + before
         k = torch.arange(c.fft_length // 2 + 1, dtype=torch.float64)
         angle = 2 * torch.pi * torch.outer(k, n) / c.fft_length
-        window = spectrum.spectrogram.window.double()
-        waves = torch.cat((angle.cos(), angle.sin())) * window
+        waves = torch.cat((angle.cos(), angle.sin())) * features.window(c)
         self.columns = c.n_frames + c.window_length // c.hop_length  # that frames of ``c.seconds`` and the padding fill
         self.register_buffer("waves", waves.float()[:, None])
-        self.register_buffer("mel", spectrum.mel_scale.fb.T.contiguous())
-        across = torch.eye(c.n_frames)
-        if c.n_frames != c.image_size[1]:
-            size = (c.n_frames, c.image_size[1])
-            across = functional.interpolate(across[None, None], size, mode="bilinear", antialias=True)[0, 0]
-        self.register_buffer("across", across)
+        self.register_buffer("mel", features.mel_filters(c))
+        self.register_buffer("across", features.across(c))
 
     def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, " classes"]:
         c = self.settings
@@ -98,13 +93,17 @@ def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], p
 
 
 def quantise(path: Path, target: Path) -> None:
-    """The same network with the transformer's weights and activations in eight bits; the log-Mel image stays exact."""
+    """The same network with the transformer's weights and activations in eight bits.
+
+    The log-Mel image and the embedding of its patches stay exact: on training recordings the embedding alone made two
+    thirds of the error of the logits.
+    """
     import onnx as format
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     logging.disable(logging.WARNING)  # of a preparation that these graphs do not need
-    nodes = format.load(path).graph.node
-    exact = [node.name for node in nodes if not {"mel", "across"}.isdisjoint(node.input)]
+    products = [node.name for node in format.load(path).graph.node if node.op_type == "MatMul"]
+    exact = products[:3]  # mel filters, interpolation, embedding, in the order of the computation
     with whole(target) as beside:
         quantize_dynamic(
             path,

@@ -47,28 +47,67 @@ def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
 
 
 @lru_cache
-def mel_transform(config: Features) -> torch.nn.Module:
-    """torchaudio's mel spectrogram under these settings: samples to power, (mel, frames)."""
+def window(config: Features) -> Float[Tensor, " samples"]:
+    """Hann, periodic, of ``config.window_length`` samples."""
+    return torch.hann_window(config.window_length)
+
+
+@lru_cache
+def mel_filters(config: Features) -> Float[Tensor, "mel bins"]:
+    """The triangles of Slaney's mel scale, each of area one."""
     import torchaudio
 
-    return torchaudio.transforms.MelSpectrogram(
-        sample_rate=config.sample_rate,
-        n_fft=config.fft_length,
-        win_length=config.window_length,
-        hop_length=config.hop_length,
-        f_min=config.low_frequency,
-        f_max=config.high_frequency,
-        n_mels=config.mel_bands,
-        pad_mode="constant",  # silence before and after, not a mirror
-        norm="slaney",
-        mel_scale="slaney",
-    )
+    bins = config.fft_length // 2 + 1
+    edges = (config.low_frequency, config.high_frequency, config.mel_bands, config.sample_rate)
+    return torchaudio.functional.melscale_fbanks(bins, *edges, norm="slaney", mel_scale="slaney").T.contiguous()
+
+
+@lru_cache
+def _mel_groups(config: Features, size: int = 16) -> list[tuple[slice, Tensor]]:
+    """The filters in groups of neighbours, each with the bins that it reaches: most of the whole matrix is zero."""
+    groups = []
+    for filters in mel_filters(config).split(size):
+        reached = filters.any(dim=0).nonzero()
+        bins = slice(int(reached.min()), int(reached.max()) + 1) if len(reached) else slice(0, 1)
+        groups.append((bins, filters[:, bins].T.contiguous()))
+    return groups
+
+
+@lru_cache
+def across(config: Features) -> Float[Tensor, "frames width"]:
+    """The interpolation of ``config.n_frames`` frames to the image's width (bilinear, antialiased) as a matrix."""
+    if config.n_frames == config.image_size[1]:
+        return torch.eye(config.n_frames)
+    size = (config.n_frames, config.image_size[1])
+    return functional.interpolate(torch.eye(config.n_frames)[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
 def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
-    """Mel power of the frames that the waveform reaches; later frames would be exactly zero."""
-    waveform = waveform[: config.n_samples]
-    return mel_transform(config)(functional.pad(waveform, (0, config.fft_length)))[:, : config.n_frames]
+    """Mel power of the frames that the waveform reaches; later frames would be exactly zero.
+
+    Silence stands before and after the waveform, not a mirror of it.
+    """
+    spectrum = torch.stft(
+        functional.pad(waveform[: config.n_samples], (0, config.fft_length)),
+        config.fft_length,
+        config.hop_length,
+        config.window_length,
+        window(config),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    parts = torch.view_as_real(spectrum.T[: config.n_frames]).square_()
+    power = parts[..., 0] + parts[..., 1]  # (frames, bins), as the transform leaves them in memory
+    return torch.cat([power[:, bins] @ filters for bins, filters in _mel_groups(config)], dim=1).T
+
+
+def _level(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """The frames of :func:`log_mel` that the waveform reaches; the others are zero."""
+    decibels = mel_power(waveform, config).clamp_min_(POWER_FLOOR).log10_().mul_(10)
+    loudest = decibels.max()
+    if loudest <= 10 * np.log10(POWER_FLOOR):
+        return torch.zeros_like(decibels)
+    return decibels.sub_(loudest).div_(config.dynamic_range).add_(1).clamp_min_(0)
 
 
 def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
@@ -76,21 +115,14 @@ def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tens
 
     Row 0 is the lowest frequency. A silent waveform gives zeros.
     """
-    power = mel_power(waveform, config).clamp_min(POWER_FLOOR)
-    decibels = 10 * torch.log10(power)
-    loudest = decibels.max()
-    level = (decibels - loudest) / config.dynamic_range + 1
-    if loudest <= 10 * np.log10(POWER_FLOOR):
-        level = torch.zeros_like(level)
-    return functional.pad(level.clamp_min(0), (0, config.n_frames - level.shape[1]))
+    level = _level(waveform, config)
+    return functional.pad(level, (0, config.n_frames - level.shape[1]))
 
 
 def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "1 height width"]:
     """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
-    spectrogram = log_mel(waveform, config).flip(0)[None, None]
-    if config.image_size[1] != config.n_frames:
-        spectrogram = functional.interpolate(spectrogram, config.image_size, mode="bilinear", antialias=True)
-    picture = spectrogram[0].clamp(0, 1)
+    level = _level(waveform, config)
+    picture = (level.flip(0) @ across(config)[: level.shape[1]]).clamp_(0, 1)[None]
     if config.colour == "inferno-red":
         picture = _inferno_red()[(picture * 255).round().long()]
     return picture
@@ -128,7 +160,9 @@ def images(
     stored = cache / f"{key}.npy"
     if not stored.exists():
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
-        with whole(stored) as beside, beside.open("wb") as file, ThreadPoolExecutor() as pool:
+        threads = torch.get_num_threads()  # a file is too little work for more than one
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        with whole(stored) as beside, beside.open("wb") as file, pool:
             np.lib.format.write_array_header_1_0(file, about)
             bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
             for start in range(0, len(paths), WAITING):
@@ -137,6 +171,7 @@ def images(
                     file.write(picture.astype("<f4").tobytes())
                     bar.update()
             bar.close()
+        torch.set_num_threads(threads)
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 

@@ -160,6 +160,38 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "") -> A
     return ax
 
 
+def plot_spreads(series: Mapping[str, Mapping[float, Mapping[str, float]]], ax: Axes, x: str, y: str) -> Axes:
+    """Lines of measurements on logarithmic axes: for each place the median, with a bar from the smallest to the largest.
+
+    ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
+    """
+    for (name, values), marker in zip(series.items(), "osD^vP*X" * 5, strict=False):
+        places = list(values)
+        low, middle, high = (np.array([values[at][key] for at in places]) for key in ("min", "median", "max"))
+        bars = np.stack((middle - low, high - middle))
+        ax.errorbar(places, middle, bars, marker=marker, markersize=5, capsize=2, linewidth=1, label=name)
+    ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    return ax
+
+
+def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
+    """Parts of a computation under the machine's two limits.
+
+    Args:
+        parts: name to (operations a byte, operations a second).
+        operations, bandwidth: the limits, a second: of a matrix product, of bytes in a pass over memory.
+    """
+    places = [intensity for intensity, _ in parts.values()]
+    x = np.geomspace(min(places) / 3, max(places) * 3, 100)
+    ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
+    for (name, (intensity, speed)), marker in zip(parts.items(), "osD^vP*X" * 5, strict=False):
+        ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="GFLOP a second")
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18))
+    return ax
+
+
 def accuracy_label(record: Record) -> str:
     """What a record's accuracy is an accuracy of, short enough for a legend."""
     speech = "" if record.speech == "recordings" else ", stand-in speech"

@@ -128,6 +128,9 @@ class Merged:
     def __init__(self, patches: Float[Tensor, "batch patches values"]) -> None:
         batch, count, _ = patches.shape
         stops = torch.tensor(filled(patches.mT[:, None]))
+        self.worthwhile = int(stops.sum()) < 0.9 * batch * count  # rows have to be taken apart and put together
+        if not self.worthwhile:
+            return
         position = torch.arange(count)
         kept = position <= stops[:, None]  # up to the first silent one, which stands for the rest
         images, self.columns = kept.nonzero(as_tuple=True)
@@ -257,6 +260,8 @@ class SpectrogramViT(nn.Module):
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
         # weights are asked for by figures and by the count of operations: they show every token
         merged = Merged(patches) if self.merges(patches) and not need_weights else None
+        if merged is not None and not merged.worthwhile:
+            merged = None
         class_tokens = self.class_token.expand(len(patches), -1, -1)
         if merged is None:
             x = self.embed(patches)

@@ -10,6 +10,7 @@ import json
 import math
 import platform
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from serlib import config
+from serlib.corpora import Corpus
 from serlib.files import whole
 
 VERSION = 1
@@ -99,6 +101,15 @@ class Record:
         )
 
 
+def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
+    """The utterances ``keys`` of a corpus, with the labels predicted for all of its utterances in their order."""
+    position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
+    labels, keys = corpus.labels, tuple(keys)
+    rows = [position[key] for key in keys]
+    speakers = tuple(corpus.utterances[i].speaker for i in rows)
+    return Part(keys, speakers, tuple(labels[i] for i in rows), tuple(predicted[i] for i in rows))
+
+
 def write(record: Record, path: Path) -> None:
     """Write ``record`` as JSON, with its version and digest."""
     plain = {"version": VERSION, **json.loads(json.dumps(asdict(record)))}
@@ -131,7 +142,7 @@ def read(path: Path) -> Record:
         run = named["run"]
         configuration = config.Named(
             named["name"],
-            config.Run(**{**run, "model": config.Model(**_tuples(run["model"]))}),
+            config.Run(**{**run, "model": run["model"] and config.Model(**_tuples(run["model"]))}),
             named["schedule"],
             config.Training(**named["training"]),
             config.Features(**_tuples(named["features"])),

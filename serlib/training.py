@@ -165,11 +165,6 @@ def execute(
     everything = fabric.to_device(torch.arange(len(images)))
     predicted = outputs(model, bench.images, everything, lambda output: output.logits).argmax(dim=1).tolist()
 
-    def part(keys: tuple[str, ...]) -> records.Part:
-        rows = [position[key] for key in keys]
-        speakers = tuple(corpus.utterances[i].speaker for i in rows)
-        return records.Part(keys, speakers, tuple(labels[rows].tolist()), tuple(predicted[i] for i in rows))
-
     finished = records.Record(
         corpus=corpus.name,
         speech=corpus.speech,
@@ -183,7 +178,10 @@ def execute(
         configuration=named,
         teacher=teacher[1] if teacher else "",
         curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in bench.curves.items()},
-        parts={"train": part(split.train), "test": part(split.test)},
+        parts={
+            "train": records.part(corpus, split.train, predicted),
+            "test": records.part(corpus, split.test, predicted),
+        },
         made=records.provenance(str(fabric.device), torch.get_num_threads(), bench.seconds),
     )
     about = {"features": named.features, "emotions": corpus.emotions, "result": finished.result}

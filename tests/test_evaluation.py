@@ -105,3 +105,26 @@ def test_the_published_numbers_are_those_of_the_material(golden):
     for facts in paper.CORPORA.values():
         assert list(paper.CONFUSIONS[facts.name].classes) == shown[facts.title]["classes"]
         assert [list(row) for row in paper.CONFUSIONS[facts.name].matrix] == shown[facts.title]["matrix"]
+
+
+def test_paired_by_hand():
+    """Two speakers: on one the first is right twice as often, on the other both are equal."""
+    true = np.array([0, 0, 1, 1])
+    first, second = np.array([0, 0, 1, 0]), np.array([0, 1, 1, 0])
+    found = evaluation.paired(true, first, second, ["a", "a", "b", "b"], 2)
+    assert (found.estimate, found.low, found.high) == (0.25, 0.0, 0.5)
+
+
+def test_paired_is_sharper_than_apart():
+    """What makes a speaker hard makes it hard for both: the difference varies less than either accuracy."""
+    rng = np.random.default_rng(0)
+    speakers = np.repeat([f"{i:02}" for i in range(10)], 40)
+    hard = np.repeat(rng.uniform(0.2, 0.9, 10), 40)
+    true = np.zeros(400, dtype=int)
+    second = (rng.uniform(size=400) > hard).astype(int)
+    first = np.where(rng.uniform(size=400) < 0.3, 0, second)  # mends some of the second's mistakes
+    difference = evaluation.paired(true, first, second, list(speakers), 2)
+    apart = evaluation.bootstrap(true, second, list(speakers), 2)
+    assert difference.low > 0
+    assert difference.high - difference.low < apart.high - apart.low
+    assert evaluation.paired(true, second, first, list(speakers), 2).estimate == -difference.estimate

@@ -1,0 +1,136 @@
+"""What a reader would try first: classifiers without a network, on the same splits and with the same records.
+
+* ``majority``: the emotion that the training part holds most of;
+* ``mel-statistics``: mean and standard deviation of every mel band over the columns of the log-Mel image that hold
+  speech, standardised, with logistic regression;
+* ``opensmile``: the ComParE 2016 functionals (Schuller et al. 2016) of openSMILE (Eyben et al. 2010), standardised,
+  with a linear support vector machine. Its licence allows research alone, so it is an extra: ``pip install opensmile``.
+
+Standardisation knows the training part alone, and so does the strength of the regularisation: it is chosen by folds of
+the training part's own speakers.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from serlib import config, records
+from serlib.corpora import Corpus
+from serlib.files import whole
+from serlib.splits import Split
+
+STRENGTHS = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
+INNER_FOLDS = 5
+
+
+def execute(
+    named: config.Named, corpus: Corpus, split: Split, images: Callable[[], Tensor], *, record: Path, cache: Path
+) -> records.Record:
+    """One baseline from recordings to a record; there are no weights.
+
+    Args:
+        named: its configuration, whose name is in ``serlib.config.BASELINES``.
+        corpus, split: what it learns from and is tested on.
+        images: gives the corpus's log-Mel images, (files, 1, height, width), when they are needed.
+        record: the record's file.
+        cache: folder of what takes long to compute.
+
+    Raises:
+        ValueError: no such baseline, or its package is not installed.
+    """
+    start = time.perf_counter()
+    position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
+    labels = np.array(corpus.labels)
+    train = np.array([position[key] for key in split.train])
+    if named.name == "majority":
+        predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
+    else:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.svm import LinearSVC
+
+        if named.name == "mel-statistics":
+            values, made = mel_statistics(images().numpy()), lambda c: LogisticRegression(C=c, max_iter=5_000)
+        elif named.name == "opensmile":
+            values, made = opensmile_functionals(corpus, cache), lambda c: LinearSVC(C=c, max_iter=20_000)
+        else:
+            raise ValueError(f"baseline {named.name!r} is none of {', '.join(config.BASELINES)}")
+        speakers = np.array([utterance.speaker for utterance in corpus.utterances])
+        predicted = _fit(made, values, labels, train, speakers)
+
+    finished = records.Record(
+        corpus=corpus.name,
+        speech=corpus.speech,
+        emotions=corpus.emotions,
+        fingerprint=corpus.fingerprint,
+        excluded=tuple((item.file, item.reason) for item in corpus.excluded),
+        notes=corpus.notes,
+        protocol=split.protocol,
+        fold=split.fold,
+        split=split.digest,
+        configuration=named,
+        teacher="",
+        curves={},
+        parts={
+            "train": records.part(corpus, split.train, predicted.tolist()),
+            "test": records.part(corpus, split.test, predicted.tolist()),
+        },
+        made=records.provenance("cpu", 1, time.perf_counter() - start),
+    )
+    records.write(finished, record)
+    return finished
+
+
+def _fit(
+    made: Callable[[float], object],
+    values: Float[ndarray, "files values"],
+    labels: Int[ndarray, " files"],
+    train: Int[ndarray, " train"],
+    speakers: Sequence[str] | ndarray,
+) -> Int[ndarray, " files"]:
+    """Labels of every file by the classifier that the training part alone gives."""
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pipeline = make_pipeline(StandardScaler(), made(1.0))
+    (strength,) = (f"{name}__C" for name in pipeline.named_steps if name != "standardscaler")
+    groups = np.asarray(speakers)[train]
+    inner = GroupKFold(min(INNER_FOLDS, len(np.unique(groups))))
+    search = GridSearchCV(pipeline, {strength: STRENGTHS}, scoring="balanced_accuracy", cv=inner)
+    return search.fit(values[train], labels[train], groups=groups).predict(values)
+
+
+def mel_statistics(images: Float[ndarray, "files 1 height width"]) -> Float[ndarray, "files values"]:
+    """Mean and standard deviation of each row over the columns before the silence that fills an image up."""
+    found = []
+    for image in images[:, 0]:
+        heard = np.flatnonzero((image != image[:, -1:]).any(axis=0))
+        speech = image[:, : heard[-1] + 1] if len(heard) else image
+        found.append(np.concatenate((speech.mean(axis=1), speech.std(axis=1))))
+    return np.stack(found)
+
+
+def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 6373"]:
+    """ComParE 2016 functionals of every recording, kept in ``cache``.
+
+    Raises:
+        ValueError: the package ``opensmile`` is not installed.
+    """
+    stored = cache / f"{corpus.fingerprint}-compare-2016.npy"
+    if not stored.exists():
+        try:
+            import opensmile
+        except ImportError as error:
+            raise ValueError(
+                "opensmile is not installed: pip install opensmile (its licence allows research)"
+            ) from error
+        smile = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
+        values = [smile.process_file(str(utterance.path)).to_numpy()[0] for utterance in corpus.utterances]
+        with whole(stored) as beside, beside.open("wb") as file:
+            np.save(file, np.stack(values))
+    return np.load(stored)

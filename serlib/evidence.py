@@ -1,0 +1,61 @@
+"""Which runs the book's evidence consists of, portion by portion, in the order of what each is worth to a reader.
+
+``make evidence CORPUS=... DATA=...`` makes a corpus's portions one after the other; what exists is not made again.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from serlib import config, paper, records, splits
+
+PROTOCOL = ("teacher", "student-alone", "student-pooled", "student-tokens")
+ABLATIONS = tuple(name for name in config.RUNS if name not in PROTOCOL)
+FREE = ("majority", "mel-statistics")  # baselines that need no package of their own
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Some runs of one protocol: every run for every pair of fold and seed."""
+
+    title: str
+    protocol: str
+    cells: tuple[tuple[int, int], ...]  # fold, seed
+    runs: tuple[str, ...]
+    schedule: str = "paper"
+
+    def places(self, corpus: str) -> Iterator[str]:
+        """Where the records lie below a folder of runs."""
+        for fold, seed in self.cells:
+            for run in self.runs:
+                yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed)
+
+
+def portions(corpus: str) -> list[Portion]:
+    """A corpus's portions. Of random splits, draw k is trained with seed k, so that both vary together.
+
+    Speakers are held out one by one where a corpus has few, in groups where it has many.
+    """
+    speakers = paper.CORPORA[corpus].speakers if corpus in paper.CORPORA else None
+    few = speakers is not None and speakers <= 2 * splits.FOLDS
+    apart, count = ("leave-one-speaker-out", speakers) if few else ("speaker-folds", splits.FOLDS)
+
+    def new(seeds: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        return tuple((fold, seed) for seed in seeds for fold in range(count))
+
+    def drawn(draws: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        return tuple((draw, draw) for draw in draws)
+
+    return [
+        Portion("baselines, new speakers", apart, new([0]), FREE, config.BASELINE),
+        Portion("baselines, random splits", "random", tuple((k, 0) for k in range(5)), FREE, config.BASELINE),
+        Portion("the student alone, one random split", "random", drawn([0]), ("student-alone",)),
+        Portion("the student alone, new speakers", apart, new([0]), ("student-alone",)),
+        Portion("the protocol, one random split", "random", drawn([0]), PROTOCOL),
+        Portion("the protocol, new speakers", apart, new([0]), PROTOCOL),
+        Portion("the protocol, a second random split", "random", drawn([1]), PROTOCOL),
+        Portion("ablations, new speakers", apart, new([0]), ABLATIONS),
+        Portion("the protocol, three more random splits", "random", drawn([2, 3, 4]), PROTOCOL),
+        Portion("the protocol, new speakers, two more seeds", apart, new([1, 2]), PROTOCOL),
+        Portion("openSMILE, new speakers", apart, new([0]), ("opensmile",), config.BASELINE),
+        Portion("openSMILE, random splits", "random", tuple((k, 0) for k in range(5)), ("opensmile",), config.BASELINE),
+    ]

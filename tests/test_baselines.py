@@ -1,0 +1,72 @@
+"""Baselines against hand-computed statistics, and against leaks from the held-out part."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from serlib import baselines, config, corpora, records, splits
+from tests.helpers import tiny_emodb
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return corpora.load("emodb", tiny_emodb(tmp_path / "emodb", texts=("a01", "a02")))
+
+
+@pytest.fixture
+def images(corpus):
+    """Angry images are bright at the top, sad ones at the bottom: easy for anything that sees mel bands."""
+    made = torch.rand(len(corpus.utterances), 1, 8, 12, generator=torch.Generator().manual_seed(0)) * 0.5
+    for i, label in enumerate(corpus.labels):
+        made[i, 0, : 4 if label else 8, :6][-4:] += 0.4
+    made[..., 7:] = 0
+    return made
+
+
+def execute(name, corpus, images, tmp_path, fold=0):
+    named = config.resolve(name, "paper", 0, len(corpus.emotions))
+    split = splits.split(corpus, "leave-one-speaker-out", fold)
+    where = tmp_path / f"{name}.json"
+    return baselines.execute(named, corpus, split, lambda: images, record=where, cache=tmp_path / "cache")
+
+
+def test_statistics_by_hand():
+    image = np.zeros((1, 1, 2, 5), dtype=np.float32)
+    image[0, 0, 0, :3] = (1, 2, 3)  # speech ends after three columns
+    image[0, 0, 1, :3] = (4, 4, 4)
+    assert baselines.mel_statistics(image)[0].tolist() == pytest.approx([2, 4, np.sqrt(2 / 3), 0])
+
+
+def test_a_silent_image_has_statistics_too():
+    assert baselines.mel_statistics(np.zeros((1, 1, 2, 5), dtype=np.float32))[0].tolist() == [0, 0, 0, 0]
+
+
+def test_majority_names_the_training_parts_most_frequent_emotion(corpus, images, tmp_path):
+    more = replace(corpus, utterances=tuple(u for u in corpus.utterances if u.emotion == "sadness" or "a01" in u.key))
+    record = execute("majority", more, images, tmp_path)
+    assert {record.emotions[label] for label in record.parts["test"].predicted} == {"sadness"}
+
+
+def test_statistics_tell_what_mel_bands_tell(corpus, images, tmp_path):
+    record = execute("mel-statistics", corpus, images, tmp_path)
+    assert record.parts["test"].predicted == record.parts["test"].true
+    assert records.read(tmp_path / "mel-statistics.json") == record
+    assert record.configuration.run.model is None
+
+
+def test_the_held_out_part_changes_nothing(corpus, images, tmp_path):
+    """Other held-out images and labels leave the predictions for the training part as they were."""
+    first = execute("mel-statistics", corpus, images, tmp_path)
+    held_out = [i for i, u in enumerate(corpus.utterances) if u.key in first.parts["test"].file]
+    other = images.clone()
+    other[held_out] = 100 * torch.rand(other[held_out].shape)
+    assert execute("mel-statistics", corpus, other, tmp_path).parts["train"] == first.parts["train"]
+
+
+def test_an_absent_package_is_named_with_its_remedy(corpus, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "opensmile", None)
+    with pytest.raises(ValueError, match="opensmile is not installed: pip install opensmile"):
+        execute("opensmile", corpus, images, tmp_path)
+    assert not (tmp_path / "opensmile.json").exists()
