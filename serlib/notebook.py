@@ -224,7 +224,7 @@ def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
                 f"`{r.corpus}`, {SPEAKERS[r.speech]}",
                 f"`{r.run}`",
                 f"`{r.protocol}` {ranges(o.fold for o in same)}",
-                r.configuration.training.epochs,
+                epochs(r),
                 ranges(o.seed for o in same),
                 f"{len(r.parts['test'].file):,}",
                 percent(accuracy(r)),
@@ -233,6 +233,11 @@ def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
             )
         )
     return rows
+
+
+def epochs(r: records.Record) -> str:
+    """Epochs a stage; a baseline has none."""
+    return str(r.configuration.training.epochs) if r.configuration.run.model else "\N{EN DASH}"
 
 
 def _group(r: records.Record) -> tuple[str, ...]:
@@ -260,7 +265,7 @@ def sources(used: Iterable[records.Record]) -> Markdown:
             f"`{r.corpus}`, {SPEAKERS[r.speech]}",
             f"`{r.protocol}` {r.fold}",
             r.seed,
-            r.configuration.training.epochs,
+            epochs(r),
             f"{r.made['seconds']:.0f}",
             f"`{r.made['commit'][:8]}`{' + changes' if r.made['dirty'] else ''}",
             f"`{r.result[:12]}`",

@@ -157,6 +157,29 @@ PUBLISHED = (
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """What another system reached on speakers that it was not trained on, in per cent, as its source prints it."""
+
+    corpus: str
+    split: str
+    measure: str  # "WA" or "UA"
+    value: str
+    system: str
+    source: str
+
+
+_W2V2 = "github.com/audeering/w2v2-how-to"
+_EAR = "github.com/nttcslab/eval-audio-repr"
+ANCHORS = (
+    Anchor("emodb", "leave one speaker out", "UA", "93.4", "wav2vec2-large-robust tuned on MSP-Podcast, SVC", _W2V2),
+    Anchor("emodb", "leave one speaker out", "UA", "77.1", "openSMILE ComParE 2016, SVC", _W2V2),
+    Anchor("crema-d", "63/9/19 disjoint actors", "WA", "76.9", "Dasheng 1.2B", _EAR),
+    Anchor("crema-d", "63/9/19 disjoint actors", "WA", "65.5", "wav2vec 2.0", _EAR),
+    Anchor("crema-d", "63/9/19 disjoint actors", "WA", "58.4", "AST", _EAR),
+)
+
+
+@dataclass(frozen=True)
 class PublishedConfusion:
     """A confusion matrix shown in the code release [C]: rows are true classes, columns predictions, counts."""
 

@@ -2,6 +2,7 @@
 
 * :func:`values`: every number and table by name, from the paper's facts, the configurations and the run records;
 * :func:`measurements`: the rule by which a claim counts as measured on recordings;
+* :func:`verdict`: the rule by which a claim holds, holds in part, or is not supported;
 * :func:`choices`: what was chosen for every setting of the method, and why.
 
 Links are relative to ``book/``, where the prose lies.
@@ -17,21 +18,25 @@ from typing import Any
 
 from serlib import config, corpora, download, evaluation, notebook, paper, records, splits, synthetic
 
-# The runs whose comparison on the same held-out recordings tests a claim of the paper, by the claim's key.
+# The runs whose comparison on the same held-out recordings tests a claim of the paper, by the claim's key: what the
+# claim says is better comes first.
 NEEDED = {
     "vertical patches": ("teacher", "teacher-square-patches"),
     "coordinate encoding": ("teacher", "teacher-no-position"),
-    "transfer": ("student-alone", "student-pooled"),
-    "accuracy": ("teacher", "student-pooled"),
-    "cost": ("teacher", "student-pooled"),
+    "transfer": ("student-pooled", "student-alone"),
+    "accuracy": ("student-pooled", "teacher"),
+    "cost": ("student-pooled", "teacher"),
 }
+AGAINST_EACH_OTHER = ("vertical patches", "coordinate encoding", "transfer")  # the others: against published numbers
+
+NEW, KNOWN = "new speakers", "speakers also trained on"
 
 # Whose voices a protocol holds out.
 HELD_OUT = {
-    "random": "speakers also trained on",
-    "stratified-folds": "speakers also trained on",
-    "leave-one-speaker-out": "new speakers",
-    "speaker-folds": "new speakers",
+    "random": KNOWN,
+    "stratified-folds": KNOWN,
+    "leave-one-speaker-out": NEW,
+    "speaker-folds": NEW,
 }
 
 # What the fields of a run record hold, in a reader's words.
@@ -89,7 +94,26 @@ class Measurement:
     epochs: int
     image_size: tuple[int, int]
     partial: bool  # the recordings are not the whole corpus as published
+    missing: int  # folds of the protocol that are not there; of random draws none can be missing
     accuracies: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy
+    difference: evaluation.Interval  # of the first run's weighted accuracy from the second's, on the same utterances
+    trained: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy on its training part
+
+    @property
+    def held_out(self) -> str:
+        return HELD_OUT[self.protocol]
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict may rest on it: the whole corpus, every fold of it, as many epochs as the paper."""
+        return not self.partial and not self.missing and self.epochs >= config.SCHEDULES["paper"].epochs
+
+    @property
+    def compared(self) -> str:
+        """``EmoDB, new speakers: +1.2 [-0.3, 2.8] points``, and what is missing."""
+        at, low, high = (100 * v for v in (self.difference.estimate, self.difference.low, self.difference.high))
+        missing = f" ({self.missing} folds missing)" if self.missing else ""
+        return f"{_title(self.corpus)}, {self.held_out}{missing}: {at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}] points"
 
     def __str__(self) -> str:
         split = f"split {self.protocol} ({HELD_OUT[self.protocol]}), fold {self.folds}, seed {self.seeds}"
@@ -122,17 +146,26 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
         if not shared or (before and before.epochs >= epochs):
             continue
         pooled = {run: notebook.pooled(by_run[run][key] for key in sorted(shared))[0] for run in needed}
-        first = pooled[needed[0]]
+        first, second = (pooled[run] for run in needed[:2])
+        true, better = first.labels("test")
+        everyone = {speaker for part in first.parts.values() for speaker in part.speaker}
+        folds = {fold for fold, _, _ in shared}
+        count = {"leave-one-speaker-out": len(everyone), "random": len(folds)}.get(protocol, splits.FOLDS)
         longest[corpus, protocol, fingerprint, images] = Measurement(
             corpus=corpus,
             protocol=protocol,
-            folds=notebook.ranges(fold for fold, _, _ in shared),
+            folds=notebook.ranges(folds),
             seeds=notebook.ranges(seed for _, seed, _ in shared),
             utterances=len(first.parts["test"].file),
             epochs=epochs,
             image_size=images.image_size,
             partial=bool(first.notes),
+            missing=count - len(folds),
             accuracies=tuple((run, notebook.accuracy(record)) for run, record in pooled.items()),
+            difference=evaluation.paired(
+                true, better, second.labels("test")[1], first.parts["test"].speaker, len(first.emotions)
+            ),
+            trained=tuple((run, notebook.accuracy(record, "train")) for run, record in pooled.items()),
         )
     order = [*paper.CORPORA]
     return sorted(
@@ -142,7 +175,7 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
 
 
 def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
-    """Claim by claim: what the abstract says, the pages that test it, what is known so far. No verdict is typed."""
+    """Claim by claim: what the abstract says, the verdict by the rule, what is known. No verdict is typed."""
     rows = []
     for claim in paper.CLAIMS:
         needed = NEEDED[claim.key]
@@ -154,10 +187,76 @@ def claims_table(committed: Sequence[records.Record], built: Sequence[records.Re
             known = "**Not yet measured on recordings**; the machinery runs on stand-in speech."
         else:
             known = "**Not yet measured on recordings.**"
-        parts = (known, WITHOUT_RECORDINGS.get(claim.key, lambda: "")(), "Verdict: not yet.")
+        parts = (verdict(claim.key, measured), known, WITHOUT_RECORDINGS.get(claim.key, lambda: "")())
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
         rows.append((f"{claim.says} Tested on {links}.", " ".join(filter(None, parts))))
-    return _table(("the abstract says", "known so far"), rows)
+    return _table(("the abstract says", "verdict, and what is known"), rows)
+
+
+def verdict(key: str, measured: Sequence[Measurement]) -> str:
+    """A claim's verdict in one or two sentences, by the rule that the landing page states.
+
+    A measurement decides when it covers the whole corpus, every fold of its protocol (of random draws, those that are
+    there), and as many epochs as the paper's.
+
+    * Of two runs against each other: the claim holds if the interval of the difference lies above zero on new speakers
+      in every corpus that decides; it holds only there, or only on speakers also trained on, if that is where it does.
+    * Of accuracies against published ones: it holds if every published number of a corpus lies within or below our
+      interval on new speakers, and holds only on speakers also trained on, or only on the training part, if it does there.
+    * Of cost: the count of operations decides one half, the accuracies the other.
+    """
+    deciding = [m for m in measured if m.decides]
+    new = [m for m in deciding if m.held_out == NEW]
+    known = [m for m in deciding if m.held_out == KNOWN]
+    if not new:
+        so_far = "; ".join(m.compared for m in measured) if key in AGAINST_EACH_OTHER else ""
+        wait = "No corpus's new speakers are complete yet"
+        return f"**Verdict: not yet.** {wait}{f'; so far {so_far}' if so_far else ''}."
+    if key in AGAINST_EACH_OTHER:
+        said = "; ".join(m.compared for m in deciding)
+        return f"**Verdict: {_where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)}.** {said}."
+    reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((NEW, new), (KNOWN, known))}
+    found = _where(reached[NEW], reached[KNOWN], new)
+    if found == NOT_SUPPORTED and key == "cost":
+        found = "holds only as to the number of operations"
+    elif found == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
+        found = "holds only on the training part"
+    said = "; ".join(_beside_published(m) for m in deciding)
+    return f"**Verdict: {found}.** {said}."
+
+
+NOT_SUPPORTED = "not supported here"
+
+
+def _where(new: Sequence[bool], known: Sequence[bool], measured: Sequence[Measurement]) -> str:
+    if all(new):
+        return "holds"
+    if any(new):
+        there = ", ".join(_title(m.corpus) for m, holds in zip(measured, new, strict=True) if holds)
+        return f"holds only on {there}"
+    return f"holds only on {KNOWN}" if any(known) else NOT_SUPPORTED
+
+
+def _published(corpus: str, run: str) -> float | None:
+    """The accuracy published for a run's network on 128 x 128 images, in [0, 1]."""
+    network = "teacher" if run == "teacher" else "student"
+    values = [p.value for p in paper.PUBLISHED if (p.corpus, p.model, p.image) == (corpus, network, "128x128")]
+    return float(values[0]) / 100 if values else None
+
+
+def _reaches(m: Measurement, accuracies: Iterable[tuple[str, evaluation.Interval]]) -> bool:
+    """Whether every run's interval reaches what is published for it, or lies above."""
+    published = [(at, _published(m.corpus, run)) for run, at in accuracies]
+    return all(value is not None and at.high >= value for at, value in published)
+
+
+def _beside_published(m: Measurement) -> str:
+    figures = ", ".join(
+        f"`{run}` {notebook.percent(at)}, published {100 * value:.2f}"
+        for run, at in m.accuracies
+        if (value := _published(m.corpus, run)) is not None
+    )
+    return f"{_title(m.corpus)}, {m.held_out}: {figures}"
 
 
 def coverage_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
@@ -366,10 +465,13 @@ def _accuracy_arithmetic() -> str:
 
 
 def _cost_counted() -> str:
+    from serlib import flops
+
     counted = _counted()
+    others, name = min((count, name) for name, count in flops.others().items())
     return (
         f"Counted: the student needs {counted['student_flops']} operations an image, {counted['flops_ratio']} of the "
-        f"teacher's {counted['teacher_flops']}; networks of other authors are not counted yet."
+        f"teacher's {counted['teacher_flops']}; the smallest of the other networks counted here, {name}, needs {others:,}."
     )
 
 

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import reference
 from serlib.config import POSITIONS, RUNS, STUDENT, TEACHER, Model
-from serlib.flops import closed_form, count, steps
+from serlib.flops import closed_form, count, others, steps
 from serlib.model import SpectrogramViT, coordinate_channels, load, load_release_checkpoint, save, sinusoidal
 
 SMALL = Model(image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8, mlp_width=24)
@@ -259,3 +259,14 @@ def test_images_of_another_size_are_refused():
 def test_impossible_configurations_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
+
+
+def test_other_networks_are_counted_as_their_authors_say():
+    """He et al. 2016: 1.8 and 3.8 billion multiply-adds at 224 x 224 (of them all but the last layer scale with the
+    area); Dosovitskiy et al. 2021 and Baevski et al. 2020 by the counts known for these sizes."""
+    found = {name: count / 2e9 for name, count in others().items()}
+    assert found["ResNet-18"] == pytest.approx(1.81 * (128 / 224) ** 2, rel=0.02)
+    assert found["ResNet-50"] == pytest.approx(4.09 * (128 / 224) ** 2, rel=0.02)
+    assert found["ViT-B/16"] == pytest.approx(5.6, rel=0.01)
+    assert found["wav2vec 2.0 base"] == found["HuBERT base"] == pytest.approx(21.2, rel=0.01)
+    assert found["wav2vec 2.0 large"] == pytest.approx(54.8, rel=0.01)

@@ -78,7 +78,7 @@ def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
     assert "**Measured on recordings.** EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
     assert "50 epochs a stage" in row
     assert (
-        "`student-alone` 75.0 [50.0,\N{NO-BREAK SPACE}100.0], `student-pooled` 75.0 [50.0,\N{NO-BREAK SPACE}100.0]"
+        "`student-pooled` 75.0 [50.0,\N{NO-BREAK SPACE}100.0], `student-alone` 75.0 [50.0,\N{NO-BREAK SPACE}100.0]"
         in row
     )
     assert table.count("**Measured") == 1
@@ -97,6 +97,80 @@ def test_the_longest_schedule_is_shown() -> None:
     runs = prose.NEEDED["transfer"]
     (shown,) = prose.measurements(runs, [record(run, epochs=epochs) for epochs in (8, 50, 6) for run in runs])
     assert shown.epochs == 50
+
+
+def outcome(
+    run: str, right: dict[str, int], protocol: str = "leave-one-speaker-out", epochs: int = 50, trained: int = 4
+):
+    """Records of a corpus of six speakers of four utterances each, of which ``right[speaker]`` are named rightly."""
+    made = []
+    for fold, (speaker, count) in enumerate(right.items()):
+        true = (0, 1, 0, 1)
+        predicted = tuple(label if i < count else 1 - label for i, label in enumerate(true))
+        test = records.Part(tuple(f"{speaker}{i}" for i in range(4)), (speaker,) * 4, true, predicted)
+        others = tuple(other for other in SPEAKERS if other != speaker)
+        learnt = (trained > 0,) * len(others)
+        train = records.Part(others, others, (0,) * len(others), tuple(0 if right else 1 for right in learnt))
+        base = record(run, epochs=epochs)
+        made.append(
+            replace(base, protocol=protocol, fold=fold, split=f"{fold}" * 64, parts={"train": train, "test": test})
+        )
+    return made
+
+
+SPEAKERS = ("03", "08", "09", "10", "11", "12")
+ALWAYS, NEVER, HALF = (dict.fromkeys(SPEAKERS, count) for count in (4, 0, 2))
+SIX_OF_SIX = "EmoDB, new speakers: +50.0 [+50.0,\N{NO-BREAK SPACE}+50.0] points."
+
+
+def decided(key: str, *made: list[records.Record]) -> str:
+    return prose.verdict(key, prose.measurements(prose.NEEDED[key], [one for many in made for one in many]))
+
+
+def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> None:
+    found = decided("transfer", outcome("student-pooled", ALWAYS), outcome("student-alone", HALF))
+    assert found == f"**Verdict: holds.** {SIX_OF_SIX}"
+
+
+def test_a_claim_that_gains_nothing_on_new_speakers_is_not_supported() -> None:
+    mixed = {speaker: 4 if i % 2 else 0 for i, speaker in enumerate(SPEAKERS)}
+    for better in (HALF, NEVER, mixed):
+        found = decided("transfer", outcome("student-pooled", better), outcome("student-alone", HALF))
+        assert found.startswith("**Verdict: not supported here.**")
+
+
+def test_a_claim_that_gains_on_known_speakers_alone_says_so() -> None:
+    found = decided(
+        "transfer",
+        *(outcome(run, HALF) for run in ("student-pooled", "student-alone")),
+        outcome("student-pooled", ALWAYS, "random"),
+        outcome("student-alone", HALF, "random"),
+    )
+    assert found.startswith("**Verdict: holds only on speakers also trained on.**")
+
+
+@pytest.mark.parametrize("epochs", [8, 50])
+def test_folds_or_epochs_that_are_missing_decide_nothing(epochs: int) -> None:
+    right = ALWAYS if epochs == 8 else dict.fromkeys(SPEAKERS[:4], 4)
+    found = decided(
+        "transfer", outcome("student-pooled", right, epochs=epochs), outcome("student-alone", HALF, epochs=epochs)
+    )
+    assert found.startswith(
+        "**Verdict: not yet.** No corpus's new speakers are complete yet; so far EmoDB, new speakers"
+    )
+    assert ("(2 folds missing)" in found) == (epochs == 50)
+
+
+def test_accuracy_and_cost_are_held_against_what_is_published() -> None:
+    reached = [outcome(run, ALWAYS) for run in ("student-pooled", "teacher")]
+    assert decided("accuracy", *reached).startswith("**Verdict: holds.** EmoDB, new speakers: `student-pooled` 100.0")
+    assert "published 98.83" in decided("accuracy", *reached)
+    missed = [outcome(run, HALF) for run in ("student-pooled", "teacher")]
+    assert decided("accuracy", *missed).startswith("**Verdict: holds only on the training part.**")
+    assert decided("cost", *missed).startswith("**Verdict: holds only as to the number of operations.**")
+    worse = [outcome(run, HALF, trained=0) for run in ("student-pooled", "teacher")]
+    assert decided("accuracy", *worse).startswith("**Verdict: not supported here.**")
+    assert decided("cost", *worse).startswith("**Verdict: holds only as to the number of operations.**")
 
 
 def test_every_claim_and_setting_has_its_entry() -> None:
