@@ -80,6 +80,7 @@ NOTEBOOKS = {
     "audit_granularity": ({}, []),
     "audit_permutation": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
     "audit_splits": ({"speech": SPEECH}, TABLES),
+    "evidence": ({}, COMMITTED),
     "speed": ({}, BENCHMARKS),
 }
 STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)

@@ -111,6 +111,7 @@ class Training:
     weight_decay: float = 0.01  # [-]
     validation: float = 0.0  # share of the training part that chooses the epoch; 0: the last epoch, nothing chosen
     seed: int = 0
+    watch: bool = False  # note the held-out part's accuracy after every epoch; it still chooses nothing
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -170,6 +171,7 @@ BASELINE = "baseline"
 SCHEDULES = {
     "paper": Training(),  # 50 epochs a stage [A]
     "validated": Training(validation=0.1),  # the epoch that a tenth of the training part prefers
+    "watched": Training(watch=True),  # shows what choosing the epoch by the held-out part would have gained
     "short": Training(epochs=8),  # real recordings while the book is built
     "stand-in": Training(epochs=6, batch_size=8),  # stand-in speech: enough to see the losses fall
 }

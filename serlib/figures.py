@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy import ndarray
 
+from serlib.evaluation import Interval
 from serlib.records import Record
 
 HELD_OUT, TRAINING = "tab:blue", "tab:orange"
@@ -157,6 +158,24 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "") -> A
             ax.add_patch(FancyArrowPatch((2, top + 0.63), (2, top + 0.36), arrowstyle="-|>", mutation_scale=8))
     ax.set(xlim=(-0.2, 4.2), ylim=(-len(boxes) + 0.4, 0.6), title=title)
     ax.axis("off")
+    return ax
+
+
+def plot_kinds(lines: Mapping[str, Mapping[str, Interval]], kinds: Sequence[str], ax: Axes, title: str = "") -> Axes:
+    """A line for each run: its accuracies of several kinds, each with its interval, in per cent."""
+    for number, (kind, marker) in enumerate(zip(kinds, "osD^v" * 5, strict=False)):
+        places = [i for i, values in enumerate(lines.values()) if kind in values]
+        shown = [values[kind] for values in lines.values() if kind in values]
+        at = np.array([100 * one.estimate for one in shown])
+        bars = np.array([[100 * (one.estimate - one.low), 100 * (one.high - one.estimate)] for one in shown])
+        aside = (number - (len(kinds) - 1) / 2) * 0.18
+        ax.errorbar(
+            at, np.array(places) + aside, xerr=bars.reshape(-1, 2).T, fmt=marker, markersize=5, capsize=2, label=kind
+        )
+    ax.set_yticks(range(len(lines)), lines)
+    ax.invert_yaxis()
+    ax.set(title=title, xlabel="weighted accuracy (%)", xlim=(0, 101))
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.25), ncols=len(kinds))
     return ax
 
 

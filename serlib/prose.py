@@ -322,7 +322,7 @@ def choices() -> dict[str, tuple[str, str]]:
         "student": (f"depth {config.STUDENT.depth}, {config.STUDENT.heads} heads", "as stated"),
         "stages": (
             ", ".join(f"{s.epochs} epochs a stage in schedule `{name}`" for name, s in config.SCHEDULES.items()),
-            "`paper` is as stated; `validated` takes the epoch that a tenth of the training part prefers; the others are shorter; "
+            "`paper` is as stated; `validated` takes the epoch that a tenth of the training part prefers; `watched` notes the held-out accuracy after each epoch; the others are shorter; "
             "the epochs are named on every page",
         ),
         "feature map": (

@@ -82,10 +82,11 @@ class Record:
 
     @cached_property
     def result(self) -> str:
-        """SHA-256 (hex) over all but ``made``: equal for two runs with the same outcome."""
-        plain = asdict(self)
-        del plain["made"]
-        return config.digest(plain)
+        """SHA-256 (hex) over all but ``made``: equal for two runs with the same outcome.
+
+        Of a record that was read, over what its file says: a setting that is younger than the file changes nothing.
+        """
+        return _result(asdict(self))
 
     def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """True and predicted labels of a part, integers (utterances,)."""
@@ -137,6 +138,7 @@ def read(path: Path) -> Record:
     if plain.pop("digest", None) != _digest(plain):
         raise RecordError(f"{path}: changed since it was written (digest differs); restore it or make it again")
     del plain["version"]
+    result = _result(plain)
     try:
         named = plain.pop("configuration")
         run = named["run"]
@@ -150,9 +152,11 @@ def read(path: Path) -> Record:
         parts = {name: Part(**_tuples(part)) for name, part in plain.pop("parts").items()}
         curves = {stage: _tuples(losses) for stage, losses in plain.pop("curves").items()}
         excluded = tuple(tuple(item) for item in plain.pop("excluded"))
-        return Record(configuration=configuration, parts=parts, curves=curves, excluded=excluded, **_tuples(plain))
+        record = Record(configuration=configuration, parts=parts, curves=curves, excluded=excluded, **_tuples(plain))
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(f"{path}: not a whole record ({error})") from error
+    record.__dict__["result"] = result
+    return record
 
 
 def read_all(folder: Path) -> list[Record]:
@@ -192,6 +196,10 @@ def _commit() -> dict[str, Any]:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "serlib"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": "unknown", "dirty": True}
+
+
+def _result(plain: dict[str, Any]) -> str:
+    return config.digest({name: value for name, value in plain.items() if name != "made"})
 
 
 def _digest(plain: dict[str, Any]) -> str:

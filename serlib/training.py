@@ -47,6 +47,7 @@ class Bench:
     images: Images
     rows: Int[Tensor, " train"]
     labels: Int[Tensor, " train"]
+    watched: tuple[Tensor, Tensor] | None = None  # rows and labels of the held-out part, to be looked at alone
     state: Path | None = None  # file that a killed run goes on from
     identity: str = ""  # digest of everything the state belongs to
     progress: bool = True
@@ -140,6 +141,7 @@ def execute(
         raise ValueError(str(error)) from error
     position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     train = torch.tensor([position[key] for key in split.train])
+    test = torch.tensor([position[key] for key in split.test])
     labels = torch.tensor(corpus.labels)
     bench = Bench(
         fabric,
@@ -147,6 +149,7 @@ def execute(
         fabric.to_device(images),
         fabric.to_device(train),
         fabric.to_device(labels[train]),
+        watched=(fabric.to_device(test), fabric.to_device(labels[test])) if settings.watch else None,
         state=record.with_suffix(".state"),
         identity=config.digest(named, corpus.fingerprint, split.digest, teacher[1] if teacher else ""),
         progress=progress,
@@ -223,6 +226,10 @@ def _fit(bench: Bench, stage: str, model: SpectrogramViT, loss: Losses) -> None:
             means["validation"] = _mean_loss(wrapped, loss, choose.to(device))
             if means["validation"] < best["loss"]:
                 best = {"loss": means["validation"], "model": {k: v.clone() for k, v in model.state_dict().items()}}
+        if bench.watched is not None:
+            rows, labels = bench.watched
+            predicted = outputs(model, bench.images, rows, lambda output: output.logits).argmax(dim=1)
+            means["held-out accuracy"] = (predicted == labels).float().mean().item()
         for name, value in means.items():
             bench.curves.setdefault(stage, {}).setdefault(name, []).append(value)
         bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})

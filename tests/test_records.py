@@ -328,3 +328,17 @@ def test_a_committed_record_reads_and_lies_where_it_says(path):
     assert record.speech == "recordings"
     assert set(record.parts) == {"train", "test"}
     assert not set(record.parts["train"].file) & set(record.parts["test"].file)
+
+
+def test_a_setting_younger_than_a_record_leaves_its_result_as_it_was(tmp_path):
+    """Other records and weights name it by that digest."""
+    path = tmp_path / "run.json"
+    records.write(tiny_record(), path)
+    plain = json.loads(path.read_text())
+    del plain["configuration"]["training"]["watch"], plain["digest"]
+    plain["digest"] = records._digest(plain)
+    path.write_text(json.dumps(plain))
+    del plain["digest"], plain["version"], plain["made"]
+    older = records.read(path)
+    assert older.configuration == tiny_record().configuration
+    assert older.result == config.digest(plain) != tiny_record().result

@@ -169,6 +169,17 @@ def test_the_evaluated_part_chooses_nothing(tmp_path, corpus, split, images):
     assert first.parts["train"] == second.parts["train"]
 
 
+def test_watching_the_held_out_part_changes_nothing(tmp_path, corpus, split, images):
+    plain = execute(tmp_path / "a", named(epochs=4), corpus, split, images)
+    watched = execute(tmp_path / "b", named(epochs=4, watch=True), corpus, split, images)
+    accuracies = watched.curves["cross entropy"].pop("held-out accuracy")
+    assert watched.curves == plain.curves
+    assert watched.parts == plain.parts
+    true, predicted = watched.labels("test")
+    assert len(accuracies) == 4
+    assert accuracies[-1] == pytest.approx((true == predicted).mean())
+
+
 def test_the_inner_part_prefers_the_epoch_with_the_smallest_loss(tmp_path, corpus, split, images):
     """With a rate so large that training diverges, the preferred epoch is not the last."""
     settings = named(epochs=8, learning_rate=0.3, validation=0.25)

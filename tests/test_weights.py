@@ -1,0 +1,70 @@
+"""The committed weights: each with its card, small, and of the use that the card says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+
+from serlib import cli, records
+from serlib.files import sha256
+from serlib.model import load
+from tests.helpers import write_wav
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = sorted((ROOT / "weights").glob("*.safetensors"))
+
+
+def test_they_are_small_and_each_has_its_card():
+    assert WEIGHTS
+    assert sum(path.stat().st_size for path in WEIGHTS) < 25e6
+    assert [path.with_suffix(".md") for path in WEIGHTS] == sorted((ROOT / "weights").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_the_card_is_of_these_weights_and_of_a_committed_record(path):
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"`{sha256(path)}`" in card
+    network, about = load(path)
+    assert f"`{about['result'][:12]}`" in card
+    (record,) = (r for r in records.read_all(ROOT / "results") if r.result == about["result"])
+    assert record.configuration.run.model == network.config
+    changed, of = map(int, re.search(r"\| (\d+) of (\d+) held-out predictions", card).groups())
+    assert of == len(record.parts["test"].file)
+    assert changed <= 0.01 * of
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_predict_uses_them(path, tmp_path, capsys):
+    assert cli.main(["predict", str(write_wav(tmp_path / "a.wav", 1.0)), "--weights", str(path)]) == 0
+    said = capsys.readouterr().out
+    chances = [float(value) for value in re.findall(r" (\d\.\d\d)", said)]
+    assert len(chances) == len(load(path)[1]["emotions"])
+    assert sum(chances) == pytest.approx(1, abs=0.05)
+
+
+def test_weights_of_another_run_are_refused(tmp_path):
+    """The record beside the weights must be theirs."""
+    path, about = WEIGHTS[0], load(WEIGHTS[0])[1]
+    other = next(p for p in sorted((ROOT / "results").rglob("*.json")) if records.read(p).result != about["result"])
+    (tmp_path / "run.json").write_bytes(other.read_bytes())
+    (tmp_path / "run.safetensors").write_bytes(path.read_bytes())
+    command = (
+        sys.executable,
+        "workflow/release.py",
+        tmp_path / "run.json",
+        "x",
+        "--data",
+        tmp_path,
+        "--out",
+        tmp_path / "o",
+    )
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == f"serlib: {tmp_path}/run.json: the weights beside it are of another run\n"
+    assert not (tmp_path / "o").exists()

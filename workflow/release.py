@@ -1,0 +1,97 @@
+"""``python workflow/release.py RECORD NAME --data FOLDER``: trained weights as they are committed, with their card.
+
+Writes ``weights/NAME.safetensors`` (half precision) and ``weights/NAME.md``, every number of it from the record, and from
+predicting the held-out recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from serlib import config, corpora, evaluation, features, flops, model, notebook, paper, prose, records, training
+from serlib.files import sha256, whole
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path, help="a run's record, its weights beside it")
+    parser.add_argument("name", help="of the two files")
+    parser.add_argument("--data", type=Path, required=True, help="the corpus's recordings")
+    parser.add_argument("--out", type=Path, default=ROOT / "weights")
+    parser.add_argument("--cache", type=Path, default=Path("build/cache"))
+    options = parser.parse_args()
+    try:
+        release(records.read(options.record), options)
+    except ValueError as error:
+        print(f"serlib: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def release(record: records.Record, options: argparse.Namespace) -> None:
+    network, about = model.load(options.record.with_suffix(".safetensors"))
+    if about["result"] != record.result:
+        raise ValueError(f"{options.record}: the weights beside it are of another run")
+    corpus = corpora.load(record.corpus, options.data)
+    if corpus.fingerprint != record.fingerprint:
+        raise ValueError(f"{options.data}: not the recordings that {options.record} was made from")
+    weights = options.out / f"{options.name}.safetensors"
+    options.out.mkdir(parents=True, exist_ok=True)
+    model.save(network.half(), weights, **about)
+    halved, _ = model.load(weights)
+    wanted = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+    paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
+    images = features.images(paths, hashes, wanted, options.cache)
+    row = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
+    test = record.parts["test"]
+    rows = torch.tensor([row[file] for file in test.file])
+    predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
+    changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
+    with whole(options.out / f"{options.name}.md") as beside:
+        beside.write_text(card(record, weights, changed), encoding="utf-8")
+    print(weights)
+
+
+def card(record: records.Record, weights: Path, changed: int) -> str:
+    """The model card in Markdown."""
+    c, settings = record.configuration.run.model, record.configuration.training
+    test, train = record.parts["test"], record.parts["train"]
+    ua = notebook.percent(notebook.accuracy(record, measure=evaluation.unweighted_accuracy))
+    facts = paper.CORPORA.get(record.corpus)
+    follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
+    command = (
+        f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
+        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
+    )
+    rows = [
+        ("run", f"`{record.run}`{follows}"),
+        ("corpus", f"{facts.title if facts else record.corpus}; {facts.terms if facts else 'terms: its own'}"),
+        ("emotions", ", ".join(record.emotions)),
+        ("trained on", f"{len(train.file):,} utterances, {settings.epochs} epochs a stage, seed {record.seed}"),
+        (
+            "held out",
+            f"{len(test.file):,} utterances: `{record.protocol}` {record.fold} ({prose.HELD_OUT[record.protocol]})",
+        ),
+        ("WA % held out", notebook.percent(notebook.accuracy(record))),
+        ("UA % held out", ua),
+        ("WA % on the training part", notebook.percent(notebook.accuracy(record, "train"))),
+        ("changed by half precision", f"{changed} of {len(test.file):,} held-out predictions"),
+        ("parameters, operations an image", "{0.parameters:,}, {0.flops:,}".format(flops.count(c))),
+        ("record", f"result `{record.result[:12]}`, code `{record.made['commit'][:8]}`, {record.made['date']}"),
+        ("SHA-256", f"`{sha256(weights)}`"),
+    ]
+    return (
+        f"# {weights.stem}\n\n{notebook.table(('', ''), rows).data}\n\n"
+        f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers.\n\n"
+        "Use: research on the paper's claims. It names the emotion that actors of this corpus were asked to play; it says "
+        "nothing about what a person feels, does not know speakers, languages or rooms other than the corpus's, and must not "
+        "be used to judge people.\n"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
