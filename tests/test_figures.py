@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from serlib import figures
+from serlib.evaluation import Interval
 
 
 @pytest.fixture
@@ -73,3 +74,34 @@ def test_split_bars_have_the_shares_as_lengths(ax):
 def test_boxes_say_what_they_are_given(ax):
     figures.plot_boxes([("image", "1 x 128 x 128"), ("head", "7")], ax)
     assert [text.get_text() for text in ax.texts] == ["image", "1 x 128 x 128", "head", "7"]
+
+
+def test_spreads_show_every_median_and_its_range(ax):
+    series = {"a": {1: {"min": 1.0, "median": 2.0, "max": 4.0}, 8: {"min": 5.0, "median": 6.0, "max": 7.0}}}
+    figures.plot_spreads(series, ax, "size", "speed")
+    (line,) = [line for line in ax.get_lines() if line.get_linestyle() == "-"]
+    assert line.get_xydata().tolist() == [[1, 2], [8, 6]]
+    (bars,) = ax.containers[0].lines[2]
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[1, 4], [5, 7]]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_the_roofline_bends_where_memory_meets_the_cores(ax):
+    figures.plot_roofline({"norm": (1.0, 5e9), "product": (100.0, 90e9)}, operations=100e9, bandwidth=10e9, ax=ax)
+    limit, *points = ax.get_lines()
+    for x, y in limit.get_xydata():
+        assert y == pytest.approx(min(100, 10 * x))
+    assert [point.get_xydata().tolist() for point in points] == [[[1, 5]], [[100, 90]]]
+
+
+def test_kinds_of_accuracy_stand_on_their_runs_line(ax):
+    half, whole = Interval(0.5, 0.4, 0.7), Interval(1.0, 1.0, 1.0)
+    figures.plot_kinds(
+        {"one": {"held out": half, "trained on": whole}, "two": {"held out": whole}}, ["held out", "trained on"], ax
+    )
+    held_out, trained = ax.containers
+    assert held_out.lines[0].get_xdata().tolist() == [50, 100]
+    assert [round(y) for y in held_out.lines[0].get_ydata()] == [0, 1]
+    assert held_out.lines[2][0].get_segments()[0][:, 0].tolist() == pytest.approx([40, 70])
+    assert trained.lines[0].get_xdata().tolist() == [100]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
