@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy import ndarray
 
 from serlib.evaluation import Interval
@@ -179,8 +180,10 @@ def plot_kinds(lines: Mapping[str, Mapping[str, Interval]], kinds: Sequence[str]
     return ax
 
 
-def plot_spreads(series: Mapping[str, Mapping[float, Mapping[str, float]]], ax: Axes, x: str, y: str) -> Axes:
-    """Lines of measurements on logarithmic axes: for each place the median, with a bar from the smallest to the largest.
+def plot_spreads(
+    series: Mapping[str, Mapping[int | float, Mapping[str, float]]], ax: Axes, x: str, y: str, joined: bool = True
+) -> Axes:
+    """Measurements on logarithmic axes: for each place the median, with a bar from the smallest to the largest.
 
     ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
     """
@@ -188,10 +191,22 @@ def plot_spreads(series: Mapping[str, Mapping[float, Mapping[str, float]]], ax: 
         places = list(values)
         low, middle, high = (np.array([values[at][key] for at in places]) for key in ("min", "median", "max"))
         bars = np.stack((middle - low, high - middle))
-        ax.errorbar(places, middle, bars, marker=marker, markersize=5, capsize=2, linewidth=1, label=name)
+        line = "-" if joined else "none"
+        ax.errorbar(
+            places, middle, bars, marker=marker, markersize=5, capsize=2, lw=1, ls=line, elinewidth=1, label=name
+        )
     ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+    _plain_numbers(ax)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
     return ax
+
+
+def _plain_numbers(ax: Axes) -> None:
+    """0.5 and 20 where matplotlib writes powers of ten; of a decade the 1, 2 and 5."""
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=15))
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
@@ -207,6 +222,7 @@ def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, b
     for (name, (intensity, speed)), marker in zip(parts.items(), "osD^vP*X" * 5, strict=False):
         ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
     ax.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="GFLOP a second")
+    _plain_numbers(ax)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18))
     return ax
 

@@ -199,3 +199,13 @@ def test_every_command_has_an_example() -> None:
 )
 def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
     assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address
+
+
+def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
+    made = record("student-alone")
+    records.write(made, tmp_path / "results/alone.json")
+    before = prose.values(tmp_path)["measured_table"]
+    part = made.parts["test"]
+    changed = replace(part, predicted=(1 - part.predicted[0], *part.predicted[1:]))
+    records.write(replace(made, parts={**made.parts, "test": changed}), tmp_path / "results/alone.json")
+    assert prose.values(tmp_path)["measured_table"] != before
