@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from serlib import config
@@ -194,27 +195,24 @@ def _train(options: argparse.Namespace) -> None:
         where = (corpus.speech, corpus.name, named.schedule, options.protocol, options.fold, run, options.seed)
         return options.out / records.location(*where)
 
+    record = place(options.name)
     if named.run.model is None:
-        place_of = place(options.name)
-        finished = baselines.execute(
-            named, corpus, split, lambda: _images(options, corpus), record=place_of, cache=options.cache
-        )
-        print(place_of)
+        images = partial(_images, options, corpus)
+        finished = baselines.execute(named, corpus, split, images, record=record, cache=options.cache)
+        print(record)
         _print_accuracy(finished)
         return
     teacher = None
     if named.run.teacher:
-        record = place(named.run.teacher)
-        if not record.exists():
-            raise ValueError(f"{record}: no such record; train the run {named.run.teacher!r} first")
-        teacher = model.load(record.with_suffix(".safetensors"))[0], records.read(record).result
-    images = _images(options, corpus)
-    record = place(options.name)
+        followed = place(named.run.teacher)
+        if not followed.exists():
+            raise ValueError(f"{followed}: no such record; train the run {named.run.teacher!r} first")
+        teacher = model.load(followed.with_suffix(".safetensors"))[0], records.read(followed).result
     finished = training.execute(
         named,
         corpus,
         split,
-        images,
+        _images(options, corpus),
         record=record,
         teacher=teacher,
         accelerator=options.accelerator,

@@ -160,18 +160,19 @@ def images(
     stored = cache / f"{key}.npy"
     if not stored.exists():
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
-        threads = torch.get_num_threads()  # a file is too little work for more than one
-        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-        with whole(stored) as beside, beside.open("wb") as file, pool:
-            np.lib.format.write_array_header_1_0(file, about)
-            bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
-            for start in range(0, len(paths), WAITING):
-                some = paths[start : start + WAITING]
-                for picture in pool.map(lambda path: image(read_audio(path, config), config).numpy(), some):
-                    file.write(picture.astype("<f4").tobytes())
-                    bar.update()
-            bar.close()
-        torch.set_num_threads(threads)
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))  # a file is little work
+        bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
+        try:
+            with whole(stored) as beside, beside.open("wb") as file, pool, bar:
+                np.lib.format.write_array_header_1_0(file, about)
+                for start in range(0, len(paths), WAITING):
+                    some = paths[start : start + WAITING]
+                    for picture in pool.map(lambda path: image(read_audio(path, config), config).numpy(), some):
+                        file.write(picture.astype("<f4").tobytes())
+                        bar.update()
+        finally:
+            torch.set_num_threads(threads)
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 

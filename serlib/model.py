@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -124,22 +124,19 @@ class Merged:
     added to its scores, which is the softmax over all of them, exactly. Images of unequal length waste nothing: all
     else in the network works on rows.
 
-    The rows are the class tokens of all images, then the patches of the first, the second, and so on.
+    The rows are the class tokens of all images, then the patches of the first, the second, and so on. ``stops`` says
+    how many patches of each image come before its silence.
     """
 
-    def __init__(self, patches: Float[Tensor, "batch patches values"]) -> None:
+    def __init__(self, patches: Float[Tensor, "batch patches values"], stops: Int[Tensor, " batch"]) -> None:
         batch, count, _ = patches.shape
-        stops = torch.tensor(filled(patches.mT[:, None]))
-        self.worthwhile = int(stops.sum()) < 0.9 * batch * count  # rows have to be taken apart and put together
-        if not self.worthwhile:
-            return
         position = torch.arange(count)
         kept = position <= stops[:, None]  # up to the first silent one, which stands for the rest
-        images, self.columns = kept.nonzero(as_tuple=True)
-        self.patches = patches[images, self.columns]
+        images, columns = kept.nonzero(as_tuple=True)
+        self.patches = patches[images, columns]
         self.batch = batch
         self.image = torch.cat((torch.arange(batch), images))
-        self.place = torch.cat((torch.zeros(batch, dtype=torch.long), self.columns + 1))
+        self.place = torch.cat((torch.zeros(batch, dtype=torch.long), columns + 1))
         lengths = kept.sum(dim=1)
         first = batch + lengths.cumsum(0) - lengths
         self.row = first[:, None] + position.minimum(stops[:, None])  # of every patch
@@ -261,9 +258,7 @@ class SpectrogramViT(nn.Module):
         height, width = self.config.patch_size
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
         # weights are asked for by figures and by the count of operations: they show every token
-        merged = Merged(patches) if self.merges(patches) and not need_weights else None
-        if merged is not None and not merged.worthwhile:
-            merged = None
+        merged = None if need_weights else self.merge(patches)
         class_tokens = self.class_token.expand(len(patches), -1, -1)
         if merged is None:
             x = self.embed(patches)
@@ -282,13 +277,17 @@ class SpectrogramViT(nn.Module):
         pooled = first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)
         return Output(self.head(pooled), pooled, tokens, tuple(attention))
 
-    def merges(self, patches: Tensor) -> bool:
-        """Whether equal patches are computed once: no position tells them apart, no dropout, and on a CPU.
+    def merge(self, patches: Float[Tensor, "batch patches values"]) -> Merged | None:
+        """Equal patches as one, on a CPU, where no position and no dropout tells them apart and it is worth while.
 
         Elsewhere the number of rows would have to be waited for in every step.
         """
         c = self.config
-        return _by_hand(patches) and c.position == "none" and not (c.dropout and self.training)
+        if not _by_hand(patches) or c.position != "none" or (c.dropout and self.training):
+            return None
+        stops = filled(patches.mT[:, None])
+        few = sum(stops) < 0.9 * len(patches) * c.num_patches  # taking rows apart and together is work too
+        return Merged(patches, torch.tensor(stops)) if few else None
 
 
 def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
