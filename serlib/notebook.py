@@ -214,18 +214,20 @@ def _pool(group: Sequence[records.Record]) -> records.Record:
     return replace(group[0], parts=parts)
 
 
+ACCURACY_HEAD = ("corpus", "run", "split, folds", "epochs; seeds", "held out", "WA %", "UA %", "WA % trained on")
+
+
 def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
-    """A row for each run and protocol: corpus, run, split, epochs, seeds, held out, WA, UA, WA on the training part."""
+    """A row for each run and protocol, under :data:`ACCURACY_HEAD`; the last is of the training part."""
     rows = []
     for r in pooled(used):
         same = [other for other in used if _group(other) == _group(r)]
         rows.append(
             (
-                f"`{r.corpus}`, {SPEAKERS[r.speech]}",
+                f"`{r.corpus}`" + (", stand\N{NON-BREAKING HYPHEN}in" if r.speech == "stand-in" else ""),
                 f"`{r.run}`",
                 f"`{r.protocol}` {ranges(o.fold for o in same)}",
-                epochs(r),
-                ranges(o.seed for o in same),
+                f"{epochs(r)}; {ranges(o.seed for o in same)}",
                 f"{len(r.parts['test'].file):,}",
                 percent(accuracy(r)),
                 percent(accuracy(r, measure=evaluation.unweighted_accuracy)),

@@ -182,14 +182,14 @@ def claims_table(committed: Sequence[records.Record], built: Sequence[records.Re
         measured = measurements(needed, [*committed, *built])
         spoken = {r.run for r in built if r.speech == "stand-in"}
         if measured:
-            known = "**Measured on recordings.** " + "; ".join(map(str, measured)) + "."
+            known = "**Measured on recordings.**" + "".join(f"<br>{m}." for m in measured)
         elif spoken.issuperset(needed):
             known = "**Not yet measured on recordings**; the machinery runs on stand-in speech."
         else:
             known = "**Not yet measured on recordings.**"
         parts = (verdict(claim.key, measured), known, WITHOUT_RECORDINGS.get(claim.key, lambda: "")())
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
-        rows.append((f"{claim.says} Tested on {links}.", " ".join(filter(None, parts))))
+        rows.append((f"{claim.says} Tested on {links}.", "<br>".join(filter(None, parts))))
     return _table(("the abstract says", "verdict, and what is known"), rows)
 
 
@@ -277,8 +277,7 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
 def measured_table(committed: Sequence[records.Record]) -> str:
     """The committed records of recordings, as Table 2 shows them."""
     rows = notebook.accuracy_rows([r for r in committed if r.speech == "recordings"])
-    head = ("corpus", "run", "split, folds", "epochs", "seeds", "held out", "WA %", "UA %", "WA % on the training part")
-    return _table(head, rows) if rows else "No record of people's recordings is committed yet."
+    return _table(notebook.ACCURACY_HEAD, rows) if rows else "No record of people's recordings is committed yet."
 
 
 def build_note(built: Sequence[records.Record]) -> str:

@@ -75,7 +75,7 @@ def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
     records.write(record("student-pooled"), tmp_path / "results/pooled.json")
     table = prose.values(tmp_path)["claims_table"]
     row = claim(table, "transfer")
-    assert "**Measured on recordings.** EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
+    assert "**Measured on recordings.**<br>EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
     assert "50 epochs a stage" in row
     assert (
         "`student-pooled` 75.0 [50.0,\N{NO-BREAK SPACE}100.0], `student-alone` 75.0 [50.0,\N{NO-BREAK SPACE}100.0]"
