@@ -191,6 +191,12 @@ def percent(interval: evaluation.Interval, digits: int = 1) -> str:
     return f"{at:.{digits}f} [{low:.{digits}f},\N{NO-BREAK SPACE}{high:.{digits}f}]"
 
 
+def spread(values: Mapping[str, float]) -> str:
+    """``2.2 [2.0, 2.3]``: the median of some measurements, the smallest and the largest."""
+    middle, low, high = (f"{values[key]:.3g}" for key in ("median", "min", "max"))
+    return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
+
+
 def accuracy(record: records.Record, part: str = "test", measure=evaluation.weighted_accuracy) -> evaluation.Interval:
     """A record's accuracy on a part, with its interval over speakers."""
     true, predicted = record.labels(part)
