@@ -19,7 +19,7 @@ built = pytest.mark.skipif(not (ROOT / "_build/html/index.html").exists(), reaso
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """The sources with their times, beside what was built from them: to be touched, and never built."""
-    folders = ("serlib", "notebooks", "book", "workflow", "results")
+    folders = ("serlib", "notebooks", "book", "workflow", "results", "benchmarks")
     for name in folders:
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -67,7 +67,8 @@ def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
     jobs = planned(checkout)
     assert {job.split(":")[0] for job in jobs if job.startswith("training")} >= {"training teacher"}
     assert not {job for job in jobs if job.startswith(("stand-in speech", "log-Mel images"))}
-    untouched = {"notebook audit_granularity", "notebook audit_splits", "notebook table1_settings"}
+    reading = ("audit_granularity", "audit_splits", "table1_settings", "evidence", "speed")
+    untouched = {f"notebook {name}" for name in reading}
     notebooks = {f"notebook {path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert {job for job in jobs if job.startswith("notebook")} == notebooks - untouched
     assert "rendering the book" in jobs
@@ -88,7 +89,7 @@ def test_touched_features_leave_the_speech_alone(checkout):
         (("corpus=emodb",), "CORPUS=emodb needs DATA=folder of the recordings"),
         (("corpus=emdb", "data=."), "CORPUS=emdb is none of savee, emodb, crema-d"),
         (("data=.",), "DATA is given without CORPUS"),
-        (("schedule=long",), "SCHEDULE=long is none of paper, validated, short, stand-in"),
+        (("schedule=long",), "SCHEDULE=long is none of paper, validated, watched, short, stand-in"),
     ],
 )
 def test_a_wrong_setting_is_one_line(given, message):
