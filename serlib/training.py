@@ -207,7 +207,9 @@ def _fit(bench: Bench, stage: str, model: SpectrogramViT, loss: Losses) -> None:
     best: dict[str, Any] = {"loss": float("inf"), "model": {}}
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     done = _resume(bench, stage, parts, best)
-    bar = tqdm(range(done, settings.epochs), stage, settings.epochs, done, unit="epoch", disable=not bench.progress)
+    bar = tqdm(
+        range(done, settings.epochs), stage, settings.epochs, initial=done, unit="epoch", disable=not bench.progress
+    )
     for epoch in bar:
         torch.manual_seed(settings.seed * 100_003 + epoch)  # order and dropout depend on seed and epoch alone
         wrapped.train()
