@@ -54,33 +54,16 @@ def execute(
         from sklearn.svm import LinearSVC
 
         if named.name == "mel-statistics":
-            values, made = mel_statistics(images().numpy()), lambda c: LogisticRegression(C=c, max_iter=5_000)
+            values, classifier = mel_statistics(images().numpy()), lambda c: LogisticRegression(C=c, max_iter=5_000)
         elif named.name == "opensmile":
-            values, made = opensmile_functionals(corpus, cache), lambda c: LinearSVC(C=c, max_iter=20_000)
+            values, classifier = opensmile_functionals(corpus, cache), lambda c: LinearSVC(C=c, max_iter=20_000)
         else:
             raise ValueError(f"baseline {named.name!r} is none of {', '.join(config.BASELINES)}")
         speakers = np.array([utterance.speaker for utterance in corpus.utterances])
-        predicted = _fit(made, values, labels, train, speakers)
+        predicted = _fit(classifier, values, labels, train, speakers)
 
-    finished = records.Record(
-        corpus=corpus.name,
-        speech=corpus.speech,
-        emotions=corpus.emotions,
-        fingerprint=corpus.fingerprint,
-        excluded=tuple((item.file, item.reason) for item in corpus.excluded),
-        notes=corpus.notes,
-        protocol=split.protocol,
-        fold=split.fold,
-        split=split.digest,
-        configuration=named,
-        teacher="",
-        curves={},
-        parts={
-            "train": records.part(corpus, split.train, predicted.tolist()),
-            "test": records.part(corpus, split.test, predicted.tolist()),
-        },
-        made=records.provenance("cpu", 1, time.perf_counter() - start),
-    )
+    made = records.provenance("cpu", 1, time.perf_counter() - start)
+    finished = records.finish(named, corpus, split, predicted.tolist(), made)
     records.write(finished, record)
     return finished
 

@@ -11,6 +11,9 @@ from numpy import ndarray
 Labels = Int[ndarray, " utterances"]
 
 
+LEVEL, DRAWS = 0.95, 2_000  # of every interval: the share of draws between its bounds, the number of draws
+
+
 def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "classes classes"]:
     """Counts; rows are true classes, columns predictions."""
     counts = np.zeros((classes, classes), dtype=np.int64)
@@ -48,8 +51,8 @@ def bootstrap(
     speakers: Sequence[str],
     classes: int,
     measure=weighted_accuracy,
-    level: float = 0.95,
-    draws: int = 2_000,
+    level: float = LEVEL,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap over speakers: whole speakers are drawn with replacement, since one speaker's utterances are
@@ -63,22 +66,14 @@ def bootstrap(
 
 
 def paired(
-    true: Labels,
-    first: Labels,
-    second: Labels,
-    speakers: Sequence[str],
-    classes: int,
-    measure=weighted_accuracy,
-    level: float = 0.95,
-    draws: int = 2_000,
-    seed: int = 0,
+    true: Labels, first: Labels, second: Labels, speakers: Sequence[str], classes: int, measure=weighted_accuracy
 ) -> Interval:
     """How much better ``first`` predicts the same utterances than ``second``, in points of [0, 1].
 
     As :func:`bootstrap`, with the same speakers drawn for both, so that what makes a speaker hard cancels out.
     """
-    drawn, cells = _draws(true, [first, second], speakers, classes, draws, seed)
-    return _interval(measure(drawn[0]) - measure(drawn[1]), measure(cells[0]) - measure(cells[1]), level)
+    drawn, cells = _draws(true, [first, second], speakers, classes, DRAWS, seed=0)
+    return _interval(measure(drawn[0]) - measure(drawn[1]), measure(cells[0]) - measure(cells[1]), LEVEL)
 
 
 def _draws(

@@ -23,6 +23,7 @@ import numpy as np
 from serlib import config
 from serlib.corpora import Corpus
 from serlib.files import whole
+from serlib.splits import Split
 
 VERSION = 1
 
@@ -109,6 +110,34 @@ def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
     rows = [position[key] for key in keys]
     speakers = tuple(corpus.utterances[i].speaker for i in rows)
     return Part(keys, speakers, tuple(labels[i] for i in rows), tuple(predicted[i] for i in rows))
+
+
+def finish(
+    named: config.Named,
+    corpus: Corpus,
+    split: Split,
+    predicted: Sequence[int],
+    made: dict[str, Any],
+    teacher: str = "",
+    curves: dict[str, dict[str, tuple[float, ...]]] | None = None,
+) -> Record:
+    """The record of a run that predicted a label for every utterance of ``corpus``, in their order."""
+    return Record(
+        corpus=corpus.name,
+        speech=corpus.speech,
+        emotions=corpus.emotions,
+        fingerprint=corpus.fingerprint,
+        excluded=tuple((item.file, item.reason) for item in corpus.excluded),
+        notes=corpus.notes,
+        protocol=split.protocol,
+        fold=split.fold,
+        split=split.digest,
+        configuration=named,
+        teacher=teacher,
+        curves=curves or {},
+        parts={"train": part(corpus, split.train, predicted), "test": part(corpus, split.test, predicted)},
+        made=made,
+    )
 
 
 def write(record: Record, path: Path) -> None:

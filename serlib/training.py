@@ -168,24 +168,14 @@ def execute(
     everything = fabric.to_device(torch.arange(len(images)))
     predicted = outputs(model, bench.images, everything, lambda output: output.logits).argmax(dim=1).tolist()
 
-    finished = records.Record(
-        corpus=corpus.name,
-        speech=corpus.speech,
-        emotions=corpus.emotions,
-        fingerprint=corpus.fingerprint,
-        excluded=tuple((item.file, item.reason) for item in corpus.excluded),
-        notes=corpus.notes,
-        protocol=split.protocol,
-        fold=split.fold,
-        split=split.digest,
-        configuration=named,
+    finished = records.finish(
+        named,
+        corpus,
+        split,
+        predicted,
+        records.provenance(str(fabric.device), torch.get_num_threads(), bench.seconds),
         teacher=teacher[1] if teacher else "",
         curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in bench.curves.items()},
-        parts={
-            "train": records.part(corpus, split.train, predicted),
-            "test": records.part(corpus, split.test, predicted),
-        },
-        made=records.provenance(str(fabric.device), torch.get_num_threads(), bench.seconds),
     )
     about = {"features": named.features, "emotions": corpus.emotions, "result": finished.result}
     save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
