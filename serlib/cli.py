@@ -72,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--schedule", default="paper", help=f"one of {', '.join(config.SCHEDULES)}")
     sub.add_argument(
-        "--protocol", default="random", help="random, stratified-folds, leave-one-speaker-out, speaker-folds"
+        "--protocol",
+        default="random",
+        help="random, stratified-folds, leave-one-speaker-out, speaker-folds; or, every utterance in four versions, "
+        "versions-apart, versions-together",
     )
     sub.add_argument("--fold", type=int, default=0)
     sub.add_argument("--seed", type=int, default=0)
@@ -165,8 +168,9 @@ def _corpora(options: argparse.Namespace) -> None:
 def _images(options: argparse.Namespace, corpus):
     from serlib import features
 
-    hashes = [u.sha256 for u in corpus.utterances]
-    return features.images([u.path for u in corpus.utterances], hashes, _settings(options), options.cache)
+    used = corpus.utterances
+    paths, hashes, versions = ([getattr(u, name) for u in used] for name in ("path", "sha256", "version"))
+    return features.images(paths, hashes, _settings(options), options.cache, versions=versions)
 
 
 def _features(options: argparse.Namespace) -> None:
@@ -177,13 +181,15 @@ def _features(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from serlib import baselines, model, records, splits, training
+    from serlib import baselines, corpora, model, records, splits, training
 
     if options.threads is not None:
         if options.threads < 1:
             raise ValueError(f"threads {options.threads} must be at least 1")
         torch.set_num_threads(options.threads)
     corpus = _load(options)
+    if options.protocol in splits.VERSIONED:
+        corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
     named = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
     if options.epochs is not None and named.run.model:

@@ -20,6 +20,8 @@ Match = Literal["pooled", "tokens"]
 POSITIONS = ("none", "coordinates", "learned", "sinusoidal")
 POOLINGS = ("class", "mean")
 MATCHES = ("pooled", "tokens")
+ORIGINAL = "original"
+PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
 
 
 @dataclass(frozen=True)

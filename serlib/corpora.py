@@ -2,7 +2,8 @@
 
 * :func:`load`: SAVEE, EmoDB, CREMA-D from their real folders, or any corpus from a CSV file;
 * :func:`check_counts`: what the paper's corpus facts say against what is there;
-* :func:`save` and :func:`read`: the table as CSV, excluded files included.
+* :func:`save` and :func:`read`: the table as CSV, excluded files included;
+* :func:`versions`: every utterance as it is and perturbed.
 
 What cannot be used is excluded by name with its reason, travels with the table into every record, and stops the work
 only when ``strict``.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from serlib import paper
+from serlib import config, paper
 from serlib.files import sha256, whole
 
 Speech = Literal["recordings", "stand-in"]
@@ -64,6 +65,12 @@ class Utterance:
     emotion: str
     sha256: str = ""
     seconds: float = 0.0
+    version: str = config.ORIGINAL  # which of serlib.config.PERTURBATIONS it is read as
+
+    @property
+    def source(self) -> str:
+        """The key of the utterance that this is a version of."""
+        return self.key.removesuffix(f" ({self.version})")
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,22 @@ class Corpus:
         fields = ((u.key, u.speaker, u.text, u.emotion, u.sha256) for u in self.utterances)
         lines = (" ".join(map(quote, line)) + "\n" for line in fields)  # quoted: a space stands between fields only
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def versions(corpus: Corpus) -> Corpus:
+    """Every utterance in each of :data:`serlib.config.PERTURBATIONS`; a version's hash is of the file's and its name.
+
+    What a corpus becomes when it is augmented; the protocols of :data:`serlib.splits.VERSIONED` divide it.
+    """
+
+    def version(u: Utterance, kind: str) -> Utterance:
+        if kind == config.ORIGINAL:
+            return u
+        return replace(u, key=f"{u.key} ({kind})", sha256=config.digest(u.sha256, kind), version=kind)
+
+    return replace(
+        corpus, utterances=tuple(version(u, kind) for u in corpus.utterances for kind in config.PERTURBATIONS)
+    )
 
 
 def parse(name: str, file: str) -> Utterance:

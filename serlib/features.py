@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from serlib.config import Features, digest
+from serlib.config import ORIGINAL, PERTURBATIONS, Features, digest
 from serlib.files import whole
 
 WAITING = 256  # images that may wait to be written: 16 MB
@@ -137,7 +137,12 @@ def _inferno_red() -> Float[Tensor, " 256"]:
 
 
 def images(
-    paths: Sequence[Path], hashes: Sequence[str], config: Features, cache: Path, progress: bool = True
+    paths: Sequence[Path],
+    hashes: Sequence[str],
+    config: Features,
+    cache: Path,
+    progress: bool = True,
+    versions: Sequence[str] | None = None,
 ) -> Float[Tensor, "files 1 height width"]:
     """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
 
@@ -150,12 +155,18 @@ def images(
         config: settings.
         cache: folder of the cache.
         progress: show a bar with the time left.
+        versions: each file's perturbation, part of its hash; none: every file as it is.
 
     Raises:
         ValueError: a file is missing or unreadable; the message names it.
     """
     from tqdm import tqdm
 
+    def picture(path: Path, sha256: str, version: str) -> np.ndarray:
+        waveform = perturb(read_audio(path, config), version, config, seed=int(sha256[:8], 16))
+        return image(waveform, config).numpy()
+
+    jobs = list(zip(paths, hashes, versions or [ORIGINAL] * len(paths), strict=True))
     key = hashlib.sha256("".join((*hashes, digest(config))).encode()).hexdigest()
     stored = cache / f"{key}.npy"
     if not stored.exists():
@@ -167,9 +178,8 @@ def images(
             with whole(stored) as beside, beside.open("wb") as file, pool, bar:
                 np.lib.format.write_array_header_1_0(file, about)
                 for start in range(0, len(paths), WAITING):
-                    some = paths[start : start + WAITING]
-                    for picture in pool.map(lambda path: image(read_audio(path, config), config).numpy(), some):
-                        file.write(picture.astype("<f4").tobytes())
+                    for made in pool.map(lambda job: picture(*job), jobs[start : start + WAITING]):
+                        file.write(made.astype("<f4").tobytes())
                         bar.update()
         finally:
             torch.set_num_threads(threads)
@@ -189,7 +199,7 @@ def perturb(
     """
     import torchaudio
 
-    if kind == "original":
+    if kind == ORIGINAL:
         return waveform
     if kind == "speed":
         return torchaudio.functional.resample(waveform, 6, 5)
@@ -199,6 +209,3 @@ def perturb(
     if kind == "time shift":
         return functional.pad(waveform, (config.sample_rate, 0))
     raise ValueError(f"perturbation {kind!r} is none of {', '.join(PERTURBATIONS)}")
-
-
-PERTURBATIONS = ("original", "speed", "noise", "time shift")

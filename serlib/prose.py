@@ -30,13 +30,16 @@ NEEDED = {
 AGAINST_EACH_OTHER = ("vertical patches", "coordinate encoding", "transfer")  # the others: against published numbers
 
 NEW, KNOWN = "new speakers", "speakers also trained on"
+VERSIONS = "utterances also trained on, in another version"
 
-# Whose voices a protocol holds out.
+# What a protocol holds out.
 HELD_OUT = {
     "random": KNOWN,
     "stratified-folds": KNOWN,
     "leave-one-speaker-out": NEW,
     "speaker-folds": NEW,
+    "versions-apart": VERSIONS,
+    "versions-together": KNOWN,
 }
 
 # What the fields of a run record hold, in a reader's words.
@@ -47,7 +50,7 @@ RECORD_FIELDS = {
     "fingerprint": "SHA-256 over the utterances' names, labels and file hashes: equal exactly for equal data",
     "excluded": "each file that was left out, and why",
     "notes": "how the corpus differs from the published one; empty where the counts agree",
-    "protocol": "how the corpus was split: a name in `serlib.splits.PROTOCOLS`",
+    "protocol": "how the corpus was split: a name in `serlib.splits`",
     "fold": "which of the protocol's folds is held out, from 0",
     "split": "SHA-256 over which utterance stands in which part",
     "configuration": "the run's name, network, schedule and images: every field of `serlib.config`",
@@ -130,12 +133,12 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
     """What has been measured of the runs ``needed``, from records of recordings alone.
 
     A corpus and a split count when every needed run exists for the same recordings, images and schedule, and for at
-    least one fold and seed that all of them share; those folds and seeds are pooled. Of several schedules the one
+    least one fold and seed that all of them share; those folds and seeds are pooled. Augmented corpora do not count. Of several schedules the one
     with the most epochs is taken. Of a record that is given twice the later one counts.
     """
     cases: dict[tuple[Any, ...], dict[str, dict[tuple[int, int, str], records.Record]]] = {}
     for r in found:
-        if r.speech == "recordings" and r.run in needed:
+        if r.speech == "recordings" and r.run in needed and r.protocol in splits.PROTOCOLS:
             c = r.configuration
             case = (r.corpus, r.protocol, r.fingerprint, c.features, c.training.epochs, c.schedule)
             cases.setdefault(case, {}).setdefault(r.run, {})[r.fold, r.seed, r.split] = r
@@ -270,7 +273,7 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
         folds = notebook.ranges(r.fold for r in here)
         return f"{len({r.run for r in here})} runs, fold {folds}, {epochs} epochs" if here else "not yet"
 
-    rows = [(f"`{p}` ({HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.PROTOCOLS]
+    rows = [(f"`{p}` ({HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in HELD_OUT]
     return _table(("protocol", *map(_title, names)), rows)
 
 

@@ -10,20 +10,27 @@ protocol                  folds  test part
 ``leave-one-speaker-out`` all    one speaker
 ``speaker-folds``         5      one of five groups of speakers, as even in emotions as the groups allow
 ========================  =====  ==================================================================================
+
+Two more divide a corpus in which every utterance stands in several versions (:func:`serlib.corpora.versions`), by
+random draws as ``random`` does: ``versions-apart`` draws 20 % of the versions, so that versions of one utterance lie on
+both sides, as when a corpus is augmented before it is split; ``versions-together`` draws 20 % of the utterances.
 """
 
 import csv
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from serlib.config import ORIGINAL
 from serlib.corpora import Corpus, Utterance
 from serlib.files import whole
 
 FOLDS = 5
 PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds")
+VERSIONED = ("versions-apart", "versions-together")
+DRAWN = ("random", *VERSIONED)  # their fold k is the k-th draw
 
 
 @dataclass(frozen=True)
@@ -55,22 +62,24 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
 
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
-    if fold < 0 or (protocol != "random" and fold >= folds(corpus, protocol)):
+    if protocol not in (*PROTOCOLS, *VERSIONED):
+        raise ValueError(f"protocol {protocol!r} is none of {', '.join((*PROTOCOLS, *VERSIONED))}")
+    if protocol == "versions-together":
+        return _together(corpus, fold)
+    if fold < 0 or (protocol not in DRAWN and fold >= folds(corpus, protocol)):
         raise ValueError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
     keys = [utterance.key for utterance in corpus.utterances]
     labels = corpus.labels
     speakers = [utterance.speaker for utterance in corpus.utterances]
     emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
-    needed = {"random": 2, "leave-one-speaker-out": 1}.get(protocol, FOLDS)
+    needed = {**dict.fromkeys(DRAWN, 2), "leave-one-speaker-out": 1}.get(protocol, FOLDS)
     if fewest < needed:
         raise ValueError(
             f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
         )
-    if protocol == "random" and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
-        raise ValueError(f"random: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
-    if protocol == "random":
+    if protocol in DRAWN and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
+        raise ValueError(f"{protocol}: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
+    if protocol in DRAWN:
         pairs = StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels)
         train, test = next(pairs)
     elif protocol == "stratified-folds":
@@ -89,6 +98,15 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
 
 
+def _together(corpus: Corpus, fold: int) -> Split:
+    originals = replace(corpus, utterances=tuple(u for u in corpus.utterances if u.version == ORIGINAL))
+    test = set(split(originals, "random", fold).test)
+    parts = {True: [], False: []}
+    for utterance in corpus.utterances:
+        parts[utterance.source in test].append(utterance.key)
+    return Split("versions-together", fold, tuple(parts[False]), tuple(parts[True]))
+
+
 @dataclass(frozen=True)
 class Audit:
     """What training and test part share; an honest test of generalisation over people shares no speaker.
@@ -103,6 +121,7 @@ class Audit:
     identical: tuple[str, ...]
     share_known_speaker: float
     share_known_sentence: float
+    share_known_utterance: float  # whose utterance the training part holds in another version
 
 
 def audit(corpus: Corpus, split: Split) -> Audit:
@@ -129,6 +148,7 @@ def audit(corpus: Corpus, split: Split) -> Audit:
     by_speaker, speakers = known("speaker")
     by_text, sentences = known("text")
     identical, _ = known("sha256")
+    by_utterance, _ = known("source")
     return Audit(
         train=len(train),
         test=len(test),
@@ -137,6 +157,7 @@ def audit(corpus: Corpus, split: Split) -> Audit:
         identical=tuple(utterance.key for utterance in identical),
         share_known_speaker=len(by_speaker) / len(test),
         share_known_sentence=len(by_text) / len(test),
+        share_known_utterance=len(by_utterance) / len(test),
     )
 
 

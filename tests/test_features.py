@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from serlib import features
+from serlib import config, features
 from serlib.config import Features
 from serlib.files import sha256
 
@@ -146,6 +146,17 @@ def test_the_cache_follows_content_and_settings(files, tmp_path):
     assert stored == 3
     assert torch.equal(changed[0], first[0])
     assert not torch.equal(changed[1], first[1])
+
+
+def test_a_version_is_the_image_of_the_perturbed_recording(files, tmp_path):
+    kinds = config.PERTURBATIONS
+    path, cache = files[0], tmp_path / "cache"
+    made = features.images([path] * 4, ["0000000a" + kind for kind in kinds], SETTINGS, cache, False, kinds)
+    samples = features.read_audio(path, SETTINGS)
+    for picture, kind in zip(made, kinds, strict=True):
+        expected = features.image(features.perturb(samples, kind, SETTINGS, seed=10), SETTINGS)
+        torch.testing.assert_close(picture, expected, atol=1e-4, rtol=0)  # resampling rounds with the threads
+    assert len({picture.numpy().tobytes() for picture in made}) == 4
 
 
 def test_a_broken_file_leaves_no_cache(files, tmp_path):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serlib import records
-from serlib.corpora import Corpus, Utterance
-from serlib.splits import PROTOCOLS, Audit, Split, audit, folds, save, split
+from serlib.corpora import Corpus, Utterance, versions
+from serlib.splits import PROTOCOLS, VERSIONED, Audit, Split, audit, folds, save, split
 
 RESULTS = Path(__file__).parents[1] / "results"
 STRATIFIED, BY_SPEAKER = ("random", "stratified-folds"), ("leave-one-speaker-out", "speaker-folds")
@@ -171,7 +171,9 @@ def test_random_draws_go_on_beyond_the_five_that_are_counted():
 def test_the_split_and_corpus_of_a_committed_record_are_made_again(path):
     record = records.read(path)
     train, test = record.parts["train"].file, record.parts["test"].file
-    corpus = published(record.corpus, train + test)
+    corpus = published(record.corpus, {file.partition(" (")[0] for file in train + test})
+    if record.protocol in VERSIONED:
+        corpus = versions(corpus)
     made = split(corpus, record.protocol, record.fold)
     assert (sorted(made.train), sorted(made.test)) == (sorted(train), sorted(test))
     assert (made.digest, corpus.fingerprint) == (record.split, record.fingerprint)
@@ -204,7 +206,11 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
 @pytest.mark.parametrize(
     ("protocol", "fold", "says"),
     [
-        ("holdout", 0, "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds"),
+        (
+            "holdout",
+            0,
+            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, versions-apart, versions-together",
+        ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),
         ("speaker-folds", 5, "fold 5: speaker-folds on made-up has folds 0 to 4"),
@@ -274,7 +280,24 @@ def test_the_audit_counts_what_both_parts_share():
         identical=("9",),
         share_known_speaker=4 / 8,
         share_known_sentence=3 / 8,
+        share_known_utterance=0.0,
     )
+
+
+def test_versions_drawn_apart_are_on_both_sides_and_drawn_together_never():
+    corpus = versions(published("emodb"))
+    assert len(corpus.utterances) == len({u.sha256 for u in corpus.utterances}) == 4 * 535
+    apart, together = (split(corpus, protocol, 3) for protocol in VERSIONED)
+    for one in (apart, together):
+        check_parts(corpus, one)
+        assert len(one.test) == 428  # a fifth of four times 535 is four fifths of 535
+    check_stratified(corpus, apart)
+    alone = split(published("emodb"), "random", 3)
+    assert {u.source for u in corpus.utterances if u.key in together.test} == set(alone.test)
+    assert audit(corpus, together).share_known_utterance == 0
+    # of a version drawn, each of the other three is in the training part with a chance of 4 in 5
+    assert audit(corpus, apart).share_known_utterance == pytest.approx(1 - 0.2**3, abs=0.02)
+    assert len({split(corpus, "versions-apart", fold).digest for fold in range(5)}) == 5
 
 
 def test_speaker_protocols_share_sentences_and_no_speaker():
