@@ -93,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--runs", type=Path, default=Path("results"), help="folder in which records are looked for")
     sub.add_argument("--numbers", action="store_true", help="print the portions' numbers alone")
 
+    sub = command("listeners", _listeners, "How far listeners recognised each recording of EmoDB or CREMA-D.")
+    corpus(sub)
+    sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
+    sub.add_argument("--out", type=Path, help="CSV table to write")
+
     sub = command("predict", _predict, "The emotion of recordings, by trained weights.")
     sub.add_argument("files", nargs="+", type=Path)
     sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
@@ -263,6 +268,20 @@ def _evidence(options: argparse.Namespace) -> None:
             places = list(portion.places(options.corpus))
             there = sum((options.runs / place).exists() for place in places)
             print(f"{number:2}  {portion.title}: {there} of {len(places)} records")
+
+
+def _listeners(options: argparse.Namespace) -> None:
+    from serlib import evaluation, listeners
+
+    corpus = _load(options)
+    ratings = options.ratings or _data(options) / listeners.RATINGS.get(corpus.name, "")
+    shares = listeners.recognised(corpus, ratings)
+    if options.out:
+        listeners.save(corpus, shares, options.out)
+    at = evaluation.mean(shares, [u.speaker for u in corpus.utterances])
+    print(
+        f"{corpus.name}: listeners recognised {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}] of {len(shares):,} utterances"
+    )
 
 
 def _weights(path: Path):

@@ -76,6 +76,14 @@ def paired(
     return _interval(measure(drawn[0]) - measure(drawn[1]), measure(cells[0]) - measure(cells[1]), LEVEL)
 
 
+def mean(values: Sequence[float], speakers: Sequence[str]) -> Interval:
+    """The mean of one value an utterance, with its interval as :func:`bootstrap` draws it."""
+    names, member = np.unique(np.asarray(speakers), return_inverse=True)
+    sums, counts = np.bincount(member, values), np.bincount(member)
+    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    return _interval(drawn @ sums / (drawn @ counts), sums.sum() / counts.sum(), LEVEL)
+
+
 def _draws(
     true: Labels, predictions: Sequence[Labels], speakers: Sequence[str], classes: int, draws: int, seed: int
 ) -> tuple[list[Int[ndarray, "draws classes classes"]], list[Int[ndarray, "classes classes"]]]:
