@@ -6,8 +6,9 @@ BIN := .venv/bin
 CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
 GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(strip $(CONFIG)),--config $(CONFIG))
 
-# Copies the records of runs on recordings to where they are committed.
-KEEP := mkdir -p results && cp -r build/runs/recordings results/ && find results/recordings -type f ! -name '*.json' -delete
+# Copies the records of runs on recordings, and the probes of their networks, to where they are committed.
+KEEP := mkdir -p results/probes && cp -r build/runs/recordings results/ && find results/recordings -type f ! -name '*.json' -delete \
+    && if test -d build/probes/recordings; then cp -r build/probes/recordings results/probes/; fi
 
 .DELETE_ON_ERROR:
 .PHONY: book test runs evidence bench notebooks results lock clean

@@ -55,7 +55,7 @@ SHOWN = CORPUS or "emodb"
 CORE = ("teacher", "student-alone", "student-pooled")
 TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
-COMMITTED = sorted(map(str, Path("results").rglob("*.json")))
+COMMITTED = sorted(str(path) for kind in ("*.json", "*.csv") for path in Path("results").rglob(kind))
 BENCHMARKS = sorted(map(str, Path("benchmarks").glob("*.json")))
 ALL_RUNS = [run(name, corpus) for corpus in CORPORA for name in CORE]
 ALL_RUNS += [run("student-tokens"), run("teacher-square-patches")]
@@ -79,6 +79,7 @@ NOTEBOOKS = {
     "table3_cost": (ALL_CORPORA, ALL_RUNS + COMMITTED),
     "audit_granularity": ({}, []),
     "audit_permutation": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
+    "audit_position": (ONE_CORPUS, [run(name).replace("runs", "probes", 1) for name in CORE] + COMMITTED),
     "audit_splits": ({"speech": SPEECH}, TABLES),
     "evidence": ({}, COMMITTED),
     "speed": ({}, BENCHMARKS),
@@ -176,12 +177,30 @@ rule baseline:
 ruleorder: baseline > train
 
 
+rule probe:
+    message: "probing {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
+    input:
+        code("serlib/probes.py"),
+        record="build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json",
+        table="build/{speech}/{corpus}/corpus.csv",
+        images="build/{speech}/{corpus}/images",
+    output: "build/probes/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json"
+    params:
+        data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
+        stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
+    shell:
+        "{PYTHON} -m serlib probe {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
+        "--runs {input.record}"
+
+
 # The evidence, a rule for each portion: evidence_1 is worth most. `make evidence` asks for one after the other.
 for number, portion in enumerate(evidence.portions(CORPUS) if CORPUS else [], 1):
     rule:
         name: f"evidence_{number}"
         message: f"evidence, {CORPUS}: {portion.title}"
-        input: [f"build/runs/{place}" for place in portion.places(CORPUS)]
+        input:
+            [f"build/runs/{place}" for place in portion.places(CORPUS)],
+            [f"build/probes/{place}" for place in portion.places(CORPUS) if portion.runs == evidence.PROTOCOL],
 
 
 rule notebook:

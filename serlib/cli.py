@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--runs", type=Path, default=Path("results"), help="folder in which records are looked for")
     sub.add_argument("--numbers", action="store_true", help="print the portions' numbers alone")
 
+    sub = command("probe", _probe, "What trained networks know of time, on their held-out parts.")
+    corpus(sub)
+    sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
+    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
+    sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
+
     sub = command("listeners", _listeners, "How far listeners recognised each recording of EmoDB or CREMA-D.")
     corpus(sub)
     sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
@@ -270,6 +276,28 @@ def _evidence(options: argparse.Namespace) -> None:
             print(f"{number:2}  {portion.title}: {there} of {len(places)} records")
 
 
+def _probe(options: argparse.Namespace) -> None:
+    from serlib import model, probes, records
+
+    corpus = _load(options)
+    rows = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
+    for path in options.runs:
+        record = records.read(path)
+        if record.fingerprint != corpus.fingerprint:
+            raise ValueError(f"{path}: not a run on the recordings in {_data(options)}")
+        network, about = model.load(path.with_suffix(".safetensors"))
+        if about.get("result") != record.result:
+            raise ValueError(f"{path}: the weights beside it are of another run")
+        options.image_width = record.configuration.features.image_size[1]
+        probe = probes.execute(record, network, _images(options, corpus), rows)
+        c = record.configuration
+        where = (record.speech, record.corpus, c.schedule, record.protocol, record.fold, record.run, record.seed)
+        place = options.out / records.location(*where)
+        probes.write(probe, place)
+        bare, last = (probe.explained(layer).estimate for layer in (probes.IMAGE, probe.last))
+        print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
+
+
 def _listeners(options: argparse.Namespace) -> None:
     from serlib import evaluation, listeners
 
@@ -278,7 +306,7 @@ def _listeners(options: argparse.Namespace) -> None:
     shares = listeners.recognised(corpus, ratings)
     if options.out:
         listeners.save(corpus, shares, options.out)
-    at = evaluation.mean(shares, [u.speaker for u in corpus.utterances])
+    at = evaluation.ratio(shares, [1.0] * len(shares), [u.speaker for u in corpus.utterances])
     print(
         f"{corpus.name}: listeners recognised {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}] of {len(shares):,} utterances"
     )

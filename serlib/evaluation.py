@@ -76,25 +76,30 @@ def paired(
     return _interval(measure(drawn[0]) - measure(drawn[1]), measure(cells[0]) - measure(cells[1]), LEVEL)
 
 
-def mean(values: Sequence[float], speakers: Sequence[str]) -> Interval:
-    """The mean of one value an utterance, with its interval as :func:`bootstrap` draws it."""
+def ratio(above: Sequence[float], below: Sequence[float], speakers: Sequence[str]) -> Interval:
+    """The sum of one value an utterance over the sum of another, with its interval as :func:`bootstrap` draws it."""
+    member, drawn = _drawn(speakers, DRAWS, seed=0)
+    sums = [np.bincount(member, values) for values in (above, below)]
+    return _interval(drawn @ sums[0] / (drawn @ sums[1]), sums[0].sum() / sums[1].sum(), LEVEL)
+
+
+def _drawn(speakers: Sequence[str], draws: int, seed: int) -> tuple[Labels, Int[ndarray, "draws speakers"]]:
+    """Each utterance's speaker as a number, and how often every draw takes each speaker; of one speaker, each utterance."""
     names, member = np.unique(np.asarray(speakers), return_inverse=True)
-    sums, counts = np.bincount(member, values), np.bincount(member)
-    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    return _interval(drawn @ sums / (drawn @ counts), sums.sum() / counts.sum(), LEVEL)
+    if len(names) == 1:
+        names = member = np.arange(len(speakers))
+    chances = np.full(len(names), 1 / len(names))
+    return member, np.random.default_rng(seed).multinomial(len(names), chances, size=draws)
 
 
 def _draws(
     true: Labels, predictions: Sequence[Labels], speakers: Sequence[str], classes: int, draws: int, seed: int
 ) -> tuple[list[Int[ndarray, "draws classes classes"]], list[Int[ndarray, "classes classes"]]]:
     """For each of some predictions, the confusions of every draw of speakers, and of all utterances."""
-    names, member = np.unique(np.asarray(speakers), return_inverse=True)
-    if len(names) == 1:
-        names, member = np.arange(len(true)), np.arange(len(true))
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    member, drawn = _drawn(speakers, draws, seed)
     confusions, sums = [], []
     for predicted in predictions:
-        cells = np.zeros((len(names), classes, classes), dtype=np.int64)
+        cells = np.zeros((drawn.shape[1], classes, classes), dtype=np.int64)
         np.add.at(cells, (member, true, predicted), 1)
         confusions.append(np.einsum("ds,sij->dij", drawn, cells))
         sums.append(cells.sum(axis=0))

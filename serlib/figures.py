@@ -180,6 +180,19 @@ def plot_kinds(lines: Mapping[str, Mapping[str, Interval]], kinds: Sequence[str]
     return ax
 
 
+def plot_layers(lines: Mapping[str, Mapping[str, Interval]], ax: Axes, y: str, title: str = "") -> Axes:
+    """A line for each network over its layers in their order, each value with its interval; shorter networks end early."""
+    layers = list(max(lines.values(), key=len))
+    for number, ((name, values), marker) in enumerate(zip(lines.items(), "osD^v" * 5, strict=False)):
+        at = np.array([layers.index(layer) for layer in values]) + 0.06 * (number - (len(lines) - 1) / 2)
+        low, middle, high = (np.array([getattr(v, k) for v in values.values()]) for k in ("low", "estimate", "high"))
+        bars = np.stack((middle - low, high - middle))
+        ax.errorbar(at, middle, bars, marker=marker, markersize=4, capsize=2, lw=1, elinewidth=1, label=name)
+    ax.set_xticks(range(len(layers)), layers, rotation=30, ha="right")
+    ax.set(ylabel=y, title=title, ylim=(min(-0.05, ax.get_ylim()[0]), 1))
+    return ax
+
+
 def plot_spreads(
     series: Mapping[str, Mapping[int | float, Mapping[str, float]]], ax: Axes, x: str, y: str, joined: bool = True
 ) -> Axes:

@@ -26,12 +26,13 @@ from serlib.files import whole
 
 
 class Output(NamedTuple):
-    """What the network returns. ``attention`` holds one tensor per block, only when asked for."""
+    """What the network returns. ``attention`` and ``layers`` hold what happens on the way, only when asked for."""
 
     logits: Float[Tensor, "batch classes"]
     pooled: Float[Tensor, "batch width"]  # the vector that the head reads
     tokens: Float[Tensor, "batch patches width"]  # after the last norm, without the class token
-    attention: tuple[Float[Tensor, "batch heads tokens tokens"], ...] = ()  # the class token comes first
+    attention: tuple[Float[Tensor, "batch heads tokens tokens"], ...] = ()  # of each block; the class token comes first
+    layers: tuple[Float[Tensor, "batch patches width"], ...] = ()  # the patches' tokens before and after each block
 
 
 def coordinate_channels(height: int, width: int, swapped_divisors: bool = False) -> Float[Tensor, "2 height width"]:
@@ -247,7 +248,7 @@ class SpectrogramViT(nn.Module):
         return x
 
     def forward(self, images: Float[Tensor, "batch 1 height width"], need_weights: bool = False) -> Output:
-        """Logits and intermediates of a batch of images.
+        """Logits and intermediates of a batch of images; ``need_weights`` asks for ``attention`` and ``layers``.
 
         Raises:
             ValueError: the images are not of the size that the network was built for.
@@ -267,15 +268,16 @@ class SpectrogramViT(nn.Module):
             x = torch.cat((class_tokens, x), dim=1)
         else:
             x = torch.cat((class_tokens[:, 0], self.embed(merged.patches)))
-        attention = []
+        attention, layers = [], [x[:, 1:]] if need_weights else []
         for block in self.blocks:
             x, weights = block(x, need_weights, merged)
             if weights is not None:
                 attention.append(weights)
+                layers.append(x[:, 1:])
         x = self.norm(x)
         first, tokens = (x[:, 0], x[:, 1:]) if merged is None else (x[: len(patches)], merged.tokens(x))
         pooled = first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)
-        return Output(self.head(pooled), pooled, tokens, tuple(attention))
+        return Output(self.head(pooled), pooled, tokens, tuple(attention), tuple(layers))
 
     def merge(self, patches: Float[Tensor, "batch patches values"]) -> Merged | None:
         """Equal patches as one, on a CPU, where no position and no dropout tells them apart and it is worth while.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only rea
     from torch import Tensor
 
     from serlib.model import SpectrogramViT
+    from serlib.probes import Probe
 
 STAND_IN = (
     "Made from **stand-in speech**: a synthesizer reading the corpus's sentences. It shows that the machinery works and "
@@ -159,10 +160,18 @@ class Build:
             if record.configuration.schedule == self.schedule
         ]
 
+    def probes(self) -> list["Probe"]:
+        """The committed probes of people's recordings, then those of this build with this speech and schedule."""
+        from serlib import probes
+
+        built = probes.read_all(self.root / "build/probes" / self.speech)
+        committed = probes.read_all(self.root / "results/probes")
+        return committed + [p for p in built if p.schedule == self.schedule and p not in committed]
+
     @cached_property
     def committed(self) -> list[records.Record]:
         """Every committed record; all are of people's recordings."""
-        return records.read_all(self.root / "results")
+        return records.read_all(self.root / "results/recordings")
 
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""

@@ -261,12 +261,12 @@ CLAIMS = (
     Claim(
         "coordinate encoding",
         "Pixel coordinates in [-1, 1], concatenated to the image, give the transformer absolute position.",
-        ("fig3_coordinates", "audit_permutation"),
+        ("fig3_coordinates", "audit_permutation", "audit_position"),
     ),
     Claim(
         "transfer",
         "Matching feature maps by L1 passes the teacher's locality and position on to a student that has neither.",
-        ("fig8_similarity", "audit_permutation"),
+        ("fig8_similarity", "audit_permutation", "audit_position"),
     ),
     Claim(
         "accuracy",

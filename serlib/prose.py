@@ -67,7 +67,7 @@ def values(root: Path) -> dict[str, str]:
     Returns:
         name to Markdown: a number, a phrase, or a table of several lines.
     """
-    committed = records.read_all(root / "results")
+    committed = records.read_all(root / "results/recordings")
     built = records.read_all(root / "build/runs")
     found = {
         **_settings(),

@@ -19,11 +19,11 @@ from helpers import tiny_emodb, write_wav
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from serlib import cli, config, files
+from serlib import cli, config, files, listeners, probes
 from serlib.cli import main
 from serlib.records import read
 
-COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "flops", "audit")
+COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "listeners", "flops", "audit")
 WHERE = "recordings/emodb/1-epochs/random-0/student-alone-seed0"
 
 
@@ -204,6 +204,56 @@ def test_train_writes_a_record_and_weights_and_says_where(trained):
     names = {file.name for file in (there / "emodb" / "wav").iterdir()}
     assert set(record.parts["train"].file) | set(record.parts["test"].file) == names
     assert (len(record.parts["train"].file), len(record.parts["test"].file)) == (6, 2)
+
+
+def test_probe_writes_one_file_a_run_and_refuses_other_recordings(run, fail, trained, tmp_path):
+    there, _ = trained
+    path = there / "runs" / f"{WHERE}.json"
+    places = ("--cache", there / "cache", "--out", "probes", "--runs", path)
+    printed = run("probe", "emodb", "--data", there / "emodb", *places)
+    (probe,) = probes.read_all(Path("probes"))
+    assert printed.startswith(f"probes/{WHERE}.json: R2 of the column's number ")
+    assert probe.result == read(path).result
+    assert probe.predicted["as it is"] == read(path).parts["test"].predicted
+    other = tiny_emodb(tmp_path / "other", speakers=("03", "08"))
+    assert "not a run on the recordings in" in fail("probe", "emodb", "--data", other, *places)
+
+
+def test_versions_train_on_four_images_a_recording(run, folder):
+    where = ("--data", folder, "--out", "runs", "--cache", "images", "--epochs", 1, "--threads", 1)
+    for protocol in ("versions-apart", "versions-together"):
+        run("train", "emodb", "--run", "student-alone", "--protocol", protocol, *where)
+        (path,) = Path("runs").rglob(f"{protocol}-0/*.json")
+        record = read(path)
+        assert (len(record.parts["train"].file), len(record.parts["test"].file)) == (32, 8)
+        assert sum(file.endswith(" (speed)") for part in record.parts.values() for file in part.file) == 10
+    assert [np.load(path).shape for path in Path("images").glob("*.npy")] == [(40, 1, 128, 128)]
+
+
+def test_listeners_ratings_are_read_in_both_corpora(run, fail, folder, tmp_path):
+    names = sorted(path.name for path in (folder / "wav").iterdir())
+    shares = [f"{80 + 2 * i},50" for i in range(len(names))]
+    table = "Nr.\tSatz\terkannt\tnatuerlich\n" + "".join(
+        f"{i}\xa0\t{name}\t{share}\xa0\xa0\t50,00\n" for i, (name, share) in enumerate(zip(names, shares, strict=True))
+    )
+    (folder / "erkennung.txt").write_text(table, encoding="latin-1")
+    printed = run("listeners", "emodb", "--data", folder, "--out", "emodb.csv")
+    assert printed.startswith("emodb: listeners recognised 89.5% [")
+    assert listeners.read(Path("emodb.csv"))[1] == pytest.approx([0.805 + 0.02 * i for i in range(10)])
+    (folder / "erkennung.txt").write_text(table.replace(names[3], "other.wav"), encoding="latin-1")
+    assert f"no ratings of {names[3]} and 0 other(s)" in fail("listeners", "emodb", "--data", folder)
+    assert "no such file" in fail("listeners", "emodb", "--data", folder, "--ratings", "none.txt")
+    assert "not erkennung.txt" in fail("listeners", "emodb", "--data", folder, "--ratings", folder / "wav" / names[0])
+
+    crema = tmp_path / "crema-d"
+    for seed, name in enumerate(("1001_DFA_ANG_XX.wav", "1001_DFA_SAD_XX.wav", "1002_DFA_HAP_XX.wav")):
+        write_wav(crema / name, seed=seed)
+    votes = '"","FileName","VoiceVote"\n1,1001_DFA_ANG_XX,A\n2,1001_DFA_SAD_XX,N:S\n3,1002_DFA_HAP_XX,N\n'
+    (crema / "summaryTable.csv").write_text(votes)
+    run("listeners", "crema-d", "--data", crema, "--out", "crema-d.csv")
+    assert listeners.read(Path("crema-d.csv")) == (["1001", "1001", "1002"], [1, 0.5, 0])
+    (tmp_path / "own.csv").write_text(f"path,speaker,emotion\n{folder.name}/wav/{names[0]},Ada,joy\n")
+    assert "no listeners' ratings are known" in fail("listeners", "mine", "--data", tmp_path / "own.csv")
 
 
 def test_evaluate_prints_the_share_that_is_right(run, trained):

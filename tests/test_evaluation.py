@@ -49,6 +49,16 @@ def test_the_bootstrap_agrees_with_drawing_the_utterances():
     assert interval.high == pytest.approx(high, abs=0.01)
 
 
+def test_a_ratio_of_sums_by_hand():
+    above, below, speakers = [1.0, 2.0, 9.0], [2.0, 2.0, 10.0], ["A", "A", "B"]
+    at = evaluation.ratio(above, below, speakers)
+    assert at.estimate == pytest.approx(12 / 14)
+    # of two speakers a draw holds A twice, B twice or both: 3/4, 9/10 or 12/14
+    assert (at.low, at.high) == (pytest.approx(3 / 4), pytest.approx(9 / 10))
+    one = evaluation.ratio([0.0, 1.0], [1.0, 1.0], ["A", "A"])  # of one speaker, utterances are drawn
+    assert (one.estimate, one.low, one.high) == (0.5, 0, 1)
+
+
 def test_of_one_speaker_the_utterances_are_drawn():
     interval = evaluation.bootstrap(TRUE, PREDICTED, ["a"] * 200, 4)
     share = (TRUE == PREDICTED).mean()

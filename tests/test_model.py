@@ -192,11 +192,21 @@ def test_asking_for_attention_changes_nothing(images, settings):
     model = SpectrogramViT(settings).eval()
     plain, asked = model(images), model(images, need_weights=True)
     assert torch.allclose(plain.logits, asked.logits, atol=1e-5)
-    assert plain.attention == ()
+    assert plain.attention == plain.layers == ()
     assert len(asked.attention) == 2
     for weights in asked.attention:
         assert weights.shape == (3, 2, settings.num_patches + 1, settings.num_patches + 1)
         assert torch.allclose(weights.sum(-1), torch.ones(()))
+
+
+def test_layers_are_the_tokens_before_and_after_each_block(images):
+    model = SpectrogramViT(SMALL_TEACHER).eval()
+    with torch.no_grad():
+        asked = model(images, need_weights=True)
+        columns = model.patch_input(images).permute(0, 3, 2, 1).flatten(2)
+        torch.testing.assert_close(asked.layers[0], model.embed(columns))
+        torch.testing.assert_close(model.norm(asked.layers[-1]), asked.tokens)
+    assert len(asked.layers) == SMALL_TEACHER.depth + 1
 
 
 @pytest.mark.parametrize("pooling", ["class", "mean"])

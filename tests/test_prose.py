@@ -68,11 +68,11 @@ def test_without_records_nothing_is_measured(empty: dict[str, str]) -> None:
 
 
 def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
-    records.write(record("student-alone"), tmp_path / "results/alone.json")
-    records.write(record("student-pooled", seed=1), tmp_path / "results/other-seed.json")
+    records.write(record("student-alone"), tmp_path / "results/recordings/alone.json")
+    records.write(record("student-pooled", seed=1), tmp_path / "results/recordings/other-seed.json")
     assert "**Measured" not in prose.values(tmp_path)["claims_table"]  # no seed that both runs share
 
-    records.write(record("student-pooled"), tmp_path / "results/pooled.json")
+    records.write(record("student-pooled"), tmp_path / "results/recordings/pooled.json")
     table = prose.values(tmp_path)["claims_table"]
     row = claim(table, "transfer")
     assert "**Measured on recordings.**<br>EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
@@ -203,9 +203,9 @@ def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
 
 def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
     made = record("student-alone")
-    records.write(made, tmp_path / "results/alone.json")
+    records.write(made, tmp_path / "results/recordings/alone.json")
     before = prose.values(tmp_path)["measured_table"]
     part = made.parts["test"]
     changed = replace(part, predicted=(1 - part.predicted[0], *part.predicted[1:]))
-    records.write(replace(made, parts={**made.parts, "test": changed}), tmp_path / "results/alone.json")
+    records.write(replace(made, parts={**made.parts, "test": changed}), tmp_path / "results/recordings/alone.json")
     assert prose.values(tmp_path)["measured_table"] != before

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from serlib import config, files, records
 from serlib.records import Part, Record, RecordError, location, read, read_all, write
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[1] / "results/recordings"
 
 
 @pytest.fixture

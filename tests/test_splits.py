@@ -14,7 +14,7 @@ from serlib import records
 from serlib.corpora import Corpus, Utterance, versions
 from serlib.splits import PROTOCOLS, VERSIONED, Audit, Split, audit, folds, save, split
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[1] / "results/recordings"
 STRATIFIED, BY_SPEAKER = ("random", "stratified-folds"), ("leave-one-speaker-out", "speaker-folds")
 
 

@@ -30,7 +30,7 @@ def test_the_card_is_of_these_weights_and_of_a_committed_record(path):
     assert f"`{sha256(path)}`" in card
     network, about = load(path)
     assert f"`{about['result'][:12]}`" in card
-    (record,) = (r for r in records.read_all(ROOT / "results") if r.result == about["result"])
+    (record,) = (r for r in records.read_all(ROOT / "results/recordings") if r.result == about["result"])
     assert record.configuration.run.model == network.config
     changed, of = map(int, re.search(r"\| (\d+) of (\d+) held-out predictions", card).groups())
     assert of == len(record.parts["test"].file)
@@ -51,7 +51,9 @@ def test_predict_uses_them(path, tmp_path, capsys):
 def test_weights_of_another_run_are_refused(tmp_path):
     """The record beside the weights must be theirs."""
     path, about = WEIGHTS[0], load(WEIGHTS[0])[1]
-    other = next(p for p in sorted((ROOT / "results").rglob("*.json")) if records.read(p).result != about["result"])
+    other = next(
+        p for p in sorted((ROOT / "results/recordings").rglob("*.json")) if records.read(p).result != about["result"]
+    )
     (tmp_path / "run.json").write_bytes(other.read_bytes())
     (tmp_path / "run.safetensors").write_bytes(path.read_bytes())
     command = (

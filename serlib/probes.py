@@ -1,0 +1,210 @@
+"""What a trained network knows of time: in its tokens, layer by layer, and in its decision.
+
+* a linear probe: ridge regression from a token to the number of its column, fitted on the training part's columns of
+  speech, held against the held-out part's. Where nothing but content tells columns apart, so does the probe on the bare
+  image: what a layer adds is what counts;
+* columns of speech in another order: a decision that owes nothing to order stays. For the network with a stem the new
+  seams are new to its convolutions as well, so that a loss there bounds what order is worth from above.
+
+One JSON file holds both for one network, with figures for every held-out utterance; ``result`` names the run's record.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from serlib import config, evaluation
+from serlib.files import whole
+from serlib.model import SpectrogramViT, filled
+from serlib.records import Record, RecordError
+
+IMAGE = "image"  # the layer before the network: a column's pixels
+ORDERS = ("as it is", "reversed", "shuffled")
+RIDGE = 1.0  # strength of the regularisation, on standardised tokens
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One network's held-out part, utterance by utterance."""
+
+    corpus: str
+    speech: str
+    schedule: str
+    protocol: str
+    fold: int
+    run: str
+    seed: int
+    emotions: tuple[str, ...]
+    result: str  # of the run's record
+    file: tuple[str, ...]
+    speaker: tuple[str, ...]
+    true: tuple[int, ...]
+    variation: tuple[float, ...]  # of the column numbers: sum of squares about the training part's mean
+    errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses
+    predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
+
+    def explained(self, layer: str) -> evaluation.Interval:
+        """R2: the share of the variation of column numbers that a layer's tokens explain on the held-out part."""
+        missed = evaluation.ratio(self.errors[layer], self.variation, self.speaker)
+        return evaluation.Interval(1 - missed.estimate, 1 - missed.high, 1 - missed.low)
+
+    @property
+    def last(self) -> str:
+        """The last layer."""
+        return list(self.errors)[-1]
+
+    def gain(self, other: "Probe", layer: str) -> evaluation.Interval:
+        """By how much R2 lies above that of another network at its layer of that name, on the same columns."""
+        fewer = np.subtract(other.errors[layer], self.errors[layer]).tolist()
+        return evaluation.ratio(fewer, self.variation, self.speaker)
+
+    def accuracy(self, order: str) -> evaluation.Interval:
+        """Weighted accuracy with the columns in that order."""
+        true, predicted = np.array(self.true), np.array(self.predicted[order])
+        return evaluation.bootstrap(true, predicted, self.speaker, len(self.emotions))
+
+    def lost(self, order: str) -> evaluation.Interval:
+        """By how much that order lowers the accuracy, on the same utterances."""
+        true, first, second = (np.array(v) for v in (self.true, self.predicted[ORDERS[0]], self.predicted[order]))
+        return evaluation.paired(true, first, second, self.speaker, len(self.emotions))
+
+
+def execute(
+    record: Record, network: SpectrogramViT, images: Float[Tensor, "files 1 height width"], rows: dict[str, int]
+) -> Probe:
+    """Probe the network of ``record``.
+
+    Args:
+        network: in eval mode, with full-height patches one column wide.
+        images: of the whole corpus; ``rows`` gives each file's place in it.
+
+    Raises:
+        ValueError: the network's patches are not columns.
+    """
+    if network.config.patch_size != (images.shape[2], 1):
+        raise ValueError(
+            f"run {record.run!r} has patches of {network.config.patch_size}: the probe needs whole columns"
+        )
+    train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
+    known, known_at, _ = _columns(network, images, train)
+    held, held_at, owner = _columns(network, images, test)
+    per_file = {name: np.bincount(owner, _missed(known[name], known_at, held[name], held_at)) for name in known}
+    part, c = record.parts["test"], record.configuration
+    return Probe(
+        corpus=record.corpus,
+        speech=record.speech,
+        schedule=c.schedule,
+        protocol=record.protocol,
+        fold=record.fold,
+        run=record.run,
+        seed=record.seed,
+        emotions=record.emotions,
+        result=record.result,
+        file=part.file,
+        speaker=part.speaker,
+        true=part.true,
+        variation=tuple(np.bincount(owner, (held_at - known_at.mean()) ** 2).tolist()),
+        errors={name: tuple(values.tolist()) for name, values in per_file.items()},
+        predicted={order: tuple(_predict(network, reorder(images[test], order))) for order in ORDERS},
+    )
+
+
+def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[Tensor, "batch 1 height width"]:
+    """The columns of each image up to its silence, in another order; the same shuffle for the same place in the batch."""
+    draw = torch.Generator().manual_seed(0)
+    changed = images.clone()
+    for image, stop in zip(changed, filled(images), strict=True):
+        shuffled = torch.randperm(stop, generator=draw)
+        if order == "reversed":
+            image[..., :stop] = image[..., :stop].flip(-1)
+        elif order == "shuffled":
+            image[..., :stop] = image[..., shuffled]
+    return changed
+
+
+@torch.no_grad()
+def _predict(network: SpectrogramViT, images: Tensor) -> list[int]:
+    return torch.cat([network(batch).logits.argmax(dim=1) for batch in images.split(32)]).tolist()
+
+
+@torch.no_grad()
+def _columns(
+    network: SpectrogramViT, images: Tensor, rows: Int[Tensor, " rows"]
+) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " columns"], Int[np.ndarray, " columns"]]:
+    """Of every column of speech: its tokens by layer, its number, and which of ``rows`` it belongs to."""
+    layers: dict[str, list[Tensor]] = {}
+    numbers, owners = [], []
+    for start in range(0, len(rows), 32):
+        batch = images[rows[start : start + 32]]
+        heard = torch.arange(batch.shape[-1]) < torch.tensor(filled(batch))[:, None]
+        at = network(batch, need_weights=True).layers
+        named = {IMAGE: batch[:, 0].mT, "embedding": at[0], **{f"block {i}": x for i, x in enumerate(at[1:], 1)}}
+        for name, tokens in named.items():
+            layers.setdefault(name, []).append(tokens[heard])
+        owner, number = heard.nonzero(as_tuple=True)
+        owners.append(owner + start)
+        numbers.append(number)
+    found = {name: torch.cat(tokens).numpy() for name, tokens in layers.items()}
+    return found, torch.cat(numbers).numpy().astype(float), torch.cat(owners).numpy()
+
+
+def _missed(
+    known: np.ndarray, known_at: np.ndarray, held: np.ndarray, held_at: np.ndarray
+) -> Float[np.ndarray, " columns"]:
+    """Squared error of the probe on every held-out column."""
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_at)
+    return (fitted.predict(held.astype(float)) - held_at) ** 2
+
+
+def pooled(probes: Sequence[Probe]) -> Probe:
+    """Probes of several folds of one run as one."""
+    columns = ("file", "speaker", "true", "variation")
+    joined = {name: tuple(value for p in probes for value in getattr(p, name)) for name in columns}
+    for name in ("errors", "predicted"):
+        joined[name] = {
+            key: tuple(v for p in probes for v in getattr(p, name)[key]) for key in getattr(probes[0], name)
+        }
+    return replace(probes[0], **joined)
+
+
+def write(probe: Probe, path: Path) -> None:
+    """Write a probe as JSON with a digest of its content."""
+    plain = json.loads(json.dumps(asdict(probe)))
+    with whole(path) as beside:
+        beside.write_text(json.dumps({**plain, "digest": config.digest(plain)}) + "\n", encoding="utf-8")
+
+
+def read_all(folder: Path) -> list[Probe]:
+    """Every probe below ``folder``, in the order of their paths.
+
+    Raises:
+        RecordError: a file is no probe or was changed since it was written.
+    """
+    return [_read(path) for path in sorted(folder.rglob("*.json"))]
+
+
+def _read(path: Path) -> Probe:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if plain.pop("digest") != config.digest(plain):
+            raise ValueError("changed since it was written")
+        columns = {f.name: _tuples(plain[f.name]) for f in fields(Probe)}
+        return Probe(**columns)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RecordError(f"{path}: not a probe ({error}); make it again") from error
+
+
+def _tuples(value):
+    if isinstance(value, dict):
+        return {key: tuple(values) for key, values in value.items()}
+    return tuple(value) if isinstance(value, list) else value

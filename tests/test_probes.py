@@ -1,0 +1,128 @@
+"""The probe against closed forms, reordered columns against the permutation property, the file against tampering."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_record
+
+from serlib import config, model, probes, records
+
+STUDENT = replace(config.STUDENT, num_classes=2, image_size=(16, 24), patch_size=(16, 1), width=12, depth=2, heads=2)
+
+
+def spoken(lengths, height=16, width=24) -> torch.Tensor:
+    """Noise of some lengths, silence after it."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(len(lengths), 1, height, width, generator=draw)
+    for image, length in zip(images, lengths, strict=True):
+        image[..., length:] = 0
+    return images
+
+
+def probed(network: config.Model, images: torch.Tensor) -> probes.Probe:
+    """The probe of a network with random weights; the first images are the training part."""
+    files = [f"{i}.wav" for i in range(len(images))]
+    held = len(images) // 3
+    parts = {
+        name: records.Part(tuple(of), tuple("AB"[i % 2] for i in range(len(of))), (0,) * len(of), (0,) * len(of))
+        for name, of in (("train", files[held:]), ("test", files[:held]))
+    }
+    torch.manual_seed(0)
+    made = model.SpectrogramViT(network).eval()
+    rows = {file: i for i, file in enumerate(files)}
+    return probes.execute(tiny_record(parts=parts), made, images, rows)
+
+
+def test_columns_with_coordinates_tell_their_number_and_columns_of_noise_do_not():
+    images = spoken([20 + i % 3 for i in range(60)])
+    with_coordinates = probed(replace(STUDENT, position="coordinates"), images)
+    without = probed(STUDENT, images)
+    assert with_coordinates.explained("embedding").estimate > 0.9
+    for layer in (probes.IMAGE, "embedding"):
+        assert without.explained(layer).estimate < 0.05
+    assert list(without.errors) == ["image", "embedding", "block 1", "block 2"]
+    gain = with_coordinates.gain(without, "embedding")
+    difference = with_coordinates.explained("embedding").estimate - without.explained("embedding").estimate
+    assert gain.estimate == pytest.approx(difference)
+    assert gain.low > 0.5
+
+
+def test_the_probe_is_ridge_regression_on_standardised_values():
+    draw = np.random.default_rng(0)
+    known, held = draw.normal(3, 5, (40, 4)), draw.normal(3, 5, (7, 4))
+    target, truth = draw.normal(size=40), draw.normal(size=7)
+    mean, spread = known.mean(axis=0), known.std(axis=0)
+    x, y = (known - mean) / spread, target - target.mean()
+    weights = np.linalg.solve(x.T @ x + probes.RIDGE * np.eye(4), x.T @ y)
+    expected = ((held - mean) / spread @ weights + target.mean() - truth) ** 2
+    np.testing.assert_allclose(probes._missed(known, target, held, truth), expected)
+
+
+def test_variation_is_about_the_training_parts_mean():
+    images = spoken([10, 20, 4, 4, 8, 8])  # the first two are held out; speech alone counts
+    probe = probed(STUDENT, images)
+    mean = np.concatenate([np.arange(n) for n in (4, 4, 8, 8)]).mean()
+    assert probe.variation == pytest.approx([((np.arange(n) - mean) ** 2).sum() for n in (10, 20)])
+
+
+def test_reordering_moves_columns_of_speech_alone():
+    images = spoken([24, 10, 1])
+    assert torch.equal(probes.reorder(images, "as it is"), images)
+    assert torch.equal(probes.reorder(probes.reorder(images, "reversed"), "reversed"), images)
+    for order in ("reversed", "shuffled"):
+        moved = probes.reorder(images, order)
+        assert not torch.equal(moved[:2], images[:2])
+        assert torch.equal(moved.sort(dim=-1).values, images.sort(dim=-1).values)
+        assert (moved[1, ..., 10:] == 0).all()
+        before, after = ({column.numpy().tobytes() for column in image[0].T} for image in (images[1], moved[1]))
+        assert before == after
+
+
+def test_a_student_decides_alike_in_every_order_and_a_network_with_coordinates_does_not():
+    images = spoken([20] * 30)
+    probe = probed(STUDENT, images)
+    assert len({probe.predicted[order] for order in probes.ORDERS}) == 1
+    assert probe.lost("shuffled").estimate == 0
+    torch.manual_seed(0)
+    other = model.SpectrogramViT(replace(STUDENT, position="coordinates")).eval()
+    with torch.no_grad():
+        logits = [other(probes.reorder(images, order)).logits for order in probes.ORDERS]
+    assert all((changed - logits[0]).abs().max() > 1e-3 for changed in logits[1:])
+
+
+def test_a_loss_is_counted_on_the_decisions_that_changed():
+    probe = replace(probed(STUDENT, spoken([20] * 30)), true=(0,) * 10, speaker=("A", "B") * 5)
+    changed = replace(probe, predicted={"as it is": (0,) * 10, "reversed": (0,) * 10, "shuffled": (1, 1) + (0,) * 8})
+    assert changed.lost("shuffled").estimate == pytest.approx(0.2)
+    assert changed.accuracy("shuffled").estimate == pytest.approx(0.8)
+    assert changed.lost("reversed").estimate == 0
+
+
+def test_patches_that_are_no_columns_are_refused():
+    with pytest.raises(ValueError, match="whole columns"):
+        probed(replace(STUDENT, patch_size=(4, 4)), spoken([20] * 6))
+
+
+def test_folds_are_put_end_to_end():
+    probe = probed(STUDENT, spoken([20] * 12))
+    both = probes.pooled([probe, replace(probe, fold=1)])
+    assert both.file == probe.file * 2
+    assert both.explained("embedding").estimate == pytest.approx(probe.explained("embedding").estimate)
+
+
+def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
+    probe = probed(STUDENT, spoken([20] * 12))
+    path = tmp_path / "a/probe.json"
+    probes.write(probe, path)
+    assert probes.read_all(tmp_path) == [probe]
+    plain = json.loads(path.read_text())
+    plain["errors"]["image"][0] += 1
+    path.write_text(json.dumps(plain))
+    with pytest.raises(records.RecordError, match=r"probe\.json: not a probe \(changed"):
+        probes.read_all(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(records.RecordError, match="not a probe"):
+        probes.read_all(tmp_path)
