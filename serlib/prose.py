@@ -113,9 +113,11 @@ class Measurement:
 
     @property
     def compared(self) -> str:
-        """``EmoDB, new speakers: +1.2 [-0.3, 2.8] points``, and what is missing."""
+        """``EmoDB, new speakers: +1.2 [-0.3, 2.8] points``, and what it lacks to decide."""
         at, low, high = (100 * v for v in (self.difference.estimate, self.difference.low, self.difference.high))
-        missing = f" ({self.missing} folds missing)" if self.missing else ""
+        short = self.epochs < config.SCHEDULES["paper"].epochs
+        lacks = [f"{self.missing} folds missing"] * bool(self.missing) + [f"{self.epochs} epochs a stage"] * short
+        missing = f" ({', '.join(lacks)})" if lacks else ""
         return f"{_title(self.corpus)}, {self.held_out}{missing}: {at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}] points"
 
     def __str__(self) -> str:
@@ -194,6 +196,13 @@ def claims_table(committed: Sequence[records.Record], built: Sequence[records.Re
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
         rows.append((f"{claim.says} Tested on {links}.", "<br>".join(filter(None, parts))))
     return _table(("the abstract says", "verdict, and what is known"), rows)
+
+
+def answer(key: str, found: Iterable[records.Record]) -> str:
+    """A claim in the abstract's words and its verdict, for the page that tests it."""
+    (claim,) = (claim for claim in paper.CLAIMS if claim.key == key)
+    rule = "[The rule of the verdicts](../book/index.md#the-rule-of-the-verdicts) is one for all claims."
+    return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found))} {rule}"
 
 
 def verdict(key: str, measured: Sequence[Measurement]) -> str:
