@@ -12,6 +12,7 @@ Labels = Int[ndarray, " utterances"]
 
 
 LEVEL, DRAWS = 0.95, 2_000  # of every interval: the share of draws between its bounds, the number of draws
+FEWEST = 4  # speakers that are drawn; of fewer, utterances are
 
 
 def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "classes classes"]:
@@ -56,7 +57,8 @@ def bootstrap(
     seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap over speakers: whole speakers are drawn with replacement, since one speaker's utterances are
-    not independent (Davison & Hinkley 1997, section 3.8). With one speaker, the utterances are drawn instead.
+    not independent (Davison & Hinkley 1997, section 3.8). Of fewer than :data:`FEWEST` speakers, the utterances are drawn instead: two or three
+    speakers give so few different draws that an interval over them can be far too narrow.
 
     Returns:
         the measure on all utterances and its interval, in [0, 1].
@@ -84,9 +86,9 @@ def ratio(above: Sequence[float], below: Sequence[float], speakers: Sequence[str
 
 
 def _drawn(speakers: Sequence[str], draws: int, seed: int) -> tuple[Labels, Int[ndarray, "draws speakers"]]:
-    """Each utterance's speaker as a number, and how often every draw takes each speaker; of one speaker, each utterance."""
+    """Each utterance's speaker as a number, and how often every draw takes each; of few speakers, each utterance."""
     names, member = np.unique(np.asarray(speakers), return_inverse=True)
-    if len(names) == 1:
+    if len(names) < FEWEST:
         names = member = np.arange(len(speakers))
     chances = np.full(len(names), 1 / len(names))
     return member, np.random.default_rng(seed).multinomial(len(names), chances, size=draws)

@@ -433,6 +433,7 @@ def _settings() -> dict[str, Any]:
         "dynamic_range": f"{features.dynamic_range:g}",
         **{f"epochs_{name.replace('-', '_')}": schedule.epochs for name, schedule in config.SCHEDULES.items()},
         "folds": splits.FOLDS,
+        "fewest_speakers": evaluation.FEWEST,
         "bootstrap_draws": f"{bootstrap['draws'].default:,}",
         "bootstrap_level": f"{bootstrap['level'].default:.0%}".replace("%", " %"),
     }

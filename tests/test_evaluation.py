@@ -1,5 +1,6 @@
 """Figures of merit against scikit-learn, and intervals and attainable accuracies against brute force."""
 
+import itertools
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 import numpy as np
@@ -28,10 +29,10 @@ def test_a_class_without_utterances_does_not_count():
 
 
 def test_speakers_are_drawn_whole():
-    """Two speakers, one all right and one all wrong: a draw of two is 0, 1/2 or 1, and the interval is all of it."""
+    """Four speakers, two all right and two all wrong: one draw in 16 is 0, one in 16 is 1, so the interval is all of it."""
     true = np.zeros(20, dtype=int)
     predicted = np.repeat([0, 1], 10)
-    interval = evaluation.bootstrap(true, predicted, ["a"] * 10 + ["b"] * 10, 2)
+    interval = evaluation.bootstrap(true, predicted, [*"aaaaabbbbbcccccddddd"], 2)
     assert (interval.estimate, interval.low, interval.high) == (0.5, 0.0, 1.0)
 
 
@@ -50,13 +51,21 @@ def test_the_bootstrap_agrees_with_drawing_the_utterances():
 
 
 def test_a_ratio_of_sums_by_hand():
-    above, below, speakers = [1.0, 2.0, 9.0], [2.0, 2.0, 10.0], ["A", "A", "B"]
+    above, below, speakers = [1.0, 2.0, 9.0, 1.0, 4.0], [2.0, 2.0, 10.0, 4.0, 8.0], [*"AABCD"]
     at = evaluation.ratio(above, below, speakers)
-    assert at.estimate == pytest.approx(12 / 14)
-    # of two speakers a draw holds A twice, B twice or both: 3/4, 9/10 or 12/14
-    assert (at.low, at.high) == (pytest.approx(3 / 4), pytest.approx(9 / 10))
-    one = evaluation.ratio([0.0, 1.0], [1.0, 1.0], ["A", "A"])  # of one speaker, utterances are drawn
+    assert at.estimate == pytest.approx(17 / 26)
+    sums = np.array([(3, 4), (9, 10), (1, 4), (4, 8)])  # of each speaker
+    drawn = np.array([sums[list(four)].sum(axis=0) for four in itertools.product(range(4), repeat=4)])
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))  # of all draws that there are
+    assert (at.low, at.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+
+
+def test_of_few_speakers_the_utterances_are_drawn():
+    one = evaluation.ratio([0.0, 1.0], [1.0, 1.0], ["A", "A"])
     assert (one.estimate, one.low, one.high) == (0.5, 0, 1)
+    three = evaluation.bootstrap(np.zeros(30, dtype=int), np.tile([0, 1], 15), [*"abc" * 10], 2)
+    apart = evaluation.bootstrap(np.zeros(30, dtype=int), np.tile([0, 1], 15), [str(i) for i in range(30)], 2)
+    assert three == apart
 
 
 def test_of_one_speaker_the_utterances_are_drawn():
@@ -118,11 +127,12 @@ def test_the_published_numbers_are_those_of_the_material(golden):
 
 
 def test_paired_by_hand():
-    """Two speakers: on one the first is right twice as often, on the other both are equal."""
-    true = np.array([0, 0, 1, 1])
-    first, second = np.array([0, 0, 1, 0]), np.array([0, 1, 1, 0])
-    found = evaluation.paired(true, first, second, ["a", "a", "b", "b"], 2)
-    assert (found.estimate, found.low, found.high) == (0.25, 0.0, 0.5)
+    """Four speakers: on one the first is right twice as often, on the others both are equal."""
+    true = np.array([0, 0, 1, 1, 0, 0, 0, 0])
+    first, second = np.array([0, 0, 1, 0, 0, 0, 1, 1]), np.array([0, 1, 1, 0, 0, 0, 1, 1])
+    found = evaluation.paired(true, first, second, [*"aabbccdd"], 2)
+    # a draw of four holds the one speaker twice in 21 % of draws, three times in 5 %, four times in 0.4 %
+    assert (found.estimate, found.low, found.high) == (0.125, 0.0, 0.375)
 
 
 def test_paired_is_sharper_than_apart():
