@@ -176,7 +176,7 @@ def plot_kinds(lines: Mapping[str, Mapping[str, Interval]], kinds: Sequence[str]
     ax.set_yticks(range(len(lines)), lines)
     ax.invert_yaxis()
     ax.set(title=title, xlabel="weighted accuracy (%)", xlim=(0, 101))
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.25), ncols=len(kinds))
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.25), ncols=2)
     return ax
 
 

@@ -78,7 +78,7 @@ def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
     assert "**Measured on recordings.**<br>EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
     assert "50 epochs a stage" in row
     assert (
-        "`student-pooled` 75.0 [50.0,\N{NO-BREAK SPACE}100.0], `student-alone` 75.0 [50.0,\N{NO-BREAK SPACE}100.0]"
+        "`student-pooled` 75.0 [25.0,\N{NO-BREAK SPACE}100.0], `student-alone` 75.0 [25.0,\N{NO-BREAK SPACE}100.0]"
         in row
     )
     assert table.count("**Measured") == 1
