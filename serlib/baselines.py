@@ -1,27 +1,31 @@
-"""What a reader would try first: classifiers without a network, on the same splits and with the same records.
+"""What a reader would try first, on the same splits and with the same records.
 
 * ``majority``: the emotion that the training part holds most of;
 * ``mel-statistics``: mean and standard deviation of every mel band over the columns of the log-Mel image that hold
   speech, standardised, with logistic regression;
 * ``opensmile``: the ComParE 2016 functionals (Schuller et al. 2016) of openSMILE (Eyben et al. 2010), standardised,
-  with a linear support vector machine. Its licence allows research alone, so it is an extra: ``pip install opensmile``.
+  with a linear support vector machine. Its licence allows research alone, so it is an extra: ``pip install opensmile``;
+* ``resnet-18``: torchvision's residual network (He et al. 2016) with random weights and one input channel, trained on
+  the same images with the teacher's stage and schedule.
 
 Standardisation knows the training part alone, and so does the strength of the regularisation: it is chosen by folds of
-the training part's own speakers.
+the training part's own speakers. The residual network takes its last epoch, as the paper's networks do here.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
 from serlib import config, records
 from serlib.corpora import Corpus
 from serlib.files import whole
+from serlib.model import Output
 from serlib.splits import Split
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
@@ -43,6 +47,11 @@ def execute(
     Raises:
         ValueError: no such baseline, or its package is not installed.
     """
+    if named.name == "resnet-18":
+        from serlib import training
+
+        network = partial(ResNet18, len(corpus.emotions))
+        return training.execute(named, corpus, split, images(), record=record, network=network)
     start = time.perf_counter()
     position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     labels = np.array(corpus.labels)
@@ -96,6 +105,23 @@ def mel_statistics(images: Float[ndarray, "files 1 height width"]) -> Float[ndar
         speech = image[:, : heard[-1] + 1] if len(heard) else image
         found.append(np.concatenate((speech.mean(axis=1), speech.std(axis=1))))
     return np.stack(found)
+
+
+class ResNet18(nn.Module):
+    """torchvision's ResNet-18 for images of one channel, called as the paper's networks are."""
+
+    def __init__(self, classes: int) -> None:
+        from torchvision.models import resnet18
+
+        super().__init__()
+        self.body = resnet18()
+        self.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        self.head = nn.Linear(self.body.fc.in_features, classes)
+        self.body.fc = nn.Identity()
+
+    def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Output:
+        pooled = self.body(images)
+        return Output(self.head(pooled), pooled, pooled[:, None])
 
 
 def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 6373"]:

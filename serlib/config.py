@@ -126,7 +126,7 @@ class Training:
 class Run:
     """What is trained: a network and, for a student with a teacher, how the teacher is followed."""
 
-    model: Model | None  # None: a baseline, which has no network
+    model: Model | None  # None: a baseline
     teacher: str | None = None  # name of the run whose network is matched; None: cross entropy alone
     match: Match = "pooled"  # the "feature map": the pooled vector [I] or the token map
     matching_stage: bool = True  # False leaves out stage (b)
@@ -166,8 +166,8 @@ RUNS: dict[str, Run] = {
     "teacher-deep": _teacher(depth=12, heads=12),
 }
 
-# Classifiers without a network, see serlib.baselines; their schedule has one name and nothing in it counts.
-BASELINES = ("majority", "mel-statistics", "opensmile")
+# Classifiers other than the paper's networks, see serlib.baselines; their schedule is the paper's where they have one.
+BASELINES = ("majority", "mel-statistics", "opensmile", "resnet-18")
 BASELINE = "baseline"
 
 SCHEDULES = {

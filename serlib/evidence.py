@@ -61,6 +61,8 @@ def portions(corpus: str) -> list[Portion]:
         Portion("ablations, new speakers", apart, new([0]), ABLATIONS),
         Portion("the protocol, three more random splits", "random", drawn([2, 3, 4]), PROTOCOL),
         Portion("the protocol, new speakers, two more seeds", apart, new([1, 2]), PROTOCOL),
+        Portion("ResNet-18, one random split", "random", ((0, 0),), ("resnet-18",), config.BASELINE),
+        Portion("ResNet-18, new speakers", apart, new([0]), ("resnet-18",), config.BASELINE),
         Portion("openSMILE, new speakers", apart, new([0]), ("opensmile",), config.BASELINE),
         Portion("openSMILE, random splits", "random", tuple((k, 0) for k in range(5)), ("opensmile",), config.BASELINE),
     ]

@@ -253,8 +253,8 @@ def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
 
 
 def epochs(r: records.Record) -> str:
-    """Epochs a stage; a baseline has none."""
-    return str(r.configuration.training.epochs) if r.configuration.run.model else "\N{EN DASH}"
+    """Epochs a stage; a baseline that does not learn in epochs has none."""
+    return str(r.configuration.training.epochs) if r.curves else "\N{EN DASH}"
 
 
 def _group(r: records.Record) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Bench:
         return time.perf_counter() - self.started
 
 
-def train_teacher(bench: Bench, model: SpectrogramViT) -> None:
+def train_teacher(bench: Bench, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ def feature_map(output: Output, match: config.Match) -> Tensor:
 
 
 @torch.no_grad()
-def outputs(model: SpectrogramViT, images: Images, rows: Tensor, pick: Callable[[Output], Tensor]) -> Tensor:
+def outputs(model: nn.Module, images: Images, rows: Tensor, pick: Callable[[Output], Tensor]) -> Tensor:
     """``pick`` of the network's output, in eval mode, for the images numbered ``rows``: (rows, ...)."""
     training = model.training
     model.eval()
@@ -116,6 +116,7 @@ def execute(
     *,
     record: Path,
     teacher: tuple[SpectrogramViT, str] | None = None,
+    network: Callable[[], nn.Module] | None = None,
     accelerator: str = "cpu",
     precision: Any = "32-true",
     progress: bool = True,
@@ -127,6 +128,7 @@ def execute(
         corpus, split: what it learns from; ``images[i]`` belongs to ``corpus.utterances[i]``.
         record: the record's file; weights go beside it as ``.safetensors``, the state of an unfinished run as ``.state``.
         teacher: the matched network and its record's result digest, when the configuration names a teacher.
+        network: makes another network than the configuration's, for a baseline; its weights are not kept.
         accelerator, precision: as Lightning Fabric names them.
 
     Raises:
@@ -155,7 +157,7 @@ def execute(
         progress=progress,
     )
     torch.manual_seed(settings.seed)
-    model = fabric.to_device(SpectrogramViT(run.model))
+    model = fabric.to_device(network() if network else SpectrogramViT(run.model))
     if teacher is None:
         train_teacher(bench, model)
     else:
@@ -177,14 +179,15 @@ def execute(
         teacher=teacher[1] if teacher else "",
         curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in bench.curves.items()},
     )
-    about = {"features": named.features, "emotions": corpus.emotions, "result": finished.result}
-    save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
+    if network is None:
+        about = {"features": named.features, "emotions": corpus.emotions, "result": finished.result}
+        save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
     records.write(finished, record)
     record.with_suffix(".state").unlink(missing_ok=True)
     return finished
 
 
-def _fit(bench: Bench, stage: str, model: SpectrogramViT, loss: Losses) -> None:
+def _fit(bench: Bench, stage: str, model: nn.Module, loss: Losses) -> None:
     """One stage: AdamW, one cycle of the learning rate, the same number of epochs for all."""
     settings, device = bench.settings, bench.fabric.device
     learn, choose = _inner_split(bench.labels, settings)

@@ -65,6 +65,33 @@ def test_the_held_out_part_changes_nothing(corpus, images, tmp_path):
     assert execute("mel-statistics", corpus, other, tmp_path).parts["train"] == first.parts["train"]
 
 
+def test_the_residual_network_learns_on_the_training_part_and_goes_on_after_a_stop(corpus, images, tmp_path):
+    big = torch.nn.functional.interpolate(images, (32, 32))
+    named = replace(config.resolve("resnet-18", "paper", 0, 2), training=config.Training(epochs=4, batch_size=4))
+    split = splits.split(corpus, "leave-one-speaker-out", 0)
+
+    def execute(where):
+        return baselines.execute(named, corpus, split, lambda: big, record=where, cache=tmp_path / "cache")
+
+    record = execute(tmp_path / "a/resnet.json")
+    assert len(record.curves["cross entropy"]["loss"]) == 4
+    assert record.curves["cross entropy"]["loss"][-1] < record.curves["cross entropy"]["loss"][0]
+    assert records.read(tmp_path / "a/resnet.json") == record
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["resnet.json"]
+    assert execute(tmp_path / "b/resnet.json").result == record.result
+
+
+def test_the_residual_network_is_torchvisions_with_one_channel():
+    from torchvision.models import resnet18
+
+    network = baselines.ResNet18(7).eval()
+    parameters = sum(p.numel() for p in network.parameters())
+    assert parameters == sum(p.numel() for p in resnet18(num_classes=7).parameters()) - 2 * 64 * 7 * 7
+    out = network(torch.rand(2, 1, 128, 128))
+    assert out.logits.shape == (2, 7)
+    torch.testing.assert_close(network.head(out.pooled), out.logits)
+
+
 def test_an_absent_package_is_named_with_its_remedy(corpus, images, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "opensmile", None)
     with pytest.raises(ValueError, match="opensmile is not installed: pip install opensmile"):

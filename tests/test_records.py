@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from serlib import config, files, records
 from serlib.records import Part, Record, RecordError, location, read, read_all, write
 
-RESULTS = Path(__file__).parents[1] / "results/recordings"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ def test_provenance_without_git_says_so(monkeypatch):
 # Records that are committed
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((RESULTS / "recordings").rglob("*.json")), ids=lambda path: path.stem)
 def test_a_committed_record_reads_and_lies_where_it_says(path):
     record = read(path)
     schedule = record.configuration.schedule
