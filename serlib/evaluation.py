@@ -57,8 +57,8 @@ def bootstrap(
     seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap over speakers: whole speakers are drawn with replacement, since one speaker's utterances are
-    not independent (Davison & Hinkley 1997, section 3.8). Of fewer than :data:`FEWEST` speakers, the utterances are drawn instead: two or three
-    speakers give so few different draws that an interval over them can be far too narrow.
+    not independent (Davison & Hinkley 1997, section 3.8). Of fewer than :data:`FEWEST` speakers, the utterances are
+    drawn instead: two or three speakers give so few different draws that an interval over them can be far too narrow.
 
     Returns:
         the measure on all utterances and its interval, in [0, 1].
