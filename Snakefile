@@ -61,6 +61,7 @@ ALL_RUNS = [run(name, corpus) for corpus in CORPORA for name in CORE]
 ALL_RUNS += [run("student-tokens"), run("teacher-square-patches")]
 if not CORPUS:
     ALL_RUNS += [run("student-alone", split="leave-one-speaker-out-0")]
+PROBES = [run(name).replace("runs", "probes", 1) for name in CORE]
 
 ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training_seed": SEED}
 ALL_CORPORA = {"speech": SPEECH, "schedule": SCHEDULE}
@@ -79,7 +80,7 @@ NOTEBOOKS = {
     "table3_cost": (ALL_CORPORA, ALL_RUNS + COMMITTED),
     "audit_granularity": ({}, []),
     "audit_permutation": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
-    "audit_position": (ONE_CORPUS, [run(name).replace("runs", "probes", 1) for name in CORE] + COMMITTED),
+    "audit_position": ({"corpus": SHOWN, **ALL_CORPORA}, PROBES + COMMITTED),
     "audit_splits": ({"speech": SPEECH}, TABLES),
     "evidence": ({}, COMMITTED),
     "speed": ({}, BENCHMARKS),
@@ -93,7 +94,7 @@ rule book:
 
 
 rule runs:
-    input: ALL_RUNS, IMAGES, TABLES
+    input: ALL_RUNS, PROBES, IMAGES, TABLES
 
 
 rule speak:

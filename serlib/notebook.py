@@ -160,13 +160,14 @@ class Build:
             if record.configuration.schedule == self.schedule
         ]
 
-    def probes(self) -> list["Probe"]:
-        """The committed probes of people's recordings, then those of this build with this speech and schedule."""
+    def probes(self, committed: bool) -> list["Probe"]:
+        """The committed probes, all of people's recordings; or those of this build with this corpus and schedule."""
         from serlib import probes
 
+        if committed:
+            return probes.read_all(self.root / "results/probes")
         built = probes.read_all(self.root / "build/probes" / self.speech)
-        committed = probes.read_all(self.root / "results/probes")
-        return committed + [p for p in built if p.schedule == self.schedule and p not in committed]
+        return [p for p in built if (p.corpus, p.schedule) == (self.corpus, self.schedule)]
 
     @cached_property
     def committed(self) -> list[records.Record]:
@@ -227,6 +228,62 @@ def _pool(group: Sequence[records.Record]) -> records.Record:
     columns = [column.name for column in fields(records.Part)]
     parts = {part: records.Part(**{c: joined(part, c) for c in columns}) for part in ("train", "test")}
     return replace(group[0], parts=parts)
+
+
+def layers_table(found: Iterable["Probe"]) -> Markdown:
+    """How well each run's tokens tell their column's number, on the image and at the first and the last layer."""
+    from serlib import probes
+
+    rows = []
+    for (_, corpus, _, protocol), runs in probes.grouped(found).items():
+        alone = probes.pooled(runs["student-alone"]) if "student-alone" in runs else None
+        for run, folds in runs.items():
+            p = probes.pooled(folds)
+            follows = run.startswith("student-") and alone is not None and p.file == alone.file and run != alone.run
+            rows.append(
+                (
+                    f"`{corpus}`",
+                    f"`{protocol}` {ranges(fold.fold for fold in folds)}",
+                    f"`{run}`",
+                    f"{len(p.file):,}",
+                    *(_share(p.explained(layer)) for layer in (probes.IMAGE, "embedding", p.last)),
+                    _share(p.gain(alone, p.last), "+") if follows else "",
+                )
+            )
+    head = (
+        "corpus",
+        "split, folds",
+        "run",
+        "held out",
+        "image",
+        "embedding",
+        "last block",
+        "more than `student-alone`",
+    )
+    return table(head, rows)
+
+
+def orders_table(found: Iterable["Probe"]) -> Markdown:
+    """What another order of the columns of speech costs each run."""
+    from serlib import probes
+
+    rows = []
+    for (_, corpus, _, protocol), runs in probes.grouped(found).items():
+        for run, folds in runs.items():
+            p = probes.pooled(folds)
+            cells = []
+            for order in probes.ORDERS[1:]:
+                changed = sum(a != b for a, b in zip(p.predicted[probes.ORDERS[0]], p.predicted[order], strict=True))
+                cells += [percent(p.lost(order)), f"{changed} of {len(p.file):,}"]
+            where = f"`{protocol}` {ranges(fold.fold for fold in folds)}"
+            rows.append((f"`{corpus}`", where, f"`{run}`", percent(p.accuracy(probes.ORDERS[0])), *cells))
+    changes = (word for order in probes.ORDERS[1:] for word in (f"{order}: points lost", "decisions changed"))
+    return table(("corpus", "split, folds", "run", "WA % as it is", *changes), rows)
+
+
+def _share(at: evaluation.Interval, sign: str = "") -> str:
+    low, middle, high = (f"{value:{sign}.2f}" for value in (at.low, at.estimate, at.high))
+    return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
 ACCURACY_HEAD = ("corpus", "run", "split, folds", "epochs; seeds", "held out", "WA %", "UA %", "WA % trained on")

@@ -10,7 +10,7 @@ One JSON file holds both for one network, with figures for every held-out uttera
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from serlib import config, evaluation
 from serlib.files import whole
 from serlib.model import SpectrogramViT, filled
 from serlib.records import Record, RecordError
+from serlib.splits import PROTOCOLS, VERSIONED
 
 IMAGE = "image"  # the layer before the network: a column's pixels
 ORDERS = ("as it is", "reversed", "shuffled")
@@ -164,6 +165,18 @@ def _missed(
 
     fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_at)
     return (fitted.predict(held.astype(float)) - held_at) ** 2
+
+
+def grouped(probes: Iterable[Probe]) -> dict[tuple[str, ...], dict[str, list[Probe]]]:
+    """(speech, corpus, schedule, protocol) to run to its folds, protocols and runs in the order in which they are named."""
+    protocols, runs = (*PROTOCOLS, *VERSIONED), list(config.RUNS)
+    order = sorted(
+        probes, key=lambda p: (p.speech, p.corpus, p.schedule, protocols.index(p.protocol), runs.index(p.run))
+    )
+    found: dict[tuple[str, ...], dict[str, list[Probe]]] = {}
+    for p in order:
+        found.setdefault((p.speech, p.corpus, p.schedule, p.protocol), {}).setdefault(p.run, []).append(p)
+    return found
 
 
 def pooled(probes: Sequence[Probe]) -> Probe:
