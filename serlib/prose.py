@@ -30,7 +30,7 @@ NEEDED = {
 AGAINST_EACH_OTHER = ("vertical patches", "coordinate encoding", "transfer")  # the others: against published numbers
 
 NEW, KNOWN = "new speakers", "speakers also trained on"
-VERSIONS = "utterances also trained on, in another version"
+VERSIONS = "utterances also trained on in another version"
 
 # What a protocol holds out.
 HELD_OUT = {
@@ -73,7 +73,7 @@ def values(root: Path) -> dict[str, str]:
         **_settings(),
         **_counted(),
         **_corpora(),
-        "claims_table": claims_table(committed, built),
+        "claims_table": claims_table(committed, built, root),
         "coverage_table": coverage_table(committed, built),
         "measured_table": measured_table(committed),
         "build_note": build_note(built),
@@ -179,9 +179,10 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
     )
 
 
-def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
+def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record], root: Path) -> str:
     """Claim by claim: what the abstract says, the verdict by the rule, what is known. No verdict is typed."""
     rows = []
+    beside = {**_probed(root), "accuracy": _in_versions(committed)}
     for claim in paper.CLAIMS:
         needed = NEEDED[claim.key]
         measured = measurements(needed, [*committed, *built])
@@ -192,7 +193,12 @@ def claims_table(committed: Sequence[records.Record], built: Sequence[records.Re
             known = "**Not yet measured on recordings**; the machinery runs on stand-in speech."
         else:
             known = "**Not yet measured on recordings.**"
-        parts = (verdict(claim.key, measured), known, WITHOUT_RECORDINGS.get(claim.key, lambda: "")())
+        parts = (
+            verdict(claim.key, measured),
+            known,
+            beside.get(claim.key, ""),
+            WITHOUT_RECORDINGS.get(claim.key, lambda: "")(),
+        )
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
         rows.append((f"{claim.says} Tested on {links}.", "<br>".join(filter(None, parts))))
     return _table(("the abstract says", "verdict, and what is known"), rows)
@@ -489,6 +495,37 @@ def _cost_counted() -> str:
 
 def _order_theorem() -> str:
     return "Proved: with any weights, the student's logits do not depend on the order of the columns."
+
+
+def _probed(root: Path) -> dict[str, str]:
+    """What the committed probes of networks say of two claims."""
+    from serlib import probes
+
+    places, changes = [], []
+    for (_, corpus, _, protocol), runs in probes.grouped(probes.read_all(root / "results/probes")).items():
+        pooled = {run: probes.pooled(folds) for run, folds in runs.items()}
+        alone = pooled.get("student-alone")
+        for run, p in pooled.items():
+            where = f"{_title(corpus)}, {HELD_OUT[protocol]}, `{protocol}` {notebook.ranges(f.fold for f in runs[run])}"
+            if run == "teacher":
+                places.append(f"{notebook.share(p.explained(p.last))} ({where})")
+            elif run == "student-pooled" and alone and alone.file == p.file:
+                changes.append(f"{notebook.share(p.gain(alone, p.last), '+')} ({where})")
+    said = {}
+    if places:
+        said["coordinate encoding"] = (
+            f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(places)}."
+        )
+    if changes:
+        said["transfer"] = f"Probed: matching changes the R2 of the student's tokens by {'; '.join(changes)}."
+    return said
+
+
+def _in_versions(committed: Sequence[records.Record]) -> str:
+    """What an accuracy is where other versions of the held-out utterances were trained on."""
+    pooled = notebook.pooled(r for r in committed if HELD_OUT[r.protocol] == VERSIONS)
+    figures = "; ".join(f"{_title(r.corpus)}, `{r.run}` {notebook.percent(notebook.accuracy(r))}" for r in pooled)
+    return f"On {VERSIONS}: WA % {figures}." if figures else ""
 
 
 # What is known of a claim without any recording: arithmetic, counts, proofs.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serlib import cli, config, paper, prose, records
+from serlib import cli, config, paper, probes, prose, records
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").glob("*.md"))
@@ -82,6 +82,27 @@ def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
         in row
     )
     assert table.count("**Measured") == 1
+
+
+def test_probes_and_versions_stand_beside_their_claims(tmp_path: Path) -> None:
+    def probe(run: str, missed: tuple[float, ...]) -> None:
+        made = probes.Probe(
+            *("emodb", "recordings", "paper", "random", 0, run, 0, ("anger", "sadness"), "r" * 64),
+            *(("1.wav", "2.wav"), ("A", "B"), (0, 1), (10.0, 10.0)),
+            errors={"image": (9.0, 9.0), "block 1": missed},
+            predicted=dict.fromkeys(probes.ORDERS, (0, 1)),
+        )
+        probes.write(made, tmp_path / f"results/probes/{run}.json")
+
+    probe("teacher", (1.0, 1.0))
+    probe("student-alone", (8.0, 8.0))
+    probe("student-pooled", (6.0, 6.0))
+    records.write(replace(record("student-alone"), protocol="versions-apart"), tmp_path / "results/recordings/a.json")
+    table = prose.values(tmp_path)["claims_table"]
+    assert "an R2 of 0.90 [0.90,\N{NO-BREAK SPACE}0.90] (EmoDB, " in claim(table, "coordinate encoding")
+    assert "by +0.20 [+0.20,\N{NO-BREAK SPACE}+0.20] (EmoDB, " in claim(table, "transfer")
+    assert "in another version: WA % EmoDB, `student-alone` 75.0" in claim(table, "accuracy")
+    assert "**Measured" not in table
 
 
 def test_stand_in_speech_measures_nothing(tmp_path: Path) -> None:
