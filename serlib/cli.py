@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--protocol",
         default="random",
         help="random, stratified-folds, leave-one-speaker-out, speaker-folds; or, every utterance in four versions, "
-        "versions-apart, versions-together",
+        "versions-apart, versions-together; or inner-speakers, for choosing",
     )
     sub.add_argument("--fold", type=int, default=0)
     sub.add_argument("--seed", type=int, default=0)

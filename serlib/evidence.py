@@ -45,6 +45,13 @@ def portions(corpus: str) -> list[Portion]:
     def drawn(draws: Iterable[int]) -> tuple[tuple[int, int], ...]:
         return tuple((draw, draw) for draw in draws)
 
+    recipes = [("student-alone", schedule) for schedule in ("paper", *config.BEYOND)]
+    recipes.append(("student-coordinates", "paper"))
+    choosing = [
+        Portion(f"beyond the paper, for choosing: {run}, {schedule}", splits.CHOOSING, new([0]), (run,), schedule)
+        for run, schedule in recipes
+        if few
+    ]
     return [
         Portion("baselines, new speakers", apart, new([0]), FREE, config.BASELINE),
         Portion("baselines, random splits", "random", tuple((k, 0) for k in range(5)), FREE, config.BASELINE),
@@ -64,5 +71,6 @@ def portions(corpus: str) -> list[Portion]:
         Portion("ResNet-18, one random split", "random", ((0, 0),), ("resnet-18",), config.BASELINE),
         Portion("ResNet-18, new speakers", apart, new([0]), ("resnet-18",), config.BASELINE),
         Portion("openSMILE, new speakers", apart, new([0]), ("opensmile",), config.BASELINE),
+        *choosing,
         Portion("openSMILE, random splits", "random", tuple((k, 0) for k in range(5)), ("opensmile",), config.BASELINE),
     ]

@@ -175,7 +175,7 @@ def read(path: Path) -> Record:
             named["name"],
             config.Run(**{**run, "model": run["model"] and config.Model(**_tuples(run["model"]))}),
             named["schedule"],
-            config.Training(**named["training"]),
+            config.Training(**_tuples(named["training"])),
             config.Features(**_tuples(named["features"])),
         )
         parts = {name: Part(**_tuples(part)) for name, part in plain.pop("parts").items()}

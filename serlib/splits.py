@@ -14,6 +14,9 @@ protocol                  folds  test part
 Two more divide a corpus in which every utterance stands in several versions (:func:`serlib.corpora.versions`), by
 random draws as ``random`` does: ``versions-apart`` draws 20 % of the versions, so that versions of one utterance lie on
 both sides, as when a corpus is augmented before it is split; ``versions-together`` draws 20 % of the utterances.
+
+One is for choosing among ways of training: fold k of ``inner-speakers`` leaves the speaker of fold k of
+``leave-one-speaker-out`` out altogether, and holds out the next two speakers.
 """
 
 import csv
@@ -30,6 +33,7 @@ from serlib.files import whole
 FOLDS = 5
 PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds")
 VERSIONED = ("versions-apart", "versions-together")
+CHOOSING = "inner-speakers"
 DRAWN = ("random", *VERSIONED)  # their fold k is the k-th draw
 
 
@@ -51,7 +55,7 @@ class Split:
 
 def folds(corpus: Corpus, protocol: str) -> int:
     """How many folds a protocol has; of random draws the first five are meant."""
-    return len(corpus.speakers) if protocol == "leave-one-speaker-out" else FOLDS
+    return len(corpus.speakers) if protocol in ("leave-one-speaker-out", CHOOSING) else FOLDS
 
 
 def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
@@ -62,8 +66,8 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
 
-    if protocol not in (*PROTOCOLS, *VERSIONED):
-        raise ValueError(f"protocol {protocol!r} is none of {', '.join((*PROTOCOLS, *VERSIONED))}")
+    if protocol not in (*PROTOCOLS, *VERSIONED, CHOOSING):
+        raise ValueError(f"protocol {protocol!r} is none of {', '.join((*PROTOCOLS, *VERSIONED, CHOOSING))}")
     if protocol == "versions-together":
         return _together(corpus, fold)
     if fold < 0 or (protocol not in DRAWN and fold >= folds(corpus, protocol)):
@@ -72,7 +76,7 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     labels = corpus.labels
     speakers = [utterance.speaker for utterance in corpus.utterances]
     emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
-    needed = {**dict.fromkeys(DRAWN, 2), "leave-one-speaker-out": 1}.get(protocol, FOLDS)
+    needed = {**dict.fromkeys(DRAWN, 2), "leave-one-speaker-out": 1, CHOOSING: 1}.get(protocol, FOLDS)
     if fewest < needed:
         raise ValueError(
             f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
@@ -90,6 +94,12 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
         test = [i for i, speaker in enumerate(speakers) if speaker == out]
         if not train:
             raise ValueError(f"{protocol} needs at least two speakers; {corpus.name} has {len(corpus.speakers)}")
+    elif protocol == CHOOSING:
+        if len(corpus.speakers) < 4:
+            raise ValueError(f"{protocol} needs at least four speakers; {corpus.name} has {len(corpus.speakers)}")
+        after = [corpus.speakers[(fold + k) % len(corpus.speakers)] for k in range(3)]
+        train = [i for i, speaker in enumerate(speakers) if speaker not in after]
+        test = [i for i, speaker in enumerate(speakers) if speaker in after[1:]]
     else:
         if len(corpus.speakers) < FOLDS:
             raise ValueError(f"{protocol} needs at least {FOLDS} speakers; {corpus.name} has {len(corpus.speakers)}")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from serlib import config, losses, records
+from serlib.augment import augmented
 from serlib.corpora import Corpus
 from serlib.files import whole
 from serlib.model import Output, SpectrogramViT, save
@@ -63,8 +64,15 @@ class Bench:
 def train_teacher(bench: Bench, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
+    settings = bench.settings
+
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        return {"loss": losses.cross_entropy(model(bench.images[bench.rows[rows]]).logits, bench.labels[rows])}
+        images, labels = bench.images[bench.rows[rows]], bench.labels[rows]
+        if not model.training:
+            return {"loss": losses.cross_entropy(model(images).logits, labels)}
+        images, shares = augmented(images, labels, settings.augment)
+        logits = model(images).logits
+        return {"loss": sum(share * losses.cross_entropy(logits, of, settings.smoothing) for share, of in shares)}
 
     _fit(bench, "cross entropy", model, loss)
 

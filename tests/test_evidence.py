@@ -8,7 +8,7 @@ from serlib import cli, config, evidence, paper, splits
 @pytest.mark.parametrize("corpus", [*paper.CORPORA, "mine"])
 def test_every_portion_is_of_what_can_be_run(corpus):
     for portion in evidence.portions(corpus):
-        assert portion.protocol in (*splits.PROTOCOLS, *splits.VERSIONED)
+        assert portion.protocol in (*splits.PROTOCOLS, *splits.VERSIONED, splits.CHOOSING)
         assert set(portion.runs) <= {*config.RUNS, *config.BASELINES}
         assert len(set(portion.places(corpus))) == len(portion.cells) * len(portion.runs)
 

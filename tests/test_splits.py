@@ -157,6 +157,20 @@ def test_a_split_is_the_same_every_time_and_no_two_folds_are_alike(protocol):
     assert [(one.protocol, one.fold) for one in made] == [(protocol, fold) for fold in range(len(made))]
 
 
+def test_the_speakers_that_choose_are_neither_trained_on_nor_reported():
+    corpus = published("emodb")
+    names = corpus.speakers
+    for outer, inner in zip(
+        all_folds(corpus, "leave-one-speaker-out"), all_folds(corpus, "inner-speakers"), strict=True
+    ):
+        (left_out,) = speakers(corpus, outer.test)
+        place = names.index(left_out)
+        assert speakers(corpus, inner.test) == {names[(place + 1) % 10], names[(place + 2) % 10]}
+        assert speakers(corpus, inner.train) == set(names) - {left_out} - speakers(corpus, inner.test)
+    with pytest.raises(ValueError, match="inner-speakers needs at least four speakers"):
+        split(even(3), "inner-speakers")
+
+
 def test_random_draws_go_on_beyond_the_five_that_are_counted():
     corpus = published("emodb")
     digests = {split(corpus, "random", fold).digest for fold in range(20)}
@@ -209,7 +223,7 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
         (
             "holdout",
             0,
-            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, versions-apart, versions-together",
+            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, versions-apart, versions-together, inner-speakers",
         ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),

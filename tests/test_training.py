@@ -180,6 +180,17 @@ def test_watching_the_held_out_part_changes_nothing(tmp_path, corpus, split, ima
     assert accuracies[-1] == pytest.approx((true == predicted).mean())
 
 
+@pytest.mark.parametrize(
+    "change", [{"augment": (kind,)} for kind in config.AUGMENTATIONS] + [{"smoothing": 0.1}], ids=str
+)
+def test_what_goes_beyond_the_paper_changes_learning_and_is_the_same_again(tmp_path, corpus, split, images, change):
+    plain = execute(tmp_path / "plain", named(), corpus, split, images)
+    changed = [execute(tmp_path / str(i), named(**change), corpus, split, images) for i in range(2)]
+    assert changed[0].result == changed[1].result
+    assert changed[0].curves != plain.curves
+    assert records.read(tmp_path / "0/run.json") == changed[0]
+
+
 def test_the_inner_part_prefers_the_epoch_with_the_smallest_loss(tmp_path, corpus, split, images):
     """With a rate so large that training diverges, the preferred epoch is not the last."""
     settings = named(epochs=8, learning_rate=0.3, validation=0.25)

@@ -89,7 +89,10 @@ def test_touched_features_leave_the_speech_alone(checkout):
         (("corpus=emodb",), "CORPUS=emodb needs DATA=folder of the recordings"),
         (("corpus=emdb", "data=."), "CORPUS=emdb is none of savee, emodb, crema-d"),
         (("data=.",), "DATA is given without CORPUS"),
-        (("schedule=long",), "SCHEDULE=long is none of paper, validated, watched, short, stand-in"),
+        (
+            ("schedule=long",),
+            "SCHEDULE=long is none of paper, validated, watched, short, stand-in, warp, masks, mixup, smooth",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line(given, message):

@@ -1,0 +1,86 @@
+"""Augmentation: what each change does to an image, and that it reaches training alone."""
+
+import pytest
+import torch
+
+from serlib import augment, config
+
+
+@pytest.fixture
+def images():
+    """Bright all over up to column 30 of 40, black after it."""
+    made = 0.5 + torch.rand(16, 1, 32, 40, generator=torch.Generator().manual_seed(0)) / 2
+    made[..., 30:] = 0
+    return made
+
+
+LABELS = torch.arange(16) % 3
+
+
+def test_no_kind_changes_nothing(images):
+    same, shares = augment.augmented(images, LABELS, ())
+    assert same is images
+    assert shares == [(1.0, LABELS)]
+
+
+def test_masks_hide_whole_rows_and_columns_and_leave_the_rest(images):
+    torch.manual_seed(0)
+    masked = augment.masks(images)
+    hidden = (masked == 0) & (images > 0)
+    assert ((masked == images) | hidden).all()
+    speech = hidden[:, 0, :, :30]
+    rows, columns = speech.all(dim=2), speech.all(dim=1)
+    assert (speech == (rows[:, :, None] | columns[:, None, :])).all()
+    assert rows.sum(dim=1).max() <= 2 * augment.BAND
+    assert columns.sum(dim=1).max() <= augment.RUN
+    assert rows.any()
+    assert columns.any()
+
+
+def test_a_warp_of_nothing_is_the_image_and_silence_stays_black(images, monkeypatch):
+    monkeypatch.setattr(augment, "RATE", 0.0)
+    monkeypatch.setattr(augment, "TRACT", 0.0)
+    torch.testing.assert_close(augment.warp(images), images, atol=1e-5, rtol=0)
+    monkeypatch.setattr(augment, "RATE", 0.22)
+    torch.manual_seed(0)
+    lengths = (augment.warp(images)[:, 0] > 0.25).any(dim=1).sum(dim=1)
+    assert lengths.min() < 30 < lengths.max()
+    assert lengths.min() >= 30 * 0.8 - 1
+
+
+def test_a_warp_moves_a_line_by_its_scale(monkeypatch):
+    """A bright column at 20 of 40 comes to lie at 20 / scale; the lowest row stays the lowest."""
+    monkeypatch.setattr(augment, "TRACT", 0.0)
+    image = torch.zeros(64, 1, 8, 40)
+    image[..., 20] = 1
+    torch.manual_seed(3)
+    scale = torch.empty(64).uniform_(-augment.RATE, augment.RATE).exp()
+    torch.manual_seed(3)
+    moved = augment.warp(image)[:, 0, 0]
+    centre = (moved * torch.arange(40)).sum(dim=1) / moved.sum(dim=1)
+    torch.testing.assert_close(centre, 20.5 / scale - 0.5, atol=0.3, rtol=0)
+    monkeypatch.setattr(augment, "RATE", 0.0)
+    monkeypatch.setattr(augment, "TRACT", 0.1)
+    image = torch.zeros(64, 1, 40, 8)
+    image[:, :, 39] = 1
+    assert (augment.warp(image)[:, 0].sum(dim=2).argmax(dim=1) == 39).all()
+
+
+def test_mixup_mixes_images_and_labels_alike(images):
+    torch.manual_seed(1)
+    mixed, ((share, first), (rest, second)) = augment.augmented(images, LABELS, ("mixup",))
+    assert share + rest == pytest.approx(1)
+    assert torch.equal(first, LABELS)
+    assert torch.equal(first.bincount(), second.bincount())
+    torch.manual_seed(1)
+    torch.distributions.Beta(augment.MIXING, augment.MIXING).sample()
+    other = torch.randperm(16)
+    assert torch.equal(second, LABELS[other])
+    torch.testing.assert_close(mixed, share * images + rest * images[other])
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="each must be one of warp, masks, mixup"):
+        config.Training(augment=("echo",))
+    with pytest.raises(ValueError, match="smoothing"):
+        config.Training(smoothing=1.0)
