@@ -145,6 +145,7 @@ rule train:
     output:
         "build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json",
         "build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.safetensors",
+    wildcard_constraints: schedule=f"(?!{settings.BASELINE}/)[^/]+"  # the rule below makes the baselines
     log: "build/logs/{speech}-{corpus}-{schedule}-{split}-{run}-seed{seed}.log"
     params:
         data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
@@ -173,9 +174,6 @@ rule baseline:
     shell:
         "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
         "--run {wildcards.run} --protocol {params.protocol} --fold {params.fold} --seed {wildcards.seed} --threads 1"
-
-
-ruleorder: baseline > train
 
 
 rule probe:

@@ -174,9 +174,8 @@ def plot_kinds(lines: Mapping[str, Mapping[str, Interval]], kinds: Sequence[str]
             at, np.array(places) + aside, xerr=bars.reshape(-1, 2).T, fmt=marker, markersize=5, capsize=2, label=kind
         )
     ax.set_yticks(range(len(lines)), lines)
-    ax.invert_yaxis()
-    ax.set(title=title, xlabel="weighted accuracy (%)", xlim=(0, 101))
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.25), ncols=2)
+    ax.set(title=title, xlabel="weighted accuracy (%)", xlim=(0, 101), ylim=(len(lines) - 0.5, -0.5))
+    ax.figure.legend(*ax.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
     return ax
 
 

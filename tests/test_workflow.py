@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from serlib import evidence
+from tests.helpers import tiny_emodb
 from workflow.graph import code, listing
 from workflow.stage import repository
 
@@ -101,6 +103,16 @@ def test_a_wrong_setting_is_one_line(given, message):
     lines = [line for line in result.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_every_portion_of_the_evidence_can_be_planned(tmp_path):
+    config = ("--config", "corpus=emodb", f"data={tiny_emodb(tmp_path / 'emodb')}")
+    targets = [f"evidence_{number}" for number, _ in enumerate(evidence.portions("emodb"), 1)]
+    result = snakemake(ROOT, "--dry-run", *config, "--", *targets)
+    assert result.returncode == 0, result.stderr
+    planned = set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
+    assert {f"evidence, emodb: {portion.title}" for portion in evidence.portions("emodb")} <= planned
+    assert "baseline majority: emodb (recordings), random-0" in planned
 
 
 def test_code_is_what_is_imported_at_the_top(monkeypatch):
