@@ -13,10 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from serlib.config import AUGMENTATIONS
-
-BAND = 16  # widest band of rows made black
-RUN = 12  # widest run of columns made black
+BAND = 16  # pixels: widest band of rows made black
+RUN = 12  # pixels: widest run of columns made black
 RATE, TRACT = 0.22, 0.1  # largest change of the logarithm of time's and of frequency's scale
 MIXING = 0.3  # both parameters of the beta distribution that the share of an image is drawn from
 
@@ -26,13 +24,13 @@ Shares = list[tuple[float, Labels]]  # labels and how much they count, together 
 
 
 def augmented(images: Images, labels: Labels, kinds: tuple[str, ...]) -> tuple[Images, Shares]:
-    """A batch changed by ``kinds`` in the order of :data:`serlib.config.AUGMENTATIONS`, and the labels it then has.
+    """A batch changed by ``kinds``, of :data:`serlib.config.AUGMENTATIONS`, and the labels it then has.
 
     Draws from torch's global generator.
     """
-    for kind in AUGMENTATIONS:
-        if kind in CHANGES and kind in kinds:
-            images = CHANGES[kind](images)
+    for kind, change in CHANGES.items():
+        if kind in kinds:
+            images = change(images)
     return mixup(images, labels) if "mixup" in kinds else (images, [(1.0, labels)])
 
 

@@ -24,6 +24,7 @@ from serlib.files import whole
 from serlib.model import SpectrogramViT, filled
 from serlib.records import Record, RecordError
 from serlib.splits import PROTOCOLS, VERSIONED
+from serlib.training import outputs
 
 IMAGE = "image"  # the layer before the network: a column's pixels
 ORDERS = ("as it is", "reversed", "shuffled")
@@ -46,8 +47,10 @@ class Probe:
     file: tuple[str, ...]
     speaker: tuple[str, ...]
     true: tuple[int, ...]
-    variation: tuple[float, ...]  # of the column numbers: sum of squares about the training part's mean
-    errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses
+    variation: tuple[
+        float, ...
+    ]  # of the column numbers: sum of squares about the training part's mean, columns squared
+    errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses, columns squared
     predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
 
     def explained(self, layer: str) -> evaluation.Interval:
@@ -129,9 +132,8 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
     return changed
 
 
-@torch.no_grad()
 def _predict(network: SpectrogramViT, images: Tensor) -> list[int]:
-    return torch.cat([network(batch).logits.argmax(dim=1) for batch in images.split(32)]).tolist()
+    return outputs(network, images, torch.arange(len(images)), lambda output: output.logits.argmax(dim=1)).tolist()
 
 
 @torch.no_grad()

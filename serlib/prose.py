@@ -139,8 +139,9 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
     """What has been measured of the runs ``needed``, from records of recordings alone.
 
     A corpus and a split count when every needed run exists for the same recordings, images and schedule, and for at
-    least one fold and seed that all of them share; those folds and seeds are pooled. Augmented corpora do not count. Of several schedules the one
-    with the most epochs is taken. Of a record that is given twice the later one counts.
+    least one fold and seed that all of them share; those folds and seeds are pooled. Augmented corpora do not
+    count. Of several schedules the one with the most epochs is taken. Of a record that is given twice the later one
+    counts.
     """
     cases: dict[tuple[Any, ...], dict[str, dict[tuple[int, int, str], records.Record]]] = {}
     for r in found:
