@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("build/runs"), help="folder of runs")
     sub.add_argument("--threads", type=int, help="CPU threads")
     sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
-    sub.add_argument("--precision", default="32-true", help="as Lightning Fabric names it, such as bf16-mixed")
+    precision = config.Training.precision
+    sub.add_argument("--precision", default=precision, help="as Lightning Fabric names it, such as bf16-mixed")
 
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
@@ -203,6 +204,7 @@ def _train(options: argparse.Namespace) -> None:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
     named = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
+    named = replace(named, training=replace(named.training, precision=options.precision))
     if options.epochs is not None and named.run.model:
         named = replace(
             named, schedule=f"{options.epochs}-epochs", training=replace(named.training, epochs=options.epochs)
@@ -233,7 +235,6 @@ def _train(options: argparse.Namespace) -> None:
         record=record,
         teacher=teacher,
         accelerator=options.accelerator,
-        precision=options.precision,
     )
     print(record)
     _print_accuracy(finished)

@@ -114,6 +114,7 @@ class Training:
     weight_decay: float = 0.01  # [-]
     validation: float = 0.0  # share of the training part that chooses the epoch; 0: the last epoch, nothing chosen
     seed: int = 0
+    precision: str = "32-true"  # as Lightning Fabric names it; predictions are always made in single precision
     augment: tuple[str, ...] = ()  # changes of the training images, of AUGMENTATIONS; in cross entropy alone
     smoothing: float = 0.0  # label smoothing: share of each label that is spread over all classes; likewise
     watch: bool = False  # note the held-out part's accuracy after every epoch; it still chooses nothing

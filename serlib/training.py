@@ -126,7 +126,6 @@ def execute(
     teacher: tuple[SpectrogramViT, str] | None = None,
     network: Callable[[], nn.Module] | None = None,
     accelerator: str = "cpu",
-    precision: Any = "32-true",
     progress: bool = True,
 ) -> records.Record:
     """One run: train on the training part, predict both parts, write weights and record.
@@ -137,7 +136,7 @@ def execute(
         record: the record's file; weights go beside it as ``.safetensors``, the state of an unfinished run as ``.state``.
         teacher: the matched network and its record's result digest, when the configuration names a teacher.
         network: makes another network than the configuration's, for a baseline; its weights are not kept.
-        accelerator, precision: as Lightning Fabric names them.
+        accelerator: as Lightning Fabric names it.
 
     Raises:
         ValueError: the configuration needs a teacher and none is given.
@@ -146,7 +145,7 @@ def execute(
     if run.teacher and teacher is None:
         raise ValueError(f"run {named.name!r} follows the run {run.teacher!r}: train that first")
     try:
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
     except RuntimeError as error:  # not on this machine
         raise ValueError(str(error)) from error
     position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
