@@ -3,7 +3,7 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
-CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
+CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED PRECISION THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
 GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(strip $(CONFIG)),--config $(CONFIG))
 
 # Copies the records of runs on recordings, and the probes of their networks, to where they are committed.

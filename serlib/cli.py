@@ -203,8 +203,8 @@ def _train(options: argparse.Namespace) -> None:
     if options.protocol in splits.VERSIONED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
-    named = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
-    named = replace(named, training=replace(named.training, precision=options.precision))
+    chosen = options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options), options.precision
+    named = config.resolve(*chosen)
     if options.epochs is not None and named.run.model:
         named = replace(
             named, schedule=f"{options.epochs}-epochs", training=replace(named.training, epochs=options.epochs)

@@ -202,7 +202,14 @@ class Named:
     features: Features = field(default_factory=Features)
 
 
-def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Features | None = None) -> Named:
+def resolve(
+    name: str,
+    schedule: str,
+    seed: int,
+    num_classes: int,
+    features: Features | None = None,
+    precision: str = Training.precision,
+) -> Named:
     """The configuration of run or baseline ``name`` for a corpus of ``num_classes`` emotions.
 
     Raises:
@@ -210,14 +217,14 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     """
     features = features or Features()
     if name in BASELINES:
-        return Named(name, Run(None), BASELINE, Training(seed=seed), features)
+        return Named(name, Run(None), BASELINE, Training(seed=seed, precision=precision), features)
     if name not in RUNS:
         raise ValueError(f"run {name!r} is none of {', '.join((*RUNS, *BASELINES))}")
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
     run = RUNS[name]
     model = replace(run.model, num_classes=num_classes, image_size=features.image_size)
-    training = replace(SCHEDULES[schedule], seed=seed)
+    training = replace(SCHEDULES[schedule], seed=seed, precision=precision)
     return Named(name, replace(run, model=model), schedule, training, features)
 
 

@@ -322,6 +322,30 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, found))
 
 
+def commands(used: Iterable[records.Record]) -> Markdown:
+    """For each run, protocol, seed and precision the one command of the graph that makes the records of ``used`` again.
+
+    The graph makes what a run needs first: images, and the teacher of a student that follows one.
+    """
+    folds: dict[tuple[Any, ...], set[int]] = {}
+    for r in used:
+        c = r.configuration
+        group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.training.precision)
+        folds.setdefault(group, set()).add(r.fold)
+    lines = []
+    for (corpus, schedule, protocol, run, seed, precision), some in folds.items():
+        fold = ",".join(map(str, sorted(some)))
+        place = records.location(
+            "recordings", corpus, schedule, protocol, f"{{{fold}}}" if len(some) > 1 else fold, run, seed
+        )
+        exact = "" if precision == config.Training.precision else f" precision={precision}"
+        lines.append(
+            f".venv/bin/snakemake --workflow-profile workflow/profiles/default --config corpus={corpus} "
+            f"data=data/{corpus}{exact} -- build/runs/{place}"
+        )
+    return Markdown("\n".join(("```bash", *lines, "```")))
+
+
 def sources(used: Iterable[records.Record]) -> Markdown:
     """Where the numbers of a page came from: run, split, seed, commit, date and seconds of every record used."""
     rows = [

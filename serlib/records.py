@@ -193,8 +193,11 @@ def read_all(folder: Path) -> list[Record]:
     return [read(path) for path in sorted(folder.rglob("*.json"))]
 
 
-def location(speech: str, corpus: str, schedule: str, protocol: str, fold: int, run: str, seed: int) -> str:
-    """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``."""
+def location(speech: str, corpus: str, schedule: str, protocol: str, fold: int | str, run: str, seed: int) -> str:
+    """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``.
+
+    ``fold`` may be a shell's pattern for several, such as ``{0..9}``.
+    """
     return f"{speech}/{corpus}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 

@@ -56,6 +56,17 @@ def execute(folder: Path, settings: config.Named, corpus, split, images, teacher
 TRANSFER = config.Run(SMALL, teacher="teacher")
 
 
+def test_precision_is_part_of_what_a_run_is(tmp_path, corpus, split, images):
+    single, mixed = (
+        execute(tmp_path / precision, named(precision=precision), corpus, split, images)
+        for precision in ("32-true", "bf16-mixed")
+    )
+    assert records.read(tmp_path / "bf16-mixed/run.json").configuration.training.precision == "bf16-mixed"
+    losses = [record.curves["cross entropy"]["loss"] for record in (single, mixed)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 @pytest.fixture
 def teacher():
     torch.manual_seed(1)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serlib import evidence
-from tests.helpers import tiny_emodb
+from serlib import config, evidence, notebook
+from tests.helpers import tiny_emodb, tiny_record
 from workflow.graph import code, listing
 from workflow.stage import repository
 
@@ -113,6 +113,35 @@ def test_every_portion_of_the_evidence_can_be_planned(tmp_path):
     planned = set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
     assert {f"evidence, emodb: {portion.title}" for portion in evidence.portions("emodb")} <= planned
     assert "baseline majority: emodb (recordings), random-0" in planned
+
+
+def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
+    data = tiny_emodb(tmp_path / "data/emodb")
+    named = [
+        tiny_record(
+            fold=fold,
+            protocol="leave-one-speaker-out",
+            configuration=config.resolve("student-pooled", "paper", 0, 7, precision="bf16-mixed"),
+        )
+        for fold in (3, 1)
+    ]
+    fence, command, _ = notebook.commands(named).data.splitlines()
+    assert fence == "```bash"
+    program, *rest = command.replace("data=data/", f"data={data.parent}/").split(" ")
+    assert program == ".venv/bin/snakemake"
+    targets = subprocess.run(["bash", "-c", f"echo {' '.join(rest)}"], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        (sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", *targets.stdout.split()),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    planned = result.stdout + result.stderr
+    jobs = set(re.findall(r"^Job \d+: training (.*)$", planned, re.MULTILINE))
+    where = "emodb (recordings), leave-one-speaker-out-"
+    assert jobs == {f"{run}: {where}{fold}, seed 0" for run in ("teacher", "student-pooled") for fold in (1, 3)}
+    assert planned.count("--schedule paper") == planned.count("--precision bf16-mixed") == 4
 
 
 def test_code_is_what_is_imported_at_the_top(monkeypatch):

@@ -65,7 +65,8 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     command = (
         f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
-        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
+        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} "
+        f"--precision {settings.precision} --threads 1"
     )
     rows = [
         ("run", f"`{record.run}`{follows}"),
