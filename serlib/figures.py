@@ -10,12 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy import ndarray
 
 from serlib.evaluation import Interval
-from serlib.records import Record
 
 HELD_OUT, TRAINING = "tab:blue", "tab:orange"
 
@@ -92,45 +93,68 @@ def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, tit
 
 @dataclass(frozen=True)
 class Point:
-    """A network in the plot of cost and accuracy. ``published`` points are drawn hollow."""
+    """An accuracy in the plot of cost and accuracy. ``by`` is who measured it: a key of :data:`MARKERS`."""
 
     label: str
     flops: float
     accuracy: float  # in [0, 1]
-    group: str  # legend entry: corpus and split
-    published: bool = False
+    kind: str  # what was held out: the colour
+    by: str = "measured here"
     low: float | None = None  # interval
     high: float | None = None
 
 
-def plot_cost(points: Sequence[Point], ax: Axes) -> Axes:
-    """Operations (logarithmic) against accuracy: published hollow, measured filled with its interval.
+# Who measured: the marker, and whether it is filled.
+MARKERS = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
 
-    Groups stand side by side, each moved by a few per cent, where their networks cost the same.
+
+def plot_cost(
+    points: Sequence[Point], networks: Mapping[str, float], kinds: Sequence[str], ax: Axes, title: str = ""
+) -> Axes:
+    """Operations (logarithmic) against accuracy: measured filled with its interval, all else hollow.
+
+    ``networks`` are named above the axis: name to operations. Accuracies of one network stand side by side, each moved
+    by a few per cent, and their labels in a column beside them; every one of ``kinds`` keeps its colour.
     """
-    markers = dict(zip(dict.fromkeys(point.group for point in points), "osD^vP*X<>" * 5, strict=False))
-    for number, (group, marker) in enumerate(markers.items()):
-        aside = 1.05 ** (number - (len(markers) - 1) / 2)
-        for i, point in enumerate(p for p in points if p.group == group):
-            spread = None if point.low is None or point.high is None else [
-                [point.accuracy - point.low], [point.high - point.accuracy]
+    colours = {kind: f"C{number}" for number, kind in enumerate(kinds)}
+    for flops in dict.fromkeys(point.flops for point in points):
+        same = sorted((p for p in points if p.flops == flops), key=lambda p: -p.accuracy)
+        height = np.inf
+        for number, p in enumerate(same):
+            marker, filled = MARKERS[p.by]
+            at = flops / 1e9 * 1.06 ** (number - (len(same) - 1) / 2)
+            spread = None if p.low is None or p.high is None else [
+                [100 * (p.accuracy - p.low)], [100 * (p.high - p.accuracy)]
             ]  # fmt: skip
-            ax.errorbar(
-                point.flops / 1e9 * aside,
-                100 * point.accuracy,
-                yerr=None if spread is None else 100 * np.array(spread),
-                fmt=marker,
-                color=f"C{number}",
-                markerfacecolor="none" if point.published else f"C{number}",
-                capsize=3,
-                linestyle="none",
-                label=group if i == 0 else None,
+            colour = colours[p.kind]
+            face = colour if filled else "none"
+            ax.errorbar(at, 100 * p.accuracy, spread, fmt=marker, color=colour, markerfacecolor=face, capsize=2)
+            height = min(100 * p.accuracy, height - 4)
+            beside = 1.06 ** (len(same) / 2 + 1)
+            right = flops < 0.5 * max(point.flops for point in points)
+            ax.annotate(
+                p.label,
+                (at, 100 * p.accuracy),
+                (flops / 1e9 * (beside if right else 1 / beside), height),
+                color=colour,
+                fontsize=7,
+                ha="left" if right else "right",
+                va="center",
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4, "alpha": 0.5},
             )
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("{x:g}")
-    ax.set(xlabel="operations for one image (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
-    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.18))
+    for name, flops in networks.items():
+        ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
+        ax.annotate(name, (flops / 1e9, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", fontsize=7)  # fmt: skip
+    ax.set(xscale="log", ylim=(0, 104), title=title)
+    ax.set(xlabel="operations for one recording (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
+    _plain_numbers(ax.xaxis)
+    shown = dict.fromkeys(p.kind for p in points)
+    handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in shown]
+    for by, (marker, filled) in MARKERS.items():
+        face = "0.3" if filled else "none"
+        handles.append(Line2D([], [], color="0.3", marker=marker, markerfacecolor=face, linestyle="none", label=by))
+    ax.legend(handles=handles, fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.15))
     return ax
 
 
@@ -208,14 +232,14 @@ def plot_spreads(
             places, middle, bars, marker=marker, markersize=5, capsize=2, lw=1, ls=line, elinewidth=1, label=name
         )
     ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    _plain_numbers(ax)
+    _plain_numbers(ax.xaxis, ax.yaxis)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
     return ax
 
 
-def _plain_numbers(ax: Axes) -> None:
+def _plain_numbers(*axes: Axis) -> None:
     """0.5 and 20 where matplotlib writes powers of ten; of a decade the 1, 2 and 5."""
-    for axis in (ax.xaxis, ax.yaxis):
+    for axis in axes:
         axis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=15))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
@@ -234,12 +258,6 @@ def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, b
     for (name, (intensity, speed)), marker in zip(parts.items(), "osD^vP*X" * 5, strict=False):
         ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
     ax.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="GFLOP a second")
-    _plain_numbers(ax)
+    _plain_numbers(ax.xaxis, ax.yaxis)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18))
     return ax
-
-
-def accuracy_label(record: Record) -> str:
-    """What a record's accuracy is an accuracy of, short enough for a legend."""
-    speech = "" if record.speech == "recordings" else ", stand-in speech"
-    return f"{record.corpus}{speech}: {record.protocol}"

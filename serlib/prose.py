@@ -158,19 +158,16 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
         pooled = {run: notebook.pooled(by_run[run][key] for key in sorted(shared))[0] for run in needed}
         first, second = (pooled[run] for run in needed[:2])
         true, better = first.labels("test")
-        everyone = {speaker for part in first.parts.values() for speaker in part.speaker}
-        folds = {fold for fold, _, _ in shared}
-        count = {"leave-one-speaker-out": len(everyone), "random": len(folds)}.get(protocol, splits.FOLDS)
         longest[corpus, protocol, fingerprint, images] = Measurement(
             corpus=corpus,
             protocol=protocol,
-            folds=notebook.ranges(folds),
+            folds=notebook.ranges(fold for fold, _, _ in shared),
             seeds=notebook.ranges(seed for _, seed, _ in shared),
             utterances=len(first.parts["test"].file),
             epochs=epochs,
             image_size=images.image_size,
             partial=bool(first.notes),
-            missing=count - len(folds),
+            missing=missing([by_run[needed[0]][key] for key in shared]),
             accuracies=tuple((run, notebook.accuracy(record)) for run, record in pooled.items()),
             difference=evaluation.paired(
                 true, better, second.labels("test")[1], first.parts["test"].speaker, len(first.emotions)
@@ -182,6 +179,14 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
         longest.values(),
         key=lambda m: (order.index(m.corpus) if m.corpus in order else len(order), splits.PROTOCOLS.index(m.protocol)),
     )
+
+
+def missing(same: Sequence[records.Record]) -> int:
+    """How many folds of their protocol some records of one run leave out; of random draws none can be missing."""
+    first, there = same[0], {r.fold for r in same}
+    speakers = {speaker for part in first.parts.values() for speaker in part.speaker}
+    count = {"leave-one-speaker-out": len(speakers), **dict.fromkeys(splits.DRAWN, len(there))}
+    return count.get(first.protocol, splits.FOLDS) - len(there)
 
 
 def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record], root: Path) -> str:
@@ -491,7 +496,7 @@ def _cost_counted() -> str:
     from serlib import flops
 
     counted = _counted()
-    others, name = min((count, name) for name, count in flops.others().items())
+    others, name = min((other.flops, name) for name, other in flops.others().items())
     return (
         f"Counted: the student needs {counted['student_flops']} operations an image, {counted['flops_ratio']} of the "
         f"teacher's {counted['teacher_flops']}; the smallest of the other networks counted here, {name}, needs {others:,}."

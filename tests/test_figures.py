@@ -32,17 +32,28 @@ def test_a_confusion_matrix_shows_its_counts(ax):
 
 def test_published_points_are_hollow_and_measured_ones_carry_their_interval(ax):
     points = [
-        figures.Point("teacher", 2.6e9, 0.97, "published", published=True),
-        figures.Point("student", 5.3e8, 0.60, "ours", low=0.5, high=0.75),
+        figures.Point("teacher", 2.6e9, 0.97, "unknown split", "published by the paper"),
+        figures.Point("student", 5.3e8, 0.60, "new speakers", low=0.5, high=0.75),
+        figures.Point("student, tokens", 5.3e8, 0.61, "new speakers", low=0.5, high=0.75),
     ]
-    figures.plot_cost(points, ax)
-    published, ours = (container[0] for container in ax.containers)
+    figures.plot_cost(points, {"student\n10 s": 5.3e8}, ("new speakers", "known", "unknown split"), ax)
+    published, *ours = (container[0] for container in ax.containers)
     assert published.get_markerfacecolor() == "none"
-    assert ours.get_markerfacecolor() != "none"
-    assert ours.get_xydata()[0].tolist() == pytest.approx([0.53, 60], rel=0.05)
+    assert published.get_color() == "C2"
+    assert {line.get_markerfacecolor() for line in ours} == {"C0"}
+    assert sorted(line.get_xydata()[0].tolist() for line in ours) == [
+        pytest.approx(at, rel=0.05) for at in ([0.53, 61], [0.53, 60])
+    ]
     low, high = ax.containers[1][2][0].get_segments()[0][:, 1]
     assert (low, high) == pytest.approx((50, 75))
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["published", "ours"]
+    heights = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert heights["student, tokens"] - heights["student"] == pytest.approx(4)  # so that neither hides the other
+    assert "student\n10 s" in heights
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "new speakers",
+        "unknown split",
+        *figures.MARKERS,
+    ]
 
 
 def test_curves_count_epochs_from_one(ax):

@@ -287,10 +287,19 @@ def test_impossible_configurations_are_refused(change, message):
 
 def test_other_networks_are_counted_as_their_authors_say():
     """He et al. 2016: 1.8 and 3.8 billion multiply-adds at 224 x 224 (of them all but the last layer scale with the
-    area); Dosovitskiy et al. 2021 and Baevski et al. 2020 by the counts known for these sizes."""
-    found = {name: count / 2e9 for name, count in others().items()}
+    area); Dosovitskiy et al. 2021 and Baevski et al. 2020 by the counts known for these sizes; AST and Whisper's encoder
+    by hand: patches or convolutions, then for each layer 12 width^2 a token and 2 width a pair of tokens."""
+    found = {name: other.flops / 2e9 for name, other in others().items()}
     assert found["ResNet-18"] == pytest.approx(1.81 * (128 / 224) ** 2, rel=0.02)
     assert found["ResNet-50"] == pytest.approx(4.09 * (128 / 224) ** 2, rel=0.02)
     assert found["ViT-B/16"] == pytest.approx(5.6, rel=0.01)
     assert found["wav2vec 2.0 base"] == found["HuBERT base"] == pytest.approx(21.2, rel=0.01)
-    assert found["wav2vec 2.0 large"] == pytest.approx(54.8, rel=0.01)
+    assert found["wav2vec 2.0 large"] == found["HuBERT large"] == pytest.approx(54.8, rel=0.01)
+
+    def layers(tokens, depth, width):
+        return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
+
+    ast = 12 * 29 * 256 * 768 + layers(12 * 29 + 2, 12, 768)
+    whisper = 3000 * 3 * 128 * 1280 + 1500 * 3 * 1280**2 + layers(1500, 32, 1280)
+    assert found["AST"] * 1e9 == pytest.approx(ast, rel=1e-6)
+    assert found["Whisper large v3, encoder"] * 1e9 == pytest.approx(whisper, rel=1e-6)
