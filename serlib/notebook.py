@@ -195,6 +195,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 
+def times(size: Sequence[int]) -> str:
+    """``128 x 128``."""
+    return " x ".join(map(str, size))
+
+
 def percent(interval: evaluation.Interval, digits: int = 1) -> str:
     """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent."""
     at, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))

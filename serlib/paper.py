@@ -125,6 +125,12 @@ CREMA_D = CorpusFacts(
 
 CORPORA = {facts.name: facts for facts in (SAVEE, EMODB, CREMA_D)}
 
+
+def title(corpus: str) -> str:
+    """A corpus's name as it is written in prose; of a corpus of one's own, the name given."""
+    return CORPORA[corpus].title if corpus in CORPORA else corpus
+
+
 # Defects of CREMA-D known before any file is opened, by name: they are excluded by name and listed in every record.
 CREMA_D_SILENT = ("1076_MTI_SAD_XX.wav",)
 CREMA_D_IDENTICAL = (

@@ -36,6 +36,20 @@ VERSIONED = ("versions-apart", "versions-together")
 CHOOSING = "inner-speakers"
 DRAWN = ("random", *VERSIONED)  # their fold k is the k-th draw
 
+NEW, KNOWN = "new speakers", "speakers also trained on"
+VERSIONS = "utterances also trained on in another version"
+
+# What a protocol holds out.
+HELD_OUT = {
+    "random": KNOWN,
+    "stratified-folds": KNOWN,
+    "leave-one-speaker-out": NEW,
+    "speaker-folds": NEW,
+    "versions-apart": VERSIONS,
+    "versions-together": KNOWN,
+    CHOOSING: "speakers that choose and are not reported",
+}
+
 
 @dataclass(frozen=True)
 class Split:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serlib import cli, config, paper, probes, prose, records
+from serlib import claims, cli, config, paper, probes, prose, records
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").glob("*.md"))
@@ -115,8 +115,8 @@ def test_stand_in_speech_measures_nothing(tmp_path: Path) -> None:
 
 
 def test_the_longest_schedule_is_shown() -> None:
-    runs = prose.NEEDED["transfer"]
-    (shown,) = prose.measurements(runs, [record(run, epochs=epochs) for epochs in (8, 50, 6) for run in runs])
+    runs = claims.NEEDED["transfer"]
+    (shown,) = claims.measurements(runs, [record(run, epochs=epochs) for epochs in (8, 50, 6) for run in runs])
     assert shown.epochs == 50
 
 
@@ -145,7 +145,7 @@ SIX_OF_SIX = "EmoDB, new speakers: +50.0 [+50.0,\N{NO-BREAK SPACE}+50.0] points.
 
 
 def decided(key: str, *made: list[records.Record]) -> str:
-    return prose.verdict(key, prose.measurements(prose.NEEDED[key], [one for many in made for one in many]))
+    return claims.verdict(key, claims.measurements(claims.NEEDED[key], [one for many in made for one in many]))
 
 
 def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> None:
@@ -195,8 +195,8 @@ def test_accuracy_and_cost_are_held_against_what_is_published() -> None:
 
 
 def test_every_claim_and_setting_has_its_entry() -> None:
-    assert prose.NEEDED.keys() == {claim.key for claim in paper.CLAIMS}
-    assert set(sum(prose.NEEDED.values(), ())) <= config.RUNS.keys()
+    assert claims.NEEDED.keys() == {claim.key for claim in paper.CLAIMS}
+    assert set(sum(claims.NEEDED.values(), ())) <= config.RUNS.keys()
     assert prose.choices().keys() == paper.STATED.keys()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from serlib import config, corpora, evaluation, features, flops, model, notebook, paper, prose, records, training
+from serlib import config, corpora, evaluation, features, flops, model, notebook, paper, records, splits, training
 from serlib.files import sha256, whole
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
         ("trained on", f"{len(train.file):,} utterances, {settings.epochs} epochs a stage, seed {record.seed}"),
         (
             "held out",
-            f"{len(test.file):,} utterances: `{record.protocol}` {record.fold} ({prose.HELD_OUT[record.protocol]})",
+            f"{len(test.file):,} utterances: `{record.protocol}` {record.fold} ({splits.HELD_OUT[record.protocol]})",
         ),
         ("WA % held out", notebook.percent(notebook.accuracy(record))),
         ("UA % held out", ua),

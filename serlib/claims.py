@@ -1,0 +1,198 @@
+"""Claim by claim: which runs test it, what has been measured of them, and the verdict by a stated rule.
+
+* :data:`NEEDED`: the runs of each claim;
+* :func:`measurements`: the rule by which a claim counts as measured on recordings;
+* :func:`verdict`: the rule by which a claim holds, holds in part, or is not supported.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serlib import config, evaluation, notebook, paper, records, splits
+
+# The runs whose comparison on the same held-out recordings tests a claim of the paper, by the claim's key: what the
+# claim says is better comes first.
+NEEDED = {
+    "vertical patches": ("teacher", "teacher-square-patches"),
+    "coordinate encoding": ("teacher", "teacher-no-position"),
+    "transfer": ("student-pooled", "student-alone"),
+    "accuracy": ("student-pooled", "teacher"),
+    "cost": ("student-pooled", "teacher"),
+}
+
+
+AGAINST_EACH_OTHER = ("vertical patches", "coordinate encoding", "transfer")  # the others: against published numbers
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The runs of one claim, on the same held-out recordings of one corpus."""
+
+    corpus: str
+    protocol: str
+    folds: str
+    seeds: str
+    utterances: int
+    epochs: int
+    image_size: tuple[int, int]
+    partial: bool  # the recordings are not the whole corpus as published
+    missing: int  # folds of the protocol that are not there; of random draws none can be missing
+    accuracies: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy
+    difference: evaluation.Interval  # of the first run's weighted accuracy from the second's, on the same utterances
+    trained: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy on its training part
+
+    @property
+    def held_out(self) -> str:
+        return splits.HELD_OUT[self.protocol]
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict may rest on it: the whole corpus, every fold of it, as many epochs as the paper."""
+        return not self.partial and not self.missing and self.epochs >= config.SCHEDULES["paper"].epochs
+
+    @property
+    def compared(self) -> str:
+        """``EmoDB, new speakers: +1.2 [-0.3, 2.8] points``, and what it lacks to decide."""
+        at, low, high = (100 * v for v in (self.difference.estimate, self.difference.low, self.difference.high))
+        short = self.epochs < config.SCHEDULES["paper"].epochs
+        lacks = [f"{self.missing} folds missing"] * bool(self.missing) + [f"{self.epochs} epochs a stage"] * short
+        missing = f" ({', '.join(lacks)})" if lacks else ""
+        return f"{paper.title(self.corpus)}, {self.held_out}{missing}: {at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}] points"
+
+    def __str__(self) -> str:
+        split = f"split {self.protocol} ({splits.HELD_OUT[self.protocol]}), fold {self.folds}, seed {self.seeds}"
+        size = "" if self.image_size == config.Features().image_size else f", image {notebook.times(self.image_size)}"
+        part = " (counts differ from the published corpus)" if self.partial else ""
+        figures = ", ".join(f"`{run}` {notebook.percent(accuracy)}" for run, accuracy in self.accuracies)
+        return (
+            f"{paper.title(self.corpus)}{part}, {split}, {self.utterances:,} held-out predictions a run, {self.epochs} epochs a stage{size}: "
+            f"WA % {figures}"
+        )
+
+
+def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list[Measurement]:
+    """What has been measured of the runs ``needed``, from records of recordings alone.
+
+    A corpus and a split count when every needed run exists for the same recordings, images and schedule, and for at
+    least one fold and seed that all of them share; those folds and seeds are pooled. Augmented corpora do not
+    count. Of several schedules the one with the most epochs is taken. Of a record that is given twice the later one
+    counts.
+    """
+    cases: dict[tuple[Any, ...], dict[str, dict[tuple[int, int, str], records.Record]]] = {}
+    for r in found:
+        if r.speech == "recordings" and r.run in needed and r.protocol in splits.PROTOCOLS:
+            c = r.configuration
+            case = (r.corpus, r.protocol, r.fingerprint, c.features, c.training.epochs, c.schedule)
+            cases.setdefault(case, {}).setdefault(r.run, {})[r.fold, r.seed, r.split] = r
+    longest: dict[tuple[Any, ...], Measurement] = {}
+    for (corpus, protocol, fingerprint, images, epochs, _), by_run in cases.items():
+        shared = set.intersection(*(set(by_run.get(run, ())) for run in needed))
+        before = longest.get((corpus, protocol, fingerprint, images))
+        if not shared or (before and before.epochs >= epochs):
+            continue
+        pooled = {run: notebook.pooled(by_run[run][key] for key in sorted(shared))[0] for run in needed}
+        first, second = (pooled[run] for run in needed[:2])
+        true, better = first.labels("test")
+        longest[corpus, protocol, fingerprint, images] = Measurement(
+            corpus=corpus,
+            protocol=protocol,
+            folds=notebook.ranges(fold for fold, _, _ in shared),
+            seeds=notebook.ranges(seed for _, seed, _ in shared),
+            utterances=len(first.parts["test"].file),
+            epochs=epochs,
+            image_size=images.image_size,
+            partial=bool(first.notes),
+            missing=missing([by_run[needed[0]][key] for key in shared]),
+            accuracies=tuple((run, notebook.accuracy(record)) for run, record in pooled.items()),
+            difference=evaluation.paired(
+                true, better, second.labels("test")[1], first.parts["test"].speaker, len(first.emotions)
+            ),
+            trained=tuple((run, notebook.accuracy(record, "train")) for run, record in pooled.items()),
+        )
+    order = [*paper.CORPORA]
+    return sorted(
+        longest.values(),
+        key=lambda m: (order.index(m.corpus) if m.corpus in order else len(order), splits.PROTOCOLS.index(m.protocol)),
+    )
+
+
+def missing(same: Sequence[records.Record]) -> int:
+    """How many folds of their protocol some records of one run leave out; of random draws none can be missing."""
+    first, there = same[0], {r.fold for r in same}
+    speakers = {speaker for part in first.parts.values() for speaker in part.speaker}
+    count = {"leave-one-speaker-out": len(speakers), **dict.fromkeys(splits.DRAWN, len(there))}
+    return count.get(first.protocol, splits.FOLDS) - len(there)
+
+
+def answer(key: str, found: Iterable[records.Record]) -> str:
+    """A claim in the abstract's words and its verdict, for the page that tests it."""
+    (claim,) = (claim for claim in paper.CLAIMS if claim.key == key)
+    rule = "[The rule of the verdicts](../book/index.md#the-rule-of-the-verdicts) is one for all claims."
+    return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found))} {rule}"
+
+
+def verdict(key: str, measured: Sequence[Measurement]) -> str:
+    """A claim's verdict in one or two sentences, by the rule that the landing page states.
+
+    A measurement decides when it covers the whole corpus, every fold of its protocol (of random draws, those that are
+    there), and as many epochs as the paper's.
+
+    * Of two runs against each other: the claim holds if the interval of the difference lies above zero on new speakers
+      in every corpus that decides; it holds only there, or only on speakers also trained on, if that is where it does.
+    * Of accuracies against published ones: it holds if every published number of a corpus lies within or below our
+      interval on new speakers, and holds only on speakers also trained on, or only on the training part, if it does there.
+    * Of cost: the count of operations decides one half, the accuracies the other.
+    """
+    deciding = [m for m in measured if m.decides]
+    new = [m for m in deciding if m.held_out == splits.NEW]
+    known = [m for m in deciding if m.held_out == splits.KNOWN]
+    if not new:
+        so_far = "; ".join(m.compared for m in measured) if key in AGAINST_EACH_OTHER else ""
+        wait = "No corpus's new speakers are complete yet"
+        return f"**Verdict: not yet.** {wait}{f'; so far {so_far}' if so_far else ''}."
+    if key in AGAINST_EACH_OTHER:
+        said = "; ".join(m.compared for m in deciding)
+        return f"**Verdict: {_where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)}.** {said}."
+    reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
+    found = _where(reached[splits.NEW], reached[splits.KNOWN], new)
+    if found == NOT_SUPPORTED and key == "cost":
+        found = "holds only as to the number of operations"
+    elif found == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
+        found = "holds only on the training part"
+    said = "; ".join(_beside_published(m) for m in deciding)
+    return f"**Verdict: {found}.** {said}."
+
+
+NOT_SUPPORTED = "not supported here"
+
+
+def _where(new: Sequence[bool], known: Sequence[bool], measured: Sequence[Measurement]) -> str:
+    if all(new):
+        return "holds"
+    if any(new):
+        there = ", ".join(paper.title(m.corpus) for m, holds in zip(measured, new, strict=True) if holds)
+        return f"holds only on {there}"
+    return f"holds only on {splits.KNOWN}" if any(known) else NOT_SUPPORTED
+
+
+def _published(corpus: str, run: str) -> float | None:
+    """The accuracy published for a run's network on 128 x 128 images, in [0, 1]."""
+    network = "teacher" if run == "teacher" else "student"
+    values = [p.value for p in paper.PUBLISHED if (p.corpus, p.model, p.image) == (corpus, network, "128x128")]
+    return float(values[0]) / 100 if values else None
+
+
+def _reaches(m: Measurement, accuracies: Iterable[tuple[str, evaluation.Interval]]) -> bool:
+    """Whether every run's interval reaches what is published for it, or lies above."""
+    published = [(at, _published(m.corpus, run)) for run, at in accuracies]
+    return all(value is not None and at.high >= value for at, value in published)
+
+
+def _beside_published(m: Measurement) -> str:
+    figures = ", ".join(
+        f"`{run}` {notebook.percent(at)}, published {100 * value:.2f}"
+        for run, at in m.accuracies
+        if (value := _published(m.corpus, run)) is not None
+    )
+    return f"{paper.title(m.corpus)}, {m.held_out}: {figures}"
