@@ -21,7 +21,7 @@ DATA = config.get("data", "")
 SEED = int(config.get("seed", 0))
 SPEECH = "recordings" if CORPUS else "stand-in"
 SCHEDULE = config.get("schedule") or ("short" if CORPUS else "stand-in")
-PRECISION = config.get("precision", settings.Training.precision)
+PRECISION = config.get("precision", "")  # the schedule's, if empty
 THREADS = int(config.get("threads", 1))  # of one run: runs side by side keep cores busier than threads do
 
 if CORPUS:
@@ -153,12 +153,12 @@ rule train:
         protocol=lambda w: w.split.rpartition("-")[0],
         fold=lambda w: w.split.rpartition("-")[2],
         stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
-        precision=PRECISION,
+        precision=f"--precision {PRECISION}" if PRECISION else "",
     threads: THREADS
     shell:
         "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
         "--run {wildcards.run} --schedule {wildcards.schedule} --protocol {params.protocol} --fold {params.fold} "
-        "--seed {wildcards.seed} --precision {params.precision} --threads {threads} 2>&1 | tee {log}"
+        "--seed {wildcards.seed} {params.precision} --threads {threads} 2>&1 | tee {log}"
 
 
 rule baseline:

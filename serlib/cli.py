@@ -83,8 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("build/runs"), help="folder of runs")
     sub.add_argument("--threads", type=int, help="CPU threads")
     sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
-    precision = config.Training.precision
-    sub.add_argument("--precision", default=precision, help="as Lightning Fabric names it, such as bf16-mixed")
+    sub.add_argument("--precision", help="as Lightning Fabric names it, such as bf16-mixed (default: the schedule's)")
 
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")

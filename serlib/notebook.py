@@ -343,7 +343,8 @@ def commands(used: Iterable[records.Record]) -> Markdown:
         place = records.location(
             "recordings", corpus, schedule, protocol, f"{{{fold}}}" if len(some) > 1 else fold, run, seed
         )
-        exact = "" if precision == config.Training.precision else f" precision={precision}"
+        usual = config.SCHEDULES.get(schedule, config.Training()).precision
+        exact = "" if precision == usual else f" precision={precision}"
         lines.append(
             f".venv/bin/snakemake --workflow-profile workflow/profiles/default --config corpus={corpus} "
             f"data=data/{corpus}{exact} -- build/runs/{place}"

@@ -150,7 +150,7 @@ def choices() -> dict[str, tuple[str, str]]:
         "student": (f"depth {config.STUDENT.depth}, {config.STUDENT.heads} heads", "as stated"),
         "stages": (
             ", ".join(f"{s.epochs} epochs a stage in schedule `{name}`" for name, s in STATED_SCHEDULES.items()),
-            "`paper` is as stated; `validated` takes the epoch that a tenth of the training part prefers; `watched` notes the held-out accuracy after each epoch; the others are shorter; "
+            "`paper` is as stated; `validated` takes the epoch that a tenth of the training part prefers; `watched` notes the held-out accuracy after each epoch; `bfloat16` multiplies in half the bits; the others are shorter; "
             "the epochs are named on every page",
         ),
         "feature map": (
