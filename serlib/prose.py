@@ -40,7 +40,7 @@ RECORD_FIELDS = {
 
 
 def values(root: Path) -> dict[str, str]:
-    """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say "not yet".
+    """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say so.
 
     Returns:
         name to Markdown: a number, a phrase, or a table of several lines.
@@ -97,7 +97,7 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
         here = [r for r in people if (r.corpus, r.protocol) == (corpus, protocol)]
         epochs = notebook.ranges(r.configuration.training.epochs for r in here)
         folds = notebook.ranges(r.fold for r in here)
-        return f"{len({r.run for r in here})} runs, fold {folds}, {epochs} epochs" if here else "not yet"
+        return f"{len({r.run for r in here})} runs, fold {folds}, {epochs} epochs" if here else "not measured here"
 
     rows = [(f"`{p}` ({splits.HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.HELD_OUT]
     return _table(("protocol", *map(paper.title, names)), rows)
