@@ -176,16 +176,16 @@ def _corpora(options: argparse.Namespace) -> None:
         print(f"  note: {note}")
 
 
-def _images(options: argparse.Namespace, corpus):
+def _images(options: argparse.Namespace, corpus, settings: config.Features):
     from serlib import features
 
     used = corpus.utterances
     paths, hashes, versions = ([getattr(u, name) for u in used] for name in ("path", "sha256", "version"))
-    return features.images(paths, hashes, _settings(options), options.cache, versions=versions)
+    return features.images(paths, hashes, settings, options.cache, versions=versions)
 
 
 def _features(options: argparse.Namespace) -> None:
-    images = _images(options, _load(options))
+    images = _images(options, _load(options), _settings(options))
     print(f"{options.corpus}: {len(images):,} images of {images.shape[2]} x {images.shape[3]} in {options.cache}")
 
 
@@ -215,7 +215,7 @@ def _train(options: argparse.Namespace) -> None:
 
     record = place(options.name)
     if named.run.model is None:
-        images = partial(_images, options, corpus)
+        images = partial(_images, options, corpus, named.features)
         finished = baselines.execute(named, corpus, split, images, record=record, cache=options.cache)
         print(record)
         _print_accuracy(finished)
@@ -230,7 +230,7 @@ def _train(options: argparse.Namespace) -> None:
         named,
         corpus,
         split,
-        _images(options, corpus),
+        _images(options, corpus, named.features),
         record=record,
         teacher=teacher,
         accelerator=options.accelerator,
@@ -288,8 +288,8 @@ def _probe(options: argparse.Namespace) -> None:
         network, about = model.load(path.with_suffix(".safetensors"))
         if about.get("result") != record.result:
             raise ValueError(f"{path}: the weights beside it are of another run")
-        options.image_width = record.configuration.features.image_size[1]
-        probe = probes.execute(record, network, _images(options, corpus), rows)
+        images = _images(options, corpus, record.configuration.features)
+        probe = probes.execute(record, network, images, rows)
         c = record.configuration
         where = (record.speech, record.corpus, c.schedule, record.protocol, record.fold, record.run, record.seed)
         place = options.out / records.location(*where)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from serlib import config, paper, records, splits
 
 PROTOCOL = ("teacher", "student-alone", "student-pooled", "student-tokens")
-ABLATIONS = tuple(name for name in config.RUNS if name not in PROTOCOL)
+BEYOND = ("student-coordinates", "student-standardised", "student-4s")  # runs beyond the paper; see config.BEYOND
+ABLATIONS = tuple(name for name in config.RUNS if name not in (*PROTOCOL, *BEYOND))
 FREE = ("majority", "mel-statistics")  # baselines that need no package of their own
 
 
@@ -46,7 +47,7 @@ def portions(corpus: str) -> list[Portion]:
         return tuple((draw, draw) for draw in draws)
 
     recipes = [("student-alone", schedule) for schedule in ("paper", *config.BEYOND)]
-    recipes.append(("student-coordinates", "paper"))
+    recipes += [(run, "paper") for run in BEYOND]
     choosing = [
         Portion(f"beyond the paper, for choosing: {run}, {schedule}", splits.CHOOSING, new([0]), (run,), schedule)
         for run, schedule in recipes

@@ -220,6 +220,8 @@ class Block(nn.Module):
 class SpectrogramViT(nn.Module):
     """The network that ``c`` describes: ``SpectrogramViT(TEACHER)``, ``SpectrogramViT(replace(STUDENT, depth=6))``."""
 
+    band_mean: Tensor
+    band_spread: Tensor
     coordinates: Tensor
     positions: Tensor
 
@@ -227,6 +229,9 @@ class SpectrogramViT(nn.Module):
         super().__init__()
         self.config = c
         self.stem = Stem(c.stem)
+        if c.standardise:
+            self.register_buffer("band_mean", torch.zeros(c.image_size[0], 1))
+            self.register_buffer("band_spread", torch.ones(c.image_size[0], 1))
         coordinates = coordinate_channels(*c.image_size, swapped_divisors=c.swapped_divisors)
         self.register_buffer("coordinates", coordinates, persistent=False)
         self.embed = nn.Sequential(
@@ -240,6 +245,13 @@ class SpectrogramViT(nn.Module):
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.depth))
         self.norm = nn.LayerNorm(c.width)
         self.head = nn.Linear(c.width, c.num_classes)
+
+    @torch.no_grad()
+    def measure_bands(self, images: Float[Tensor, "batch 1 height width"]) -> None:
+        """Take every mel band's mean and spread from the columns of ``images`` before their silence."""
+        speech = torch.cat([image[0, :, :stop] for image, stop in zip(images, filled(images), strict=True)], dim=1)
+        self.band_mean.copy_(speech.mean(dim=1, keepdim=True))
+        self.band_spread.copy_(speech.std(dim=1, keepdim=True).clamp_min(1e-3))  # a band without a sound stays finite
 
     def patch_input(
         self, images: Float[Tensor, "batch 1 height width"]
@@ -259,6 +271,8 @@ class SpectrogramViT(nn.Module):
         expected = (1, *self.config.image_size)
         if images.shape[1:] != expected:
             raise ValueError(f"images of shape {tuple(images.shape)}: the network takes (batch, {expected})")
+        if self.config.standardise:
+            images = (images - self.band_mean) / self.band_spread
         height, width = self.config.patch_size
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
         # weights are asked for by figures and by the count of operations: they show every token

@@ -210,6 +210,8 @@ def runs_table() -> str:
     def changes(run: config.Run) -> str:
         base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
         words = [f"{f.name} = {getattr(run.model, f.name)}" for f in fields(base) if _differs(run.model, base, f.name)]
+        if run.seconds:
+            words.append(f"{run.seconds:g} s of sound in the image")
         if run.teacher:
             words += [f"follows `{run.teacher}`", f"match = {run.match}", f"alpha = {run.alpha:g}"]
             words += [] if run.matching_stage else ["without stage (b)"]

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from serlib import config, losses, records
@@ -65,6 +66,7 @@ def train_teacher(bench: Bench, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
     settings = bench.settings
+    weights = len(bench.labels) / bench.labels.bincount().clamp_min(1) if settings.balance else None
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         images, labels = bench.images[bench.rows[rows]], bench.labels[rows]
@@ -72,7 +74,8 @@ def train_teacher(bench: Bench, model: nn.Module) -> None:
             return {"loss": losses.cross_entropy(model(images).logits, labels)}
         images, shares = augmented(images, labels, settings.augment)
         logits = model(images).logits
-        return {"loss": sum(share * losses.cross_entropy(logits, of, settings.smoothing) for share, of in shares)}
+        parts = (share * losses.cross_entropy(logits, of, settings.smoothing, weights) for share, of in shares)
+        return {"loss": sum(parts)}
 
     _fit(bench, "cross entropy", model, loss)
 
@@ -165,6 +168,8 @@ def execute(
     )
     torch.manual_seed(settings.seed)
     model = fabric.to_device(network() if network else SpectrogramViT(run.model))
+    if run.model and run.model.standardise:
+        model.measure_bands(bench.images[bench.rows])
     if teacher is None:
         train_teacher(bench, model)
     else:
@@ -206,6 +211,9 @@ def _fit(bench: Bench, stage: str, model: nn.Module, loss: Losses) -> None:
     wrapped, optimizer = bench.fabric.setup(model, optimizer)
     best: dict[str, Any] = {"loss": float("inf"), "model": {}}
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average)) if settings.average else None
+    if averaged is not None:
+        parts["average"] = averaged
     done = _resume(bench, stage, parts, best)
     bar = tqdm(
         range(done, settings.epochs), stage, settings.epochs, initial=done, unit="epoch", disable=not bench.progress
@@ -221,6 +229,8 @@ def _fit(bench: Bench, stage: str, model: nn.Module, loss: Losses) -> None:
             bench.fabric.backward(values["loss"])
             optimizer.step()
             schedule.step()
+            if averaged is not None:
+                averaged.update_parameters(model)
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(rows)
         means = {name: (total / len(learn)).item() for name, total in sums.items()}
@@ -238,6 +248,8 @@ def _fit(bench: Bench, stage: str, model: nn.Module, loss: Losses) -> None:
         _keep(bench, stage, epoch + 1, parts, best)
     if best["model"]:
         model.load_state_dict(best["model"])
+    if averaged is not None:
+        model.load_state_dict(averaged.module.state_dict())
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from serlib import cli, config, files, listeners, probes
 from serlib.cli import main
+from serlib.model import load
 from serlib.records import read
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "listeners", "flops", "audit")
@@ -305,6 +306,19 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     Path(needed).with_suffix(".safetensors").unlink()
     message = fail("train", "emodb", "--run", "student-pooled", *rest)
     assert message == f"{needed.replace('.json', '.safetensors')}: no such weights"
+
+
+def test_a_run_may_show_less_sound_and_its_weights_know(run, trained):
+    there, _ = trained
+    run("train", "emodb", "--run", "student-4s", "--epochs", 1, "--data", there / "emodb", "--cache", "cache")
+    (record,) = (read(path) for path in Path("build/runs").rglob("student-4s-seed0.json"))
+    assert record.configuration.features.seconds == 4
+    (stored,) = Path("cache").glob("*.npy")
+    ten = next((there / "cache").glob("*.npy"))
+    spoken = [(np.load(path)[0, 0] > 0).any(axis=0).sum() for path in (stored, ten)]
+    assert spoken[0] == pytest.approx(2.5 * spoken[1], rel=0.3)  # the same speech is wider in the image
+    (weights,) = Path("build/runs").rglob("student-4s-seed0.safetensors")
+    assert load(weights)[1]["features"]["seconds"] == 4
 
 
 # FLOPs

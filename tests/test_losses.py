@@ -18,6 +18,11 @@ def test_cross_entropy_by_hand():
     assert losses.cross_entropy(LOGITS, LABELS).item() == pytest.approx(CROSS_ENTROPY)
 
 
+def test_a_class_counts_in_the_average_as_its_weight_says():
+    weighted = losses.cross_entropy(LOGITS, LABELS, weights=torch.tensor([3.0, 1.0]))
+    assert weighted.item() == pytest.approx((math.log(4 / 3) + 3 * math.log(2)) / 4)
+
+
 def test_matching_by_hand():
     assert losses.matching(STUDENT, TEACHER).item() == 2.0
     assert losses.matching(STUDENT.reshape(1, 2, 2), TEACHER.reshape(1, 2, 2)).item() == 2.0

@@ -106,11 +106,11 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("validation", [0.0, 0.25])
+@pytest.mark.parametrize("change", [{}, {"validation": 0.25}, {"average": 0.5}], ids=str)
 def test_a_killed_run_ends_with_the_same_record(
-    tmp_path, corpus, split, images, teacher, monkeypatch, stop_after, validation
+    tmp_path, corpus, split, images, teacher, monkeypatch, stop_after, change
 ):
-    settings = named(replace(TRANSFER, model=replace(SMALL, dropout=0.2)), validation=validation)
+    settings = named(replace(TRANSFER, model=replace(SMALL, dropout=0.2)), **change)
     whole = execute(tmp_path / "whole", settings, corpus, split, images, teacher)
     keep, kept = training._keep, []
 
@@ -192,14 +192,55 @@ def test_watching_the_held_out_part_changes_nothing(tmp_path, corpus, split, ima
 
 
 @pytest.mark.parametrize(
-    "change", [{"augment": (kind,)} for kind in config.AUGMENTATIONS] + [{"smoothing": 0.1}], ids=str
+    "change",
+    [{"augment": (kind,)} for kind in config.AUGMENTATIONS] + [{"smoothing": 0.1}, {"average": 0.5}],
+    ids=str,
 )
 def test_what_goes_beyond_the_paper_changes_learning_and_is_the_same_again(tmp_path, corpus, split, images, change):
     plain = execute(tmp_path / "plain", named(), corpus, split, images)
     changed = [execute(tmp_path / str(i), named(**change), corpus, split, images) for i in range(2)]
     assert changed[0].result == changed[1].result
-    assert changed[0].curves != plain.curves
+    if "average" in change:  # training goes on as before; only the weights it ends with are others
+        assert changed[0].curves == plain.curves
+        ends = [load(tmp_path / name / "run.safetensors")[0].head.weight for name in ("plain", "0")]
+        assert not torch.equal(*ends)
+    else:
+        assert changed[0].curves != plain.curves
     assert records.read(tmp_path / "0/run.json") == changed[0]
+
+
+def test_balance_is_one_over_the_number_of_images_of_a_class(tmp_path, corpus, images):
+    """With one step an epoch at no rate, the loss is that of the first weights: compared with the sum by hand."""
+    keys = [utterance.key for utterance in corpus.utterances]
+    uneven = Split("random", 0, tuple(keys[:3] + keys[3:24:3]), tuple(keys[24:]))  # 8, 1 and 1 of the three emotions
+    settings = named(epochs=1, batch_size=10, learning_rate=1e-12, balance=True)
+    record = execute(tmp_path, settings, corpus, uneven, images)
+    torch.manual_seed(settings.training.seed)
+    rows = [keys.index(key) for key in uneven.train]
+    labels = torch.tensor(corpus.labels)[rows]
+    with torch.no_grad():
+        each = torch.nn.functional.cross_entropy(SpectrogramViT(SMALL)(images[rows]).logits, labels, reduction="none")
+    by_class = [each[labels == k].mean() for k in range(3)]
+    assert record.curves["cross entropy"]["loss"][0] == pytest.approx(torch.stack(by_class).mean().item(), rel=1e-5)
+
+
+def test_a_mean_over_epochs_is_neither_watched_nor_chosen():
+    for other in ({"watch": True}, {"validation": 0.1}):
+        with pytest.raises(ValueError, match="average"):
+            replace(SETTINGS, average=0.9, **other)
+
+
+def test_bands_are_measured_on_the_training_part_alone(tmp_path, corpus, split, images):
+    settings = named(config.Run(replace(SMALL, standardise=True)), epochs=1)
+    images[:, :, :, 9:] = 0
+    execute(tmp_path, settings, corpus, split, images)
+    model = load(tmp_path / "run.safetensors")[0]
+    speech = images[:24, 0, :, :9].movedim(1, 0).flatten(1)
+    assert torch.allclose(model.band_mean, speech.mean(dim=1, keepdim=True))
+    assert torch.allclose(model.band_spread, speech.std(dim=1, keepdim=True))
+    other = load(tmp_path / "run.safetensors")[0]
+    other.band_mean += 1
+    assert not torch.allclose(model(images).logits, other(images).logits)
 
 
 def test_the_inner_part_prefers_the_epoch_with_the_smallest_loss(tmp_path, corpus, split, images):

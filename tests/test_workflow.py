@@ -93,7 +93,8 @@ def test_touched_features_leave_the_speech_alone(checkout):
         (("data=.",), "DATA is given without CORPUS"),
         (
             ("schedule=long",),
-            "SCHEDULE=long is none of paper, validated, watched, bfloat16, short, stand-in, warp, masks, mixup, smooth",
+            "SCHEDULE=long is none of paper, validated, watched, bfloat16, short, stand-in, warp, masks, mixup, smooth, "
+            "balance, average",
         ),
     ],
 )
