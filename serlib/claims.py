@@ -1,6 +1,7 @@
 """Claim by claim: which runs test it, what has been measured of them, and the verdict by a stated rule.
 
 * :data:`NEEDED`: the runs of each claim;
+* :func:`accuracies`: what every run reaches on every kind of held-out part;
 * :func:`measurements`: the rule by which a claim counts as measured on recordings;
 * :func:`verdict`: the rule by which a claim holds, holds in part, or is not supported.
 """
@@ -117,6 +118,42 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
     )
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """What one run reaches on one kind of part, every fold and seed that is there put together."""
+
+    corpus: str
+    run: str
+    protocol: str
+    at: evaluation.Interval  # weighted accuracy on what was held out
+    trained: evaluation.Interval  # the same on the training parts
+    lacks: tuple[str, ...]  # folds and epochs that are missing, in words
+
+    @property
+    def held_out(self) -> str:
+        return splits.HELD_OUT[self.protocol]
+
+
+def accuracies(found: Iterable[records.Record]) -> list[Accuracy]:
+    """Of every run and protocol in ``found`` the accuracy; of several schedules that of the one with the most epochs."""
+    alike: dict[tuple[str, str, str], dict[tuple[int, str], list[records.Record]]] = {}
+    for r in found:
+        c = r.configuration
+        by_length = alike.setdefault((r.corpus, r.run, r.protocol), {})
+        by_length.setdefault((c.training.epochs, c.schedule), []).append(r)
+    runs = (*config.BASELINES, *config.RUNS)
+    made = []
+    for (corpus, run, protocol), by_length in sorted(alike.items(), key=lambda item: runs.index(item[0][1])):
+        (epochs, _), same = max(by_length.items(), key=lambda item: item[0])
+        (pooled,) = notebook.pooled(same)
+        there = len({r.fold for r in same})
+        lacks = [f"{there} of {there + missing(same)} folds"] * bool(missing(same))
+        lacks += [f"{epochs} epochs"] * (epochs < config.SCHEDULES["paper"].epochs)
+        at, trained = notebook.accuracy(pooled), notebook.accuracy(pooled, "train")
+        made.append(Accuracy(corpus, run, protocol, at, trained, tuple(lacks)))
+    return made
+
+
 def missing(same: Sequence[records.Record]) -> int:
     """How many folds of their protocol some records of one run leave out; of random draws none can be missing."""
     first, there = same[0], {r.fold for r in same}
@@ -132,8 +169,19 @@ def answer(key: str, found: Iterable[records.Record]) -> str:
     return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found))} {rule}"
 
 
-def verdict(key: str, measured: Sequence[Measurement]) -> str:
-    """A claim's verdict in one or two sentences, by the rule that the landing page states.
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a claim, and the measurements that it rests on, both in words."""
+
+    found: str
+    because: str
+
+    def __str__(self) -> str:
+        return f"**Verdict: {self.found}.** {self.because}"
+
+
+def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
+    """A claim's verdict by the rule that the landing page states.
 
     A measurement decides when it covers the whole corpus, every fold of its protocol (of random draws, those that are
     there), and as many epochs as the paper's.
@@ -150,18 +198,17 @@ def verdict(key: str, measured: Sequence[Measurement]) -> str:
     if not new:
         so_far = "; ".join(m.compared for m in measured) if key in AGAINST_EACH_OTHER else ""
         wait = "No corpus's new speakers are complete yet"
-        return f"**Verdict: not yet.** {wait}{f'; so far {so_far}' if so_far else ''}."
+        return Verdict("not yet", f"{wait}{f'; so far {so_far}' if so_far else ''}.")
     if key in AGAINST_EACH_OTHER:
         said = "; ".join(m.compared for m in deciding)
-        return f"**Verdict: {_where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)}.** {said}."
+        return Verdict(_where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new), f"{said}.")
     reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
     found = _where(reached[splits.NEW], reached[splits.KNOWN], new)
     if found == NOT_SUPPORTED and key == "cost":
         found = "holds only as to the number of operations"
     elif found == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
         found = "holds only on the training part"
-    said = "; ".join(_beside_published(m) for m in deciding)
-    return f"**Verdict: {found}.** {said}."
+    return Verdict(found, "; ".join(_beside_published(m) for m in deciding) + ".")
 
 
 NOT_SUPPORTED = "not supported here"
@@ -176,7 +223,7 @@ def _where(new: Sequence[bool], known: Sequence[bool], measured: Sequence[Measur
     return f"holds only on {splits.KNOWN}" if any(known) else NOT_SUPPORTED
 
 
-def _published(corpus: str, run: str) -> float | None:
+def published(corpus: str, run: str) -> float | None:
     """The accuracy published for a run's network on 128 x 128 images, in [0, 1]."""
     network = "teacher" if run == "teacher" else "student"
     values = [p.value for p in paper.PUBLISHED if (p.corpus, p.model, p.image) == (corpus, network, "128x128")]
@@ -185,14 +232,14 @@ def _published(corpus: str, run: str) -> float | None:
 
 def _reaches(m: Measurement, accuracies: Iterable[tuple[str, evaluation.Interval]]) -> bool:
     """Whether every run's interval reaches what is published for it, or lies above."""
-    published = [(at, _published(m.corpus, run)) for run, at in accuracies]
-    return all(value is not None and at.high >= value for at, value in published)
+    stated = [(at, published(m.corpus, run)) for run, at in accuracies]
+    return all(value is not None and at.high >= value for at, value in stated)
 
 
 def _beside_published(m: Measurement) -> str:
     figures = ", ".join(
         f"`{run}` {notebook.percent(at)}, published {100 * value:.2f}"
         for run, at in m.accuracies
-        if (value := _published(m.corpus, run)) is not None
+        if (value := published(m.corpus, run)) is not None
     )
     return f"{paper.title(m.corpus)}, {m.held_out}: {figures}"

@@ -14,11 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from serlib import claims, config, corpora, download, evaluation, notebook, paper, records, splits, synthetic
+from serlib import claims, config, corpora, download, evaluation, evidence, notebook, paper, records, splits, synthetic
 
 # Those that add nothing to the paper's training; the others are beyond it.
 STATED_SCHEDULES = {name: s for name, s in config.SCHEDULES.items() if name not in config.BEYOND}
 
+
+SHOWN_SCHEDULES = ("paper", "short", config.BASELINE)  # of several, the one with the most epochs is shown
 
 # What the fields of a run record hold, in a reader's words.
 RECORD_FIELDS = {
@@ -52,6 +54,7 @@ def values(root: Path) -> dict[str, str]:
         **_counted(),
         **_corpora(),
         "claims_table": claims_table(committed, built, root),
+        "measurements_table": measurements_table(committed, built),
         "coverage_table": coverage_table(committed, built),
         "measured_table": measured_table(committed),
         "build_note": build_note(built),
@@ -64,28 +67,27 @@ def values(root: Path) -> dict[str, str]:
 
 
 def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record], root: Path) -> str:
-    """Claim by claim: what the abstract says, the verdict by the rule, what is known. No verdict is typed."""
+    """Claim by claim: what the abstract says, the verdict by the rule, what it rests on. No verdict is typed."""
     rows = []
     beside = {**_probed(root), "accuracy": _in_versions(committed)}
     for claim in paper.CLAIMS:
-        needed = claims.NEEDED[claim.key]
-        measured = claims.measurements(needed, [*committed, *built])
-        spoken = {r.run for r in built if r.speech == "stand-in"}
-        if measured:
-            known = "**Measured on recordings.**" + "".join(f"<br>{m}." for m in measured)
-        elif spoken.issuperset(needed):
-            known = "**Not yet measured on recordings**; the machinery runs on stand-in speech."
-        else:
-            known = "**Not yet measured on recordings.**"
-        parts = (
-            claims.verdict(claim.key, measured),
-            known,
-            beside.get(claim.key, ""),
-            WITHOUT_RECORDINGS.get(claim.key, lambda: "")(),
-        )
+        verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], [*committed, *built]))
+        known = verdict.because, beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
-        rows.append((f"{claim.says} Tested on {links}.", "<br>".join(filter(None, parts))))
-    return _table(("the abstract says", "verdict, and what is known"), rows)
+        rows.append((f"{claim.says} Tested on {links}.", f"**{verdict.found}**", "<br>".join(filter(None, known))))
+    return _table(("the abstract says", "verdict", "what is known"), rows)
+
+
+def measurements_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
+    """Claim by claim the runs that test it, as far as they were measured on recordings."""
+    rows = []
+    spoken = {r.run for r in built if r.speech == "stand-in"}
+    for claim in paper.CLAIMS:
+        needed = claims.NEEDED[claim.key]
+        measured = "<br>".join(f"{m}." for m in claims.measurements(needed, [*committed, *built]))
+        machinery = " The machinery runs on stand-in speech." if spoken.issuperset(needed) else ""
+        rows.append((claim.key, measured or f"Not yet measured on recordings.{machinery}"))
+    return _table(("claim", "its runs on the same held-out recordings"), rows)
 
 
 def coverage_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
@@ -104,9 +106,36 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
 
 
 def measured_table(committed: Sequence[records.Record]) -> str:
-    """The committed records of recordings, as Table 2 shows them."""
-    rows = notebook.accuracy_rows([r for r in committed if r.speech == "recordings"])
-    return _table(notebook.ACCURACY_HEAD, rows) if rows else "No record of people's recordings is committed yet."
+    """Of every corpus the main runs: what is published, and what was measured on each kind of part."""
+    shown = (*config.BASELINES, *evidence.PROTOCOL)
+    found = claims.accuracies(r for r in committed if r.run in shown and r.configuration.schedule in SHOWN_SCHEDULES)
+    rows = []
+    for corpus in paper.CORPORA:
+        here = [a for a in found if a.corpus == corpus]
+        runs = dict.fromkeys((*(a.run for a in here), "teacher", "student-pooled"))
+        for run in sorted(runs, key=shown.index):
+            cells = {kind: ", ".join(map(_reached, of)) for kind, of in _by_kind(here, run).items()}
+            stated = claims.published(corpus, run) if run in ("teacher", "student-pooled", "student-tokens") else None
+            kinds = (cells.get(kind, "not measured here") for kind in ("trained", splits.KNOWN, splits.NEW))
+            rows.append((paper.title(corpus), f"`{run}`", "" if stated is None else f"{100 * stated:.2f}", *kinds))
+    head = ("corpus", "run", "published", "trained on", f"held out, {splits.KNOWN}", f"held out, {splits.NEW}")
+    return _table(head, rows)
+
+
+def _by_kind(found: Iterable[claims.Accuracy], run: str) -> dict[str, list[tuple[evaluation.Interval, Sequence[str]]]]:
+    """A run's accuracies by what was held out; "trained" is the training part of random splits, if there are any."""
+    of_run = [a for a in found if a.run == run and a.protocol not in (*splits.VERSIONED, splits.CHOOSING)]
+    kinds: dict[str, list[tuple[evaluation.Interval, Sequence[str]]]] = {}
+    for a in of_run:
+        kinds.setdefault(a.held_out, []).append((a.at, a.lacks))
+    for a in sorted(of_run, key=lambda a: a.protocol != "random")[:1]:
+        kinds["trained"] = [(a.trained, a.lacks)]
+    return kinds
+
+
+def _reached(accuracy: tuple[evaluation.Interval, Sequence[str]]) -> str:
+    at, lacks = accuracy
+    return notebook.percent(at) + (f" ({', '.join(lacks)})" if lacks else "")
 
 
 def build_note(built: Sequence[records.Record]) -> str:

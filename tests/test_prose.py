@@ -62,26 +62,30 @@ def test_every_value_says_something_and_is_used(empty: dict[str, str]) -> None:
 def test_without_records_nothing_is_measured(empty: dict[str, str]) -> None:
     for stated in paper.CLAIMS:
         row = claim(empty["claims_table"], stated.key)
-        assert "Not yet measured on recordings" in row
+        assert "| **not yet** |" in row
         assert all(f"../notebooks/{page}.ipynb" in row for page in stated.notebooks)
-    assert "machinery" not in empty["claims_table"]
+    assert empty["measurements_table"].count("Not yet measured on recordings") == len(paper.CLAIMS)
+    assert "machinery" not in empty["measurements_table"]
+    for name, facts in paper.CORPORA.items():
+        stated = next(p.value for p in paper.PUBLISHED if (p.corpus, p.model) == (name, "teacher"))
+        assert f"| {facts.title} | `teacher` | {stated} |{' not measured here |' * 3}" in empty["measured_table"]
 
 
 def test_a_record_of_recordings_changes_its_claim_alone(tmp_path: Path) -> None:
     records.write(record("student-alone"), tmp_path / "results/recordings/alone.json")
     records.write(record("student-pooled", seed=1), tmp_path / "results/recordings/other-seed.json")
-    assert "**Measured" not in prose.values(tmp_path)["claims_table"]  # no seed that both runs share
+    assert "student-pooled" not in prose.values(tmp_path)["measurements_table"]  # no seed that both runs share
 
     records.write(record("student-pooled"), tmp_path / "results/recordings/pooled.json")
-    table = prose.values(tmp_path)["claims_table"]
-    row = claim(table, "transfer")
-    assert "**Measured on recordings.**<br>EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
+    table = prose.values(tmp_path)["measurements_table"]
+    (row,) = (line for line in table.splitlines() if line.startswith("| transfer |"))
+    assert "| EmoDB, split speaker-folds (new speakers), fold 0, seed 0, 4 held-out" in row
     assert "50 epochs a stage" in row
     assert (
         "`student-pooled` 75.0 [25.0,\N{NO-BREAK SPACE}100.0], `student-alone` 75.0 [25.0,\N{NO-BREAK SPACE}100.0]"
         in row
     )
-    assert table.count("**Measured") == 1
+    assert table.count("Not yet measured") == len(paper.CLAIMS) - 1
 
 
 def test_probes_and_versions_stand_beside_their_claims(tmp_path: Path) -> None:
@@ -102,15 +106,16 @@ def test_probes_and_versions_stand_beside_their_claims(tmp_path: Path) -> None:
     assert "an R2 of 0.90 [0.90,\N{NO-BREAK SPACE}0.90] (EmoDB, " in claim(table, "coordinate encoding")
     assert "by +0.20 [+0.20,\N{NO-BREAK SPACE}+0.20] (EmoDB, " in claim(table, "transfer")
     assert "in another version: WA % EmoDB, `student-alone` 75.0" in claim(table, "accuracy")
-    assert "**Measured" not in table
 
 
 def test_stand_in_speech_measures_nothing(tmp_path: Path) -> None:
     for run in ("student-alone", "student-pooled"):
         records.write(record(run, speech="stand-in"), tmp_path / f"build/runs/{run}.json")
     found = prose.values(tmp_path)
-    assert "the machinery runs on stand-in speech" in claim(found["claims_table"], "transfer")
-    assert "Measured on" not in found["claims_table"]
+    table = found["measurements_table"]
+    assert "| transfer | Not yet measured on recordings. The machinery runs on stand-in speech. |" in table
+    assert table.count("Not yet measured") == len(paper.CLAIMS)
+    assert "machinery" not in found["claims_table"]
     assert "No recording of a person was used" in found["build_note"]
 
 
@@ -145,7 +150,7 @@ SIX_OF_SIX = "EmoDB, new speakers: +50.0 [+50.0,\N{NO-BREAK SPACE}+50.0] points.
 
 
 def decided(key: str, *made: list[records.Record]) -> str:
-    return claims.verdict(key, claims.measurements(claims.NEEDED[key], [one for many in made for one in many]))
+    return str(claims.verdict(key, claims.measurements(claims.NEEDED[key], [one for many in made for one in many])))
 
 
 def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> None:
@@ -220,6 +225,19 @@ def test_every_command_has_an_example() -> None:
 )
 def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
     assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address
+
+
+def test_what_was_measured_stands_beside_what_is_published_by_kind(tmp_path: Path) -> None:
+    for made in (*outcome("student-pooled", HALF), *outcome("student-pooled", ALWAYS, "random")[:1]):
+        records.write(made, tmp_path / f"results/recordings/{made.protocol}-{made.fold}.json")
+    for made in outcome("teacher", dict.fromkeys(SPEAKERS[:2], 1), epochs=8):
+        records.write(made, tmp_path / f"results/recordings/teacher-{made.fold}.json")
+    table = prose.values(tmp_path)["measured_table"]
+    all_of, half, fourth = (f"{v} [{v},\N{NO-BREAK SPACE}{v}]" for v in ("100.0", "50.0", "25.0"))
+    assert f"| EmoDB | `student-pooled` | 98.83 | {all_of} | {all_of} | {half} |" in table
+    lacks = "(2 of 6 folds, 8 epochs)"
+    at = fourth.replace("[25.0", "[0.0").replace("25.0]", "62.5]")  # of two speakers, utterances are drawn
+    assert f"| EmoDB | `teacher` | 96.96 | {all_of} {lacks} | not measured here | {at} {lacks} |" in table
 
 
 def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
