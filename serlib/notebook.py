@@ -286,16 +286,21 @@ ACCURACY_HEAD = ("corpus", "run", "split, folds", "epochs; seeds", "held out", "
 
 
 def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
-    """A row for each run and protocol, under :data:`ACCURACY_HEAD`; the last is of the training part."""
+    """A row for each run, protocol and schedule, under :data:`ACCURACY_HEAD`; the last is of the training part.
+
+    Behind the epochs stands the schedule's name where it is not the paper's.
+    """
     rows = []
     for r in pooled(used):
-        same = [other for other in used if _group(other) == _group(r)]
+        same = [o for o in used if _group(o) == _group(r)]
+        schedule = r.configuration.schedule
+        other = "" if schedule in ("paper", config.BASELINE) else f" ({schedule})"
         rows.append(
             (
                 f"`{r.corpus}`" + (", stand\N{NON-BREAKING HYPHEN}in" if r.speech == "stand-in" else ""),
                 f"`{r.run}`",
                 f"`{r.protocol}` {ranges(o.fold for o in same)}",
-                f"{epochs(r)}; {ranges(o.seed for o in same)}",
+                f"{epochs(r)}{other}; {ranges(o.seed for o in same)}",
                 f"{len(r.parts['test'].file):,}",
                 percent(accuracy(r)),
                 percent(accuracy(r, measure=evaluation.unweighted_accuracy)),

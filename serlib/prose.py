@@ -117,7 +117,8 @@ def measured_table(committed: Sequence[records.Record]) -> str:
             cells = {kind: ", ".join(map(_reached, of)) for kind, of in _by_kind(here, run).items()}
             stated = claims.published(corpus, run) if run in ("teacher", "student-pooled", "student-tokens") else None
             kinds = (cells.get(kind, "not measured here") for kind in ("trained", splits.KNOWN, splits.NEW))
-            rows.append((paper.title(corpus), f"`{run}`", "" if stated is None else f"{100 * stated:.2f}", *kinds))
+            name = paper.title(corpus).replace("-", "\N{NON-BREAKING HYPHEN}")
+            rows.append((name, f"`{run}`", "" if stated is None else f"{100 * stated:.2f}", *kinds))
     head = ("corpus", "run", "published", "trained on", f"held out, {splits.KNOWN}", f"held out, {splits.NEW}")
     return _table(head, rows)
 
