@@ -22,6 +22,7 @@ from serlib.files import whole
 
 WAITING = 256  # images that may wait to be written: 16 MB
 POWER_FLOOR = 1e-10  # librosa's power_to_db: smaller powers are taken for this
+CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # of this module: another computation rounds otherwise
 
 
 def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
@@ -146,8 +147,8 @@ def images(
 ) -> Float[Tensor, "files 1 height width"]:
     """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
 
-    The cache's file name is the SHA-256 over the files' hashes and the settings, so that a changed setting or a changed
-    recording can never read a stale image. The tensor is mapped from disk: memory holds what is used.
+    The cache's file name is the SHA-256 over the files' hashes, the settings and this module's text, so that a changed
+    recording, setting or computation can never read a stale image. The tensor is mapped from disk: memory holds what is used.
 
     Args:
         paths: audio files.
@@ -167,7 +168,7 @@ def images(
         return image(waveform, config).numpy()
 
     jobs = list(zip(paths, hashes, versions or [ORIGINAL] * len(paths), strict=True))
-    key = hashlib.sha256("".join((*hashes, digest(config))).encode()).hexdigest()
+    key = hashlib.sha256("".join((*hashes, digest(config), CODE)).encode()).hexdigest()
     stored = cache / f"{key}.npy"
     if not stored.exists():
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}

@@ -126,7 +126,7 @@ def files(tmp_path):
     return paths
 
 
-def test_the_cache_follows_content_and_settings(files, tmp_path):
+def test_the_cache_follows_content_settings_and_code(files, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
 
     def made(settings=SETTINGS):
@@ -146,6 +146,8 @@ def test_the_cache_follows_content_and_settings(files, tmp_path):
     assert stored == 3
     assert torch.equal(changed[0], first[0])
     assert not torch.equal(changed[1], first[1])
+    monkeypatch.setattr(features, "CODE", "other")
+    assert made()[1] == 4
 
 
 def test_a_version_is_the_image_of_the_perturbed_recording(files, tmp_path):
