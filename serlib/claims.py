@@ -21,8 +21,6 @@ NEEDED = {
     "accuracy": ("student-pooled", "teacher"),
     "cost": ("student-pooled", "teacher"),
 }
-
-
 AGAINST_EACH_OTHER = ("vertical patches", "coordinate encoding", "transfer")  # the others: against published numbers
 
 

@@ -146,7 +146,8 @@ def plot_cost(
         ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
         ax.annotate(name, (flops / 1e9, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
                     ha="center", fontsize=7)  # fmt: skip
-    ax.set(xscale="log", ylim=(0, 104), title=title)
+    ax.set(xscale="log", ylim=(0, 104))
+    ax.set_title(title, pad=26)  # above the networks' names
     ax.set(xlabel="operations for one recording (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
     _plain_numbers(ax.xaxis)
     shown = dict.fromkeys(p.kind for p in points)
