@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from serlib import config, evaluation, notebook, paper, records, splits
@@ -114,6 +114,15 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
         longest.values(),
         key=lambda m: (order.index(m.corpus) if m.corpus in order else len(order), splits.PROTOCOLS.index(m.protocol)),
     )
+
+
+def in_place(found: Iterable[records.Record], schedule: str) -> list[records.Record]:
+    """The records of schedule ``paper``, those of ``schedule`` in the place of the same runs'."""
+    found = list(found)
+    there = {r.run for r in found if r.configuration.schedule == schedule}
+    kept = [r for r in found if r.configuration.schedule == "paper" and r.run not in there]
+    moved = [r for r in found if r.configuration.schedule == schedule]
+    return kept + [replace(r, configuration=replace(r.configuration, schedule="paper")) for r in moved]
 
 
 @dataclass(frozen=True)

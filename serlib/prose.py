@@ -70,6 +70,7 @@ def claims_table(committed: Sequence[records.Record], built: Sequence[records.Re
     """Claim by claim: what the abstract says, the verdict by the rule, what it rests on. No verdict is typed."""
     rows = []
     beside = {**_probed(root), "accuracy": _in_versions(committed)}
+    beside["transfer"] = "<br>".join(filter(None, (_matched_otherwise([*committed, *built]), beside.get("transfer"))))
     for claim in paper.CLAIMS:
         verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], [*committed, *built]))
         known = verdict.because, beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
@@ -362,6 +363,21 @@ def _probed(root: Path) -> dict[str, str]:
     if changes:
         said["transfer"] = f"Probed: matching changes the R2 of the student's tokens by {'; '.join(changes)}."
     return said
+
+
+def _matched_otherwise(found: Sequence[records.Record]) -> str:
+    """Transfer beside its verdict: the other feature map, and the student alone in the precision of most of its runs."""
+
+    def gained(match: str, used: Iterable[records.Record]) -> str:
+        return "; ".join(m.compared for m in claims.measurements((f"student-{match}", "student-alone"), used))
+
+    same = claims.in_place(found, "bfloat16")
+    said = (
+        ("The verdict is of matching the pooled vector; matching the token map instead: ", gained("tokens", found)),
+        ("Against the student alone trained in bfloat16, pooled: ", gained("pooled", same)),
+        ("Likewise, token map: ", gained("tokens", same)),
+    )
+    return "<br>".join(f"{words}{figures}." for words, figures in said if figures)
 
 
 def _in_versions(committed: Sequence[records.Record]) -> str:

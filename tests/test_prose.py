@@ -159,6 +159,17 @@ def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> N
     assert found == f"**Verdict: holds.** {SIX_OF_SIX}"
 
 
+def test_transfer_is_shown_for_both_maps_and_against_the_same_precision() -> None:
+    alone = outcome("student-alone", HALF)
+    quick = [
+        replace(r, configuration=replace(r.configuration, schedule="bfloat16")) for r in outcome("student-alone", NEVER)
+    ]
+    said = prose._matched_otherwise([*outcome("student-tokens", ALWAYS), *alone, *quick])
+    gained = (f"EmoDB, new speakers: +{v} [+{v},\N{NO-BREAK SPACE}+{v}] points." for v in ("50.0", "100.0"))
+    assert [line.partition(": ")[2] for line in said.split("<br>")] == list(gained)
+    assert "Against the student alone trained in bfloat16, pooled" not in said
+
+
 def test_a_claim_that_gains_nothing_on_new_speakers_is_not_supported() -> None:
     mixed = {speaker: 4 if i % 2 else 0 for i, speaker in enumerate(SPEAKERS)}
     for better in (HALF, NEVER, mixed):
