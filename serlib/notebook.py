@@ -351,8 +351,8 @@ def commands(used: Iterable[records.Record]) -> Markdown:
         usual = config.SCHEDULES.get(schedule, config.Training()).precision
         exact = "" if precision == usual else f" precision={precision}"
         lines.append(
-            f".venv/bin/snakemake --workflow-profile workflow/profiles/default --config corpus={corpus} "
-            f"data=data/{corpus}{exact} -- build/runs/{place}"
+            f".venv/bin/snakemake build/runs/{place} --workflow-profile workflow/profiles/default "
+            f"--config corpus={corpus} data=data/{corpus}{exact}"
         )
     return Markdown("\n".join(("```bash", *lines, "```")))
 

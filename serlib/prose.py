@@ -350,7 +350,9 @@ def _probed(root: Path) -> dict[str, str]:
         pooled = {run: probes.pooled(folds) for run, folds in runs.items()}
         alone = pooled.get("student-alone")
         for run, p in pooled.items():
-            where = f"{paper.title(corpus)}, {splits.HELD_OUT[protocol]}, `{protocol}` {notebook.ranges(f.fold for f in runs[run])}"
+            where = (
+                f"{paper.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {notebook.ranges(f.fold for f in runs[run])}"
+            )
             if run == "teacher":
                 places.append(f"{notebook.share(p.explained(p.last))} ({where})")
             elif run == "student-pooled" and alone and alone.file == p.file:
