@@ -394,7 +394,7 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--run", "student"), "run 'student' is none of teacher, student-alone, "),
         (
             ("--schedule", "long"),
-            "schedule 'long' is none of paper, validated, watched, short, stand-in, warp, masks, mixup, smooth",
+            "schedule 'long' is none of paper, validated, watched, bfloat16, short, stand-in, warp, masks, mixup, ",
         ),
         (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
         (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
