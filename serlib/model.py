@@ -181,7 +181,7 @@ class Attention(nn.Module):
         q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.heads)
         weights = None
         bias = None if merged is None else merged.bias
-        # a CPU's fused attention takes four times as long in bfloat16 as its products one by one
+        # in bfloat16 a CPU's fused attention takes longer than its products one by one
         if need_weights or (q.device.type == "cpu" and q.dtype == torch.bfloat16):
             scores = q @ k.mT * q.shape[-1] ** -0.5
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)

@@ -66,7 +66,10 @@ def train_teacher(bench: Bench, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
     settings = bench.settings
-    weights = len(bench.labels) / bench.labels.bincount().clamp_min(1) if settings.balance else None
+    weights = None
+    if settings.balance:  # a class that no training image has still needs a weight
+        counts = bench.labels.bincount(minlength=model.head.out_features)
+        weights = len(bench.labels) / counts.clamp_min(1)
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         images, labels = bench.images[bench.rows[rows]], bench.labels[rows]

@@ -224,6 +224,13 @@ def test_balance_is_one_over_the_number_of_images_of_a_class(tmp_path, corpus, i
     assert record.curves["cross entropy"]["loss"][0] == pytest.approx(torch.stack(by_class).mean().item(), rel=1e-5)
 
 
+def test_balance_bears_a_class_that_no_training_image_has(tmp_path, corpus, images):
+    keys = [utterance.key for utterance in corpus.utterances]
+    without = Split("random", 0, tuple(key for i, key in enumerate(keys[:24]) if i % 3 < 2), tuple(keys[24:]))
+    record = execute(tmp_path, named(epochs=1, balance=True), corpus, without, images)
+    assert len(record.parts["train"].file) == 16
+
+
 def test_a_mean_over_epochs_is_neither_watched_nor_chosen():
     for other in ({"watch": True}, {"validation": 0.1}):
         with pytest.raises(ValueError, match="average"):
