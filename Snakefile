@@ -84,6 +84,7 @@ NOTEBOOKS = {
     "audit_position": ({"corpus": SHOWN, **ALL_CORPORA}, PROBES + COMMITTED),
     "audit_splits": ({"speech": SPEECH}, TABLES),
     "evidence": ({}, COMMITTED),
+    "beyond": ({}, COMMITTED),
     "speed": ({}, BENCHMARKS),
 }
 STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)

@@ -53,11 +53,10 @@ class Measurement:
     @property
     def compared(self) -> str:
         """``EmoDB, new speakers: +1.2 [-0.3, 2.8] points``, and what it lacks to decide."""
-        at, low, high = (100 * v for v in (self.difference.estimate, self.difference.low, self.difference.high))
         short = self.epochs < config.SCHEDULES["paper"].epochs
         lacks = [f"{self.missing} folds missing"] * bool(self.missing) + [f"{self.epochs} epochs a stage"] * short
         missing = f" ({', '.join(lacks)})" if lacks else ""
-        return f"{paper.title(self.corpus)}, {self.held_out}{missing}: {at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}] points"
+        return f"{paper.title(self.corpus)}, {self.held_out}{missing}: {notebook.points(self.difference)} points"
 
     def __str__(self) -> str:
         split = f"split {self.protocol} ({splits.HELD_OUT[self.protocol]}), fold {self.folds}, seed {self.seeds}"
@@ -92,7 +91,6 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
             continue
         pooled = {run: notebook.pooled(by_run[run][key] for key in sorted(shared))[0] for run in needed}
         first, second = (pooled[run] for run in needed[:2])
-        true, better = first.labels("test")
         longest[corpus, protocol, fingerprint, images] = Measurement(
             corpus=corpus,
             protocol=protocol,
@@ -104,9 +102,7 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
             partial=bool(first.notes),
             missing=missing([by_run[needed[0]][key] for key in shared]),
             accuracies=tuple((run, notebook.accuracy(record)) for run, record in pooled.items()),
-            difference=evaluation.paired(
-                true, better, second.labels("test")[1], first.parts["test"].speaker, len(first.emotions)
-            ),
+            difference=difference((first, second)),
             trained=tuple((run, notebook.accuracy(record, "train")) for run, record in pooled.items()),
         )
     order = [*paper.CORPORA]
@@ -114,6 +110,27 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
         longest.values(),
         key=lambda m: (order.index(m.corpus) if m.corpus in order else len(order), splits.PROTOCOLS.index(m.protocol)),
     )
+
+
+def matched(
+    first: Iterable[records.Record], second: Iterable[records.Record]
+) -> tuple[records.Record, records.Record] | None:
+    """Two runs of one corpus on the splits and seeds that both have, each put together; None if they share none."""
+    ours, theirs = ({(r.split, r.seed): r for r in side} for side in (first, second))
+    shared = [key for key in ours if key in theirs]
+    if not shared:
+        return None
+    return notebook.joined([ours[key] for key in shared]), notebook.joined([theirs[key] for key in shared])
+
+
+def difference(
+    pair: tuple[records.Record, records.Record], measure=evaluation.weighted_accuracy
+) -> evaluation.Interval:
+    """How much better the first of a :func:`matched` pair predicts than the second, see :func:`serlib.evaluation.paired`."""
+    ours, theirs = pair
+    true, predicted = ours.labels("test")
+    speakers = ours.parts["test"].speaker
+    return evaluation.paired(true, predicted, theirs.labels("test")[1], speakers, len(ours.emotions), measure)
 
 
 def in_place(found: Iterable[records.Record], schedule: str) -> list[records.Record]:

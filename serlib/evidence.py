@@ -6,11 +6,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from serlib import config, paper, records, splits
+from serlib import beyond, config, paper, records, splits
 
 PROTOCOL = ("teacher", "student-alone", "student-pooled", "student-tokens")
-BEYOND = ("student-coordinates", "student-standardised", "student-4s")  # runs beyond the paper; see config.BEYOND
-ABLATIONS = tuple(name for name in config.RUNS if name not in (*PROTOCOL, *BEYOND))
+ABLATIONS = tuple(name for name in config.RUNS if name not in PROTOCOL and name not in {r.run for r in beyond.RECIPES})
 FREE = ("majority", "mel-statistics")  # baselines that need no package of their own
 
 
@@ -46,12 +45,11 @@ def portions(corpus: str) -> list[Portion]:
     def drawn(draws: Iterable[int]) -> tuple[tuple[int, int], ...]:
         return tuple((draw, draw) for draw in draws)
 
-    recipes = [("student-alone", schedule) for schedule in ("paper", *config.BEYOND)]
-    recipes += [(run, "paper") for run in BEYOND]
+    choose = tuple((fold, 0) for fold in beyond.CHOOSING_FOLDS)
     choosing = [
-        Portion(f"beyond the paper, for choosing: {run}, {schedule}", splits.CHOOSING, new([0]), (run,), schedule)
-        for run, schedule in recipes
-        if few
+        Portion(f"beyond the paper, for choosing: {r.run}, {r.schedule}", splits.CHOOSING, choose, (r.run,), r.schedule)
+        for r in (beyond.PLAIN, *beyond.RECIPES)
+        if few and speakers > 2 * len(choose)  # some are left to report on
     ]
     return [
         Portion("baselines, new speakers", apart, new([0]), FREE, config.BASELINE),

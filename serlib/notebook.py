@@ -206,6 +206,17 @@ def percent(interval: evaluation.Interval, digits: int = 1) -> str:
     return f"{at:.{digits}f} [{low:.{digits}f},\N{NO-BREAK SPACE}{high:.{digits}f}]"
 
 
+def points(interval: evaluation.Interval) -> str:
+    """``+1.2 [-0.3, +2.8]``: a difference of two accuracies and its interval in points."""
+    at, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
+    return f"{at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}]"
+
+
+def direction(interval: evaluation.Interval) -> str:
+    """What a difference's interval says: "better", "worse", or, where it holds zero, "no difference shown"."""
+    return "better" if interval.low > 0 else "worse" if interval.high < 0 else "no difference shown"
+
+
 def spread(values: Mapping[str, float]) -> str:
     """``2.2 [2.0, 2.3]``: the median of some measurements, the smallest and the largest."""
     middle, low, high = (f"{values[key]:.3g}" for key in ("median", "min", "max"))
@@ -223,15 +234,17 @@ def pooled(used: Iterable[records.Record]) -> list[records.Record]:
     groups: dict[tuple[str, ...], list[records.Record]] = {}
     for record in used:
         groups.setdefault(_group(record), []).append(record)
-    return [_pool(groups[key]) for key in sorted(groups, key=lambda key: (_paper_order(key[1]), key))]
+    return [joined(groups[key]) for key in sorted(groups, key=lambda key: (_paper_order(key[1]), key))]
 
 
-def _pool(group: Sequence[records.Record]) -> records.Record:
-    def joined(part: str, column: str) -> tuple:
+def joined(group: Sequence[records.Record]) -> records.Record:
+    """Some records as one: all that of the first, but the parts of all put end to end."""
+
+    def values(part: str, column: str) -> tuple:
         return tuple(value for record in group for value in getattr(record.parts[part], column))
 
     columns = [column.name for column in fields(records.Part)]
-    parts = {part: records.Part(**{c: joined(part, c) for c in columns}) for part in ("train", "test")}
+    parts = {part: records.Part(**{c: values(part, c) for c in columns}) for part in ("train", "test")}
     return replace(group[0], parts=parts)
 
 

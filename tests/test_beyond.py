@@ -1,0 +1,99 @@
+"""Beyond the paper: the choice rests on the speakers that choose, and the report on the others."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from helpers import tiny_record
+from serlib import beyond, config, evidence, records
+
+MASKS = next(recipe for recipe in beyond.RECIPES if recipe.schedule == "masks")
+WIDER = next(recipe for recipe in beyond.RECIPES if recipe.run == "student-4s")
+
+
+def record(
+    recipe: beyond.Recipe, protocol: str, fold: int, speakers: Sequence[str], right: int, precision: str = "bf16-mixed"
+) -> records.Record:
+    """Four held-out utterances, two of each emotion; of the first emotion ``right`` are recognised, of the other all."""
+    true, predicted = (0, 0, 1, 1), (*(int(i >= right) for i in range(2)), 1, 1)
+    part = records.Part(("a", "b", "c", "d"), tuple(speakers), true, predicted)
+    return tiny_record(
+        protocol=protocol,
+        fold=fold,
+        split=f"{protocol} {fold}",
+        parts={"train": part, "test": part},
+        configuration=config.resolve(recipe.run, recipe.schedule, 0, 2, precision=precision),
+    )
+
+
+def choosing(recipe: beyond.Recipe, right: int, folds: Sequence[int] = beyond.CHOOSING_FOLDS) -> list[records.Record]:
+    return [
+        record(recipe, "inner-speakers", fold, (f"{fold + 1}",) * 2 + (f"{fold + 2}",) * 2, right) for fold in folds
+    ]
+
+
+def new(recipe: beyond.Recipe, right: int, precision: str = "bf16-mixed") -> list[records.Record]:
+    return [record(recipe, "leave-one-speaker-out", k, (f"{k}",) * 4, right, precision) for k in range(6)]
+
+
+def test_the_recipe_that_gains_most_on_the_choosing_speakers_is_chosen():
+    found = choosing(beyond.PLAIN, 1) + choosing(MASKS, 2) + choosing(WIDER, 0)
+    best, worst = beyond.trials(found)
+    assert (best.recipe, worst.recipe) == (MASKS, WIDER)
+    assert best.folds == (0, 2)
+    assert best.speakers == ("1", "2", "3", "4")
+    assert best.gain().estimate == pytest.approx(0.25)  # half of one class of two
+    assert worst.gain().estimate == pytest.approx(-0.25)
+    assert beyond.chosen([best, worst]) == MASKS
+
+
+def test_the_plain_student_stays_where_nothing_gains():
+    found = choosing(beyond.PLAIN, 1) + choosing(MASKS, 1) + choosing(WIDER, 0)
+    assert beyond.chosen(beyond.trials(found)) == beyond.PLAIN
+    assert beyond.chosen([]) == beyond.PLAIN
+
+
+def test_a_recipe_without_all_choosing_folds_does_not_compete():
+    found = choosing(beyond.PLAIN, 1) + choosing(MASKS, 2, folds=[0])
+    (tried,) = beyond.trials(found)
+    assert tried.folds == (0,)
+    assert beyond.chosen([tried]) == beyond.PLAIN
+
+
+def test_who_chose_is_not_reported():
+    outcome = beyond.reported(new(beyond.PLAIN, 1) + new(MASKS, 2), MASKS, ["1", "2", "3", "4"])
+    assert outcome is not None
+    assert outcome.speakers == ("0", "5")
+    assert outcome.folds == (0, 5)
+    assert len(outcome.plain.parts["test"].file) == len(outcome.tried.parts["test"].file) == 8
+
+
+def test_a_student_alone_in_another_precision_is_not_compared():
+    single = new(beyond.PLAIN, 0, "32-true")
+    assert beyond.reported(single + new(MASKS, 2), MASKS, []) is None
+    outcome = beyond.reported(single + new(beyond.PLAIN, 1) + new(MASKS, 2), MASKS, [])
+    assert outcome is not None
+    assert outcome.gain().estimate == pytest.approx(0.25)
+
+
+def test_every_schedule_beyond_the_paper_is_a_recipe():
+    schedules = {recipe.schedule for recipe in beyond.RECIPES}
+    assert schedules == {*config.BEYOND, "paper"}
+    assert len({(recipe.run, recipe.schedule) for recipe in beyond.RECIPES}) == len(beyond.RECIPES)
+    assert beyond.PLAIN not in beyond.RECIPES
+
+
+def test_a_recipe_adds_next_to_nothing_to_the_students_operations():
+    from serlib import flops
+
+    student = flops.count(config.STUDENT).flops
+    for recipe in beyond.RECIPES:
+        assert flops.count(config.RUNS[recipe.run].model).flops <= 1.04 * student
+
+
+def test_the_evidence_can_choose_only_where_speakers_are_left_to_report_on():
+    def choices(corpus: str) -> list[str]:
+        return [p.title for p in evidence.portions(corpus) if "for choosing" in p.title]
+
+    assert len(choices("emodb")) == len(beyond.RECIPES) + 1
+    assert choices("savee") == choices("crema-d") == []
