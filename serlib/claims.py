@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from IPython.display import Markdown
+
 from serlib import config, evaluation, notebook, paper, records, splits
 
 # The runs whose comparison on the same held-out recordings tests a claim of the paper, by the claim's key: what the
@@ -191,6 +193,35 @@ def answer(key: str, found: Iterable[records.Record]) -> str:
     (claim,) = (claim for claim in paper.CLAIMS if claim.key == key)
     rule = "[The rule of the verdicts](../book/index.md#the-rule-of-the-verdicts) is one for all claims."
     return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found))} {rule}"
+
+
+def ablations(runs: Sequence[str], found: Iterable[records.Record]) -> Markdown:
+    """Runs that change the teacher in one thing: what each costs, and what it reaches beside the teacher."""
+    from serlib import flops
+
+    found = list(found)
+    cost = {run: flops.count(config.RUNS[run].model) for run in ("teacher", *runs)}
+    rows = []
+    for run in runs:
+        shared = f"{cost[run].flops / 1e9:.2f} ({cost[run].flops / cost['teacher'].flops:.0%} of the teacher's)"
+        measured = measurements(("teacher", run), found)
+        for m in measured:
+            missing = f" ({m.missing} folds missing)" if m.missing else ""
+            where = f"{paper.title(m.corpus)}, {m.held_out}, fold {m.folds}{missing}, {m.utterances:,} utterances"
+            both = (notebook.percent(accuracy) for _, accuracy in m.accuracies)
+            rows.append(
+                (
+                    f"`{run}`",
+                    shared,
+                    where,
+                    *both,
+                    f"{notebook.points(m.difference)}: {notebook.direction(m.difference)}",
+                )
+            )
+        if not measured:
+            rows.append((f"`{run}`", shared, "not measured", *[""] * 3))
+    head = ("run", "GFLOP an image", "held out", "teacher, WA %", "this run, WA %", "teacher minus this run, points")
+    return notebook.table(head, rows)
 
 
 @dataclass(frozen=True)

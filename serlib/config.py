@@ -230,10 +230,12 @@ def resolve(
     ``precision``, where it is given, takes the place of the schedule's.
 
     Raises:
-        ValueError: no run or schedule has that name.
+        ValueError: no run or schedule has that name, or a precision is given for a baseline.
     """
     features = features or Features()
     if name in BASELINES:
+        if precision:
+            raise ValueError(f"precision {precision!r}: the baseline {name!r} takes none; leave it out")
         return Named(name, Run(None), BASELINE, Training(seed=seed), features)
     if name not in RUNS:
         raise ValueError(f"run {name!r} is none of {', '.join((*RUNS, *BASELINES))}")

@@ -254,20 +254,19 @@ def layers_table(found: Iterable["Probe"]) -> Markdown:
 
     rows = []
     for (_, corpus, _, protocol), runs in probes.grouped(found).items():
-        alone = probes.pooled(runs["student-alone"]) if "student-alone" in runs else None
         for run, folds in runs.items():
             p = probes.pooled(folds)
-            follows = run.startswith("student-") and alone is not None and p.file == alone.file and run != alone.run
+            compared = probes.compared(run, runs)
             rows.append(
                 (
                     f"`{corpus}`, `{protocol}` {ranges(fold.fold for fold in folds)}",
                     f"`{run}`",
                     f"{len(p.file):,}",
                     *(share(p.explained(layer)) for layer in (probes.IMAGE, "embedding", p.last)),
-                    share(p.gain(alone, p.last), "+") if follows else "",
+                    f"{share(compared.gain, '+')} than `{compared.base}`" if compared else "",
                 )
             )
-    head = ("corpus, split, folds", "run", "held out", "image", "embedding", "last block", "more than alone")
+    head = ("corpus, split, folds", "run", "held out", "image", "embedding", "last block", "more, same folds")
     return table(head, rows)
 
 

@@ -10,9 +10,10 @@ One JSON file holds both for one network, with figures for every held-out uttera
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -179,6 +180,30 @@ def grouped(probes: Iterable[Probe]) -> dict[tuple[str, ...], dict[str, list[Pro
     for p in order:
         found.setdefault((p.speech, p.corpus, p.schedule, p.protocol), {}).setdefault(p.run, []).append(p)
     return found
+
+
+class Compared(NamedTuple):
+    """A run's probes and those of the run that it is compared with, each pooled over the folds that both have."""
+
+    base: str
+    ours: Probe
+    theirs: Probe
+    folds: tuple[int, ...]
+
+    @property
+    def gain(self) -> evaluation.Interval:
+        """By how much the run's last tokens explain more of their columns' numbers."""
+        return self.ours.gain(self.theirs, self.ours.last)
+
+
+def compared(run: str, runs: Mapping[str, Sequence[Probe]]) -> Compared | None:
+    """A run beside the teacher, or beside the student alone; None for these two, and where no fold is shared."""
+    base = "teacher" if run.startswith("teacher") else "student-alone"
+    folds = tuple(sorted({p.fold for p in runs[run]} & {p.fold for p in runs.get(base, ())}))
+    if run == base or not folds:
+        return None
+    ours, theirs = (pooled([p for p in runs[name] if p.fold in folds]) for name in (run, base))
+    return Compared(base, ours, theirs, folds)
 
 
 def pooled(probes: Sequence[Probe]) -> Probe:

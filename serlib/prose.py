@@ -347,16 +347,15 @@ def _probed(root: Path) -> dict[str, str]:
 
     places, changes = [], []
     for (_, corpus, _, protocol), runs in probes.grouped(probes.read_all(root / "results/probes")).items():
-        pooled = {run: probes.pooled(folds) for run, folds in runs.items()}
-        alone = pooled.get("student-alone")
-        for run, p in pooled.items():
-            where = (
-                f"{paper.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {notebook.ranges(f.fold for f in runs[run])}"
-            )
+        held_out = f"{paper.title(corpus)}, {splits.HELD_OUT[protocol]}, fold"
+        for run, folds in runs.items():
+            where = f"{held_out} {notebook.ranges(p.fold for p in folds)}"
+            compared = probes.compared(run, runs)
             if run == "teacher":
+                p = probes.pooled(folds)
                 places.append(f"{notebook.share(p.explained(p.last))} ({where})")
-            elif run == "student-pooled" and alone and alone.file == p.file:
-                changes.append(f"{notebook.share(p.gain(alone, p.last), '+')} ({where})")
+            elif run == "student-pooled" and compared:
+                changes.append(f"{notebook.share(compared.gain, '+')} ({where})")
     said = {}
     if places:
         said["coordinate encoding"] = (

@@ -97,3 +97,8 @@ def test_an_absent_package_is_named_with_its_remedy(corpus, images, tmp_path, mo
     with pytest.raises(ValueError, match="opensmile is not installed: pip install opensmile"):
         execute("opensmile", corpus, images, tmp_path)
     assert not (tmp_path / "opensmile.json").exists()
+
+
+def test_a_precision_for_a_baseline_is_refused():
+    with pytest.raises(ValueError, match="precision 'bf16-mixed': the baseline 'resnet-18' takes none; leave it out"):
+        config.resolve("resnet-18", "paper", 0, 7, precision="bf16-mixed")

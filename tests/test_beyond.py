@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
-
 from helpers import tiny_record
+
 from serlib import beyond, config, evidence, records
 
 MASKS = next(recipe for recipe in beyond.RECIPES if recipe.schedule == "masks")

@@ -113,6 +113,35 @@ def test_folds_are_put_end_to_end():
     assert both.explained("embedding").estimate == pytest.approx(probe.explained("embedding").estimate)
 
 
+def test_runs_are_compared_on_the_folds_that_both_have():
+    probe = probed(STUDENT, spoken([20] * 12))
+    last = probe.last
+
+    def missing(run: str, share: float, folds: tuple[int, ...]) -> list[probes.Probe]:
+        """Whose last layer misses a share of the variation, a tenth more in fold 2, which few have."""
+        return [
+            replace(
+                probe,
+                run=run,
+                fold=k,
+                errors=probe.errors | {last: tuple((share + 0.1 * (k == 2)) * v for v in probe.variation)},
+            )
+            for k in folds
+        ]
+
+    runs = {
+        "teacher": missing("teacher", 0.1, (0, 1, 2)),
+        "teacher-no-position": missing("teacher-no-position", 0.7, (2, 3)),
+        "student-alone": missing("student-alone", 0.8, (0,)),
+        "student-pooled": missing("student-pooled", 0.5, (1,)),
+    }
+    found = probes.compared("teacher-no-position", runs)
+    assert found is not None
+    assert (found.base, found.folds) == ("teacher", (2,))
+    assert found.gain.estimate == pytest.approx(-0.6)  # 0.8 against 0.2 missed
+    assert [probes.compared(run, runs) for run in ("teacher", "student-alone", "student-pooled")] == [None] * 3
+
+
 def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
     probe = probed(STUDENT, spoken([20] * 12))
     path = tmp_path / "a/probe.json"
