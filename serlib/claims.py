@@ -207,7 +207,7 @@ def ablations(runs: Sequence[str], found: Iterable[records.Record]) -> Markdown:
         measured = measurements(("teacher", run), found)
         for m in measured:
             missing = f" ({m.missing} folds missing)" if m.missing else ""
-            where = f"{paper.title(m.corpus)}, {m.held_out}, fold {m.folds}{missing}, {m.utterances:,} utterances"
+            where = f"{paper.title(m.corpus)}, {m.held_out}, fold {m.folds}{missing}, {m.utterances:,} utterances, {m.epochs} epochs"
             both = (notebook.percent(accuracy) for _, accuracy in m.accuracies)
             rows.append(
                 (
@@ -220,7 +220,14 @@ def ablations(runs: Sequence[str], found: Iterable[records.Record]) -> Markdown:
             )
         if not measured:
             rows.append((f"`{run}`", shared, "not measured", *[""] * 3))
-    head = ("run", "GFLOP an image", "held out", "teacher, WA %", "this run, WA %", "teacher minus this run, points")
+    head = (
+        "run",
+        "GFLOP an image",
+        "held out",
+        "teacher, WA %",
+        "this run, WA %",
+        "the teacher beside this run, points",
+    )
     return notebook.table(head, rows)
 
 

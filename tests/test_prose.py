@@ -260,3 +260,15 @@ def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
     changed = replace(part, predicted=(1 - part.predicted[0], *part.predicted[1:]))
     records.write(replace(made, parts={**made.parts, "test": changed}), tmp_path / "results/recordings/alone.json")
     assert prose.values(tmp_path)["measured_table"] != before
+
+
+def test_an_ablation_stands_beside_the_teacher_with_its_cost():
+    found = [r for run, right in (("teacher", ALWAYS), ("teacher-no-position", HALF)) for r in outcome(run, right)]
+    lines = claims.ablations(("teacher-no-position", "teacher-learned-position"), found).data.splitlines()
+    assert len(lines) == 4
+    _, run, cost, held_out, teacher, changed, difference, _ = (cell.strip() for cell in lines[2].split("|"))
+    assert run == "`teacher-no-position`"
+    assert held_out == "EmoDB, new speakers, fold 0-5, 24 utterances, 50 epochs"
+    assert (teacher[:5], changed[:4], difference[:5]) == ("100.0", "50.0", "+50.0")
+    assert "99% of the teacher's" in cost
+    assert "| not measured |" in lines[3]
