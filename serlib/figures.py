@@ -114,9 +114,11 @@ def plot_cost(
     """Operations (logarithmic) against accuracy: measured filled with its interval, all else hollow.
 
     ``networks`` are named above the axis: name to operations. Accuracies of one network stand side by side, each moved
-    by a few per cent, and their labels in a column beside them; every one of ``kinds`` keeps its colour.
+    by a few per cent, and their labels in a column beside them: to the left of the smallest and of the largest, where
+    nothing else stands. Every one of ``kinds`` keeps its colour.
     """
     colours = {kind: f"C{number}" for number, kind in enumerate(kinds)}
+    smallest, largest = (end(point.flops for point in points) for end in (min, max))
     for flops in dict.fromkeys(point.flops for point in points):
         same = sorted((p for p in points if p.flops == flops), key=lambda p: -p.accuracy)
         height = np.inf
@@ -131,7 +133,7 @@ def plot_cost(
             ax.errorbar(at, 100 * p.accuracy, spread, fmt=marker, color=colour, markerfacecolor=face, capsize=2)
             height = min(100 * p.accuracy, height - 4)
             beside = 1.06 ** (len(same) / 2 + 1)
-            right = flops < 0.5 * max(point.flops for point in points)
+            right = smallest < flops < 0.5 * largest
             ax.annotate(
                 p.label,
                 (at, 100 * p.accuracy),
@@ -146,7 +148,8 @@ def plot_cost(
         ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
         ax.annotate(name, (flops / 1e9, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
                     ha="center", fontsize=7)  # fmt: skip
-    ax.set(xscale="log", ylim=(0, 104))
+    lowest = min(p.accuracy if p.low is None else p.low for p in points)
+    ax.set(xscale="log", xlim=(smallest / 1e9 / 6, largest / 1e9 * 2), ylim=(10 * np.floor(10 * lowest - 0.5), 104))
     ax.set_title(title, pad=26)  # above the networks' names
     ax.set(xlabel="operations for one recording (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
     _plain_numbers(ax.xaxis)
