@@ -6,8 +6,9 @@
 * :func:`verdict`: the rule by which a claim holds, holds in part, or is not supported.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import stdev
 from typing import Any
 
 from IPython.display import Markdown
@@ -180,6 +181,46 @@ def accuracies(found: Iterable[records.Record]) -> list[Accuracy]:
     return made
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """A run that was trained more than once for the same protocol, in all else alike."""
+
+    corpus: str
+    run: str
+    protocol: str
+    schedule: str
+    precision: str
+    folds: tuple[int, ...]
+    weighted_accuracies: Mapping[int, float]  # by seed, in [0, 1]; of random draws by draw, which is the fold
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the accuracies, in [0, 1], with one less than their number for a divisor."""
+        return stdev(self.weighted_accuracies.values())
+
+
+def repeated(found: Iterable[records.Record]) -> list[Repeated]:
+    """The spread over seeds: every run with more than one, on the folds that each of its seeds has.
+
+    Precisions stay apart, except among random draws, whose held-out utterances differ far more.
+    """
+    alike: dict[tuple[str, ...], dict[int, dict[int, records.Record]]] = {}
+    for r in found:
+        drawn, c = r.protocol in splits.DRAWN, r.configuration
+        repetition, place = (r.fold, 0) if drawn else (r.seed, r.fold)
+        group = (r.corpus, r.run, r.protocol, c.schedule, "" if drawn else c.training.precision)
+        alike.setdefault(group, {}).setdefault(repetition, {})[place] = r
+    made = []
+    for group, by_seed in sorted(alike.items()):
+        shared = sorted(set.intersection(*(set(places) for places in by_seed.values())))
+        if len(by_seed) > 1 and shared:
+            same = {seed: [by_seed[seed][place] for place in shared] for seed in sorted(by_seed)}
+            folds = tuple(sorted({r.fold for of_seed in same.values() for r in of_seed}))
+            reached = {seed: notebook.accuracy(notebook.joined(of_seed)).estimate for seed, of_seed in same.items()}
+            made.append(Repeated(*group, folds, reached))
+    return made
+
+
 def missing(same: Sequence[records.Record]) -> int:
     """How many folds of their protocol some records of one run leave out; of random draws none can be missing."""
     first, there = same[0], {r.fold for r in same}
@@ -258,12 +299,12 @@ def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
     new = [m for m in deciding if m.held_out == splits.NEW]
     known = [m for m in deciding if m.held_out == splits.KNOWN]
     if not new:
-        so_far = "; ".join(m.compared for m in measured) if key in AGAINST_EACH_OTHER else ""
+        so_far = against(NEEDED[key], measured) if key in AGAINST_EACH_OTHER and measured else ""
         wait = "No corpus's new speakers are complete yet"
         return Verdict("not yet", f"{wait}{f'; so far {so_far}' if so_far else ''}.")
     if key in AGAINST_EACH_OTHER:
-        said = "; ".join(m.compared for m in deciding)
-        return Verdict(_where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new), f"{said}.")
+        found = _where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)
+        return Verdict(found, f"{against(NEEDED[key], deciding)}.")
     reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
     found = _where(reached[splits.NEW], reached[splits.KNOWN], new)
     if found == NOT_SUPPORTED and key == "cost":
@@ -271,6 +312,12 @@ def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
     elif found == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
         found = "holds only on the training part"
     return Verdict(found, "; ".join(_beside_published(m) for m in deciding) + ".")
+
+
+def against(runs: Sequence[str], measured: Iterable[Measurement]) -> str:
+    """The two runs, and by how much the first was better wherever both were measured."""
+    first, second = runs
+    return f"`{first}` minus `{second}`: {'; '.join(m.compared for m in measured)}"
 
 
 NOT_SUPPORTED = "not supported here"

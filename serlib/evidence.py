@@ -63,7 +63,7 @@ def portions(corpus: str) -> list[Portion]:
         Portion("the student alone, watched, new speakers", apart, new([0]), ("student-alone",), "watched"),
         Portion("augmented, then split: the student alone", "versions-apart", drawn(range(5)), ("student-alone",)),
         Portion("split, then augmented: the student alone", "versions-together", drawn(range(5)), ("student-alone",)),
-        Portion("the student alone in bfloat16, new speakers", apart, new([0]), ("student-alone",), "bfloat16"),
+        Portion("the student alone in bfloat16, new speakers", apart, new([0, 1, 2]), ("student-alone",), "bfloat16"),
         Portion("the student with coordinates, new speakers", apart, new([0]), ("student-coordinates",)),
         Portion("ablations, new speakers", apart, new([0]), ABLATIONS),
         Portion("the protocol, three more random splits", "random", drawn([2, 3, 4]), PROTOCOL),

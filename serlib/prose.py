@@ -69,10 +69,15 @@ def values(root: Path) -> dict[str, str]:
 def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record], root: Path) -> str:
     """Claim by claim: what the abstract says, the verdict by the rule, what it rests on. No verdict is typed."""
     rows = []
-    beside = {**_probed(root), "accuracy": _in_versions(committed)}
-    beside["transfer"] = "<br>".join(filter(None, (_matched_otherwise([*committed, *built]), beside.get("transfer"))))
+    found, probed = [*committed, *built], _probed(root)
+    beside = {
+        **probed,
+        "vertical patches": _at_equal_cost(found),
+        "transfer": "<br>".join(filter(None, (_matched_otherwise(found), probed.get("transfer")))),
+        "accuracy": _in_versions(committed),
+    }
     for claim in paper.CLAIMS:
-        verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], [*committed, *built]))
+        verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], found))
         known = verdict.because, beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
         rows.append((f"{claim.says} Tested on {links}.", f"**{verdict.found}**", "<br>".join(filter(None, known))))
@@ -100,7 +105,8 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
         here = [r for r in people if (r.corpus, r.protocol) == (corpus, protocol)]
         epochs = notebook.ranges(r.configuration.training.epochs for r in here)
         folds = notebook.ranges(r.fold for r in here)
-        return f"{len({r.run for r in here})} runs, fold {folds}, {epochs} epochs" if here else "not measured here"
+        runs = len({r.run for r in here})
+        return f"{runs} run{'s' * (runs > 1)}, fold {folds}, {epochs} epochs" if here else "not measured here"
 
     rows = [(f"`{p}` ({splits.HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.HELD_OUT]
     return _table(("protocol", *map(paper.title, names)), rows)
@@ -364,6 +370,17 @@ def _probed(root: Path) -> dict[str, str]:
     if changes:
         said["transfer"] = f"Probed: matching changes the R2 of the student's tokens by {'; '.join(changes)}."
     return said
+
+
+def _at_equal_cost(found: Sequence[records.Record]) -> str:
+    """Patches beside their verdict: square ones are not of equal cost, horizontal ones are."""
+    from serlib import flops
+
+    teacher, square = (flops.count(config.RUNS[run].model).flops for run in claims.NEEDED["vertical patches"])
+    said = f"Square patches need {square / teacher:.0%} of the operations"
+    runs = ("teacher", "teacher-horizontal-patches")
+    measured = claims.measurements(runs, found)
+    return f"{said}; horizontal ones need as many, {claims.against(runs, measured)}." if measured else f"{said}."
 
 
 def _matched_otherwise(found: Sequence[records.Record]) -> str:

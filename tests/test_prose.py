@@ -156,7 +156,7 @@ def decided(key: str, *made: list[records.Record]) -> str:
 
 def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> None:
     found = decided("transfer", outcome("student-pooled", ALWAYS), outcome("student-alone", HALF))
-    assert found == f"**Verdict: holds.** {SIX_OF_SIX}"
+    assert found == f"**Verdict: holds.** `student-pooled` minus `student-alone`: {SIX_OF_SIX}"
 
 
 def test_transfer_is_shown_for_both_maps_and_against_the_same_precision() -> None:
@@ -168,6 +168,15 @@ def test_transfer_is_shown_for_both_maps_and_against_the_same_precision() -> Non
     gained = (f"EmoDB, new speakers: +{v} [+{v},\N{NO-BREAK SPACE}+{v}] points." for v in ("50.0", "100.0"))
     assert [line.partition(": ")[2] for line in said.split("<br>")] == list(gained)
     assert "Against the student alone trained in bfloat16, pooled" not in said
+
+
+def test_patches_are_shown_at_equal_cost_too() -> None:
+    assert prose._at_equal_cost([]) == "Square patches need 79% of the operations."
+    found = [*outcome("teacher", ALWAYS), *outcome("teacher-horizontal-patches", HALF)[:4]]
+    assert prose._at_equal_cost(found) == (
+        "Square patches need 79% of the operations; horizontal ones need as many, `teacher` minus "
+        "`teacher-horizontal-patches`: EmoDB, new speakers (2 folds missing): +50.0 [+50.0,\N{NO-BREAK SPACE}+50.0] points."
+    )
 
 
 def test_a_claim_that_gains_nothing_on_new_speakers_is_not_supported() -> None:
@@ -194,7 +203,8 @@ def test_folds_or_epochs_that_are_missing_decide_nothing(epochs: int) -> None:
         "transfer", outcome("student-pooled", right, epochs=epochs), outcome("student-alone", HALF, epochs=epochs)
     )
     assert found.startswith(
-        "**Verdict: not yet.** No corpus's new speakers are complete yet; so far EmoDB, new speakers"
+        "**Verdict: not yet.** No corpus's new speakers are complete yet; so far `student-pooled` minus "
+        "`student-alone`: EmoDB, new speakers"
     )
     assert ("(2 folds missing)" in found) == (epochs == 50)
 
@@ -272,3 +282,24 @@ def test_an_ablation_stands_beside_the_teacher_with_its_cost():
     assert (teacher[:5], changed[:4], difference[:5]) == ("100.0", "50.0", "+50.0")
     assert "99% of the teacher's" in cost
     assert "| not measured |" in lines[3]
+
+
+def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
+    def trained(right: dict[str, int], seed: int, precision: str = "32-true") -> list[records.Record]:
+        made = outcome("student-alone", right)
+        training = replace(made[0].configuration.training, seed=seed, precision=precision)
+        return [replace(r, configuration=replace(r.configuration, training=training)) for r in made]
+
+    apart = {**ALWAYS, "12": 0}
+    found = [*trained(ALWAYS, 0), *trained(HALF, 1), *trained(apart, 2)[-2:], *trained(NEVER, 0, "bf16-mixed")]
+    (spread,) = claims.repeated(found)
+    assert (spread.run, spread.precision, spread.folds) == ("student-alone", "32-true", (4, 5))
+    assert spread.weighted_accuracies == {0: 1.0, 1: 0.5, 2: 0.5}
+    assert spread.deviation == pytest.approx((1 / 12) ** 0.5)  # mean 2/3, squares 1/9 + 1/36 + 1/36 over two
+    assert claims.repeated(found[:6]) == []
+
+
+def test_of_random_draws_each_counts_once():
+    draws = [replace(r, protocol="random", fold=k) for k, r in enumerate(outcome("teacher", {"03": 4, "08": 2}))]
+    (spread,) = claims.repeated(draws)
+    assert (spread.folds, spread.weighted_accuracies) == ((0, 1), {0: 1.0, 1: 0.5})
