@@ -294,7 +294,7 @@ def share(at: evaluation.Interval, sign: str = "") -> str:
     return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
-ACCURACY_HEAD = ("corpus", "run", "split, folds", "epochs; seeds", "held out", "WA %", "UA %", "WA % trained on")
+ACCURACY_HEAD = ("corpus, split, folds", "run", "epochs; seeds", "held out", "WA %", "UA %", "WA % trained on")
 
 
 def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
@@ -307,11 +307,11 @@ def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
         same = [o for o in used if _group(o) == _group(r)]
         schedule = r.configuration.schedule
         other = "" if schedule in ("paper", config.BASELINE) else f" ({schedule})"
+        spoken = ", stand\N{NON-BREAKING HYPHEN}in" if r.speech == "stand-in" else ""
         rows.append(
             (
-                f"`{r.corpus}`" + (", stand\N{NON-BREAKING HYPHEN}in" if r.speech == "stand-in" else ""),
+                f"`{r.corpus}`{spoken}, `{r.protocol}` {ranges(o.fold for o in same)}",
                 f"`{r.run}`",
-                f"`{r.protocol}` {ranges(o.fold for o in same)}",
                 f"{epochs(r)}{other}; {ranges(o.seed for o in same)}",
                 f"{len(r.parts['test'].file):,}",
                 percent(accuracy(r)),

@@ -106,7 +106,7 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
         epochs = notebook.ranges(r.configuration.training.epochs for r in here)
         folds = notebook.ranges(r.fold for r in here)
         runs = len({r.run for r in here})
-        return f"{runs} run{'s' * (runs > 1)}, fold {folds}, {epochs} epochs" if here else "not measured here"
+        return f"{runs} run{'s' * (runs > 1)}; fold {folds}; {epochs} epochs" if here else "not measured here"
 
     rows = [(f"`{p}` ({splits.HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.HELD_OUT]
     return _table(("protocol", *map(paper.title, names)), rows)
@@ -351,24 +351,28 @@ def _probed(root: Path) -> dict[str, str]:
     """What the committed probes of networks say of two claims."""
     from serlib import probes
 
-    places, changes = [], []
+    teacher, without, matched = [], [], []
     for (_, corpus, _, protocol), runs in probes.grouped(probes.read_all(root / "results/probes")).items():
         held_out = f"{paper.title(corpus)}, {splits.HELD_OUT[protocol]}, fold"
-        for run, folds in runs.items():
-            where = f"{held_out} {notebook.ranges(p.fold for p in folds)}"
-            compared = probes.compared(run, runs)
-            if run == "teacher":
-                p = probes.pooled(folds)
-                places.append(f"{notebook.share(p.explained(p.last))} ({where})")
-            elif run == "student-pooled" and compared:
-                changes.append(f"{notebook.share(compared.gain, '+')} ({where})")
+        compared = {run: probes.compared(run, runs) for run in runs}
+        if "teacher" in runs:
+            folds = notebook.ranges(p.fold for p in runs["teacher"])
+            whole = probes.pooled(runs["teacher"])
+            teacher.append(f"{notebook.share(whole.explained(whole.last))} ({held_out} {folds})")
+        if c := compared.get("teacher-no-position"):
+            explained = notebook.share(c.ours.explained(c.ours.last))
+            gain = notebook.share(c.gain, "+")
+            without.append(f"{explained}, a change of {gain} ({held_out} {notebook.ranges(c.folds)})")
+        if c := compared.get("student-pooled"):
+            matched.append(f"{notebook.share(c.gain, '+')} ({held_out} {notebook.ranges(c.folds)})")
     said = {}
-    if places:
+    if teacher:
+        apart = f" Trained without coordinates, {'; '.join(without)}." if without else ""
         said["coordinate encoding"] = (
-            f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(places)}."
+            f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(teacher)}.{apart}"
         )
-    if changes:
-        said["transfer"] = f"Probed: matching changes the R2 of the student's tokens by {'; '.join(changes)}."
+    if matched:
+        said["transfer"] = f"Probed: matching changes the R2 of the student's tokens by {'; '.join(matched)}."
     return said
 
 

@@ -100,11 +100,14 @@ def test_probes_and_versions_stand_beside_their_claims(tmp_path: Path) -> None:
         probes.write(made, tmp_path / f"results/probes/{run}.json")
 
     probe("teacher", (1.0, 1.0))
+    probe("teacher-no-position", (7.0, 7.0))
     probe("student-alone", (8.0, 8.0))
     probe("student-pooled", (6.0, 6.0))
     records.write(replace(record("student-alone"), protocol="versions-apart"), tmp_path / "results/recordings/a.json")
     table = prose.values(tmp_path)["claims_table"]
-    assert "an R2 of 0.90 [0.90,\N{NO-BREAK SPACE}0.90] (EmoDB, " in claim(table, "coordinate encoding")
+    position = claim(table, "coordinate encoding")
+    assert "an R2 of 0.90 [0.90,\N{NO-BREAK SPACE}0.90] (EmoDB, " in position
+    assert "without coordinates, 0.30 [0.30,\N{NO-BREAK SPACE}0.30], a change of -0.60 [" in position
     assert "by +0.20 [+0.20,\N{NO-BREAK SPACE}+0.20] (EmoDB, " in claim(table, "transfer")
     assert "in another version: WA % EmoDB, `student-alone` 75.0" in claim(table, "accuracy")
 
