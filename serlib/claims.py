@@ -9,11 +9,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import Markdown
 
 from serlib import config, evaluation, notebook, paper, records, splits
+
+if TYPE_CHECKING:  # it needs torch, which is imported where it is used
+    from serlib.probes import Probe
 
 # The runs whose comparison on the same held-out recordings tests a claim of the paper, by the claim's key: what the
 # claim says is better comes first.
@@ -229,11 +232,11 @@ def missing(same: Sequence[records.Record]) -> int:
     return count.get(first.protocol, splits.FOLDS) - len(there)
 
 
-def answer(key: str, found: Iterable[records.Record]) -> str:
+def answer(key: str, found: Iterable[records.Record], probed: Iterable["Probe"] = ()) -> str:
     """A claim in the abstract's words and its verdict, for the page that tests it."""
     (claim,) = (claim for claim in paper.CLAIMS if claim.key == key)
     rule = "[The rule of the verdicts](../book/index.md#the-rule-of-the-verdicts) is one for all claims."
-    return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found))} {rule}"
+    return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found), probed)} {rule}"
 
 
 def ablations(runs: Sequence[str], found: Iterable[records.Record]) -> Markdown:
@@ -283,7 +286,7 @@ class Verdict:
         return f"**Verdict: {self.found}.** {self.because}"
 
 
-def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
+def verdict(key: str, measured: Sequence[Measurement], probed: Iterable["Probe"] = ()) -> Verdict:
     """A claim's verdict by the rule that the landing page states.
 
     A measurement decides when it covers the whole corpus, every fold of its protocol (of random draws, those that are
@@ -291,6 +294,8 @@ def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
 
     * Of two runs against each other: the claim holds if the interval of the difference lies above zero on new speakers
       in every corpus that decides; it holds only there, or only on speakers also trained on, if that is where it does.
+    * Of coordinates also what was ``probed``: where accuracy shows no gain, the claim holds only as to position if the
+      last tokens of every new speaker tell less of their columns' numbers without coordinates.
     * Of accuracies against published ones: it holds if every published number of a corpus lies within or below our
       interval on new speakers, and holds only on speakers also trained on, or only on the training part, if it does there.
     * Of cost: the count of operations decides one half, the accuracies the other.
@@ -304,7 +309,15 @@ def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
         return Verdict("not yet", f"{wait}{f'; so far {so_far}' if so_far else ''}.")
     if key in AGAINST_EACH_OTHER:
         found = _where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)
-        return Verdict(found, f"{against(NEEDED[key], deciding)}.")
+        because = against(NEEDED[key], deciding)
+        told = position_told(probed) if key == "coordinate encoding" else {}
+        if told:
+            because += "; R2 of the column's number from the last tokens: " + "; ".join(
+                f"{paper.title(corpus)}, {splits.NEW}: {notebook.share(gain, '+')}" for corpus, gain in told.items()
+            )
+        if found == NOT_SUPPORTED and told and all(gain.low > 0 for gain in told.values()):
+            found = "holds only as to position"
+        return Verdict(found, f"{because}.")
     reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
     found = _where(reached[splits.NEW], reached[splits.KNOWN], new)
     if found == NOT_SUPPORTED and key == "cost":
@@ -312,6 +325,22 @@ def verdict(key: str, measured: Sequence[Measurement]) -> Verdict:
     elif found == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
         found = "holds only on the training part"
     return Verdict(found, "; ".join(_beside_published(m) for m in deciding) + ".")
+
+
+def position_told(probed: Iterable["Probe"]) -> dict[str, evaluation.Interval]:
+    """By how much more of the column's number the last tokens tell with coordinates than without, by corpus.
+
+    Only networks trained as long as the paper's count, and only corpora of which every speaker was new to one of them.
+    """
+    from serlib import probes
+
+    told = {}
+    for (speech, corpus, schedule, protocol), runs in probes.grouped(probed).items():
+        counts = (speech, schedule, splits.HELD_OUT[protocol]) == ("recordings", "paper", splits.NEW)
+        c = probes.compared("teacher-no-position", runs) if counts and "teacher-no-position" in runs else None
+        if c and corpus in paper.CORPORA and len(set(c.ours.speaker)) == paper.CORPORA[corpus].speakers:
+            told[corpus] = c.theirs.gain(c.ours, c.ours.last)
+    return told
 
 
 def against(runs: Sequence[str], measured: Iterable[Measurement]) -> str:

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serlib import claims, config, corpora, download, evaluation, evidence, notebook, paper, records, splits, synthetic
+
+if TYPE_CHECKING:  # it needs torch, which is imported where it is used
+    from serlib.probes import Probe
 
 # Those that add nothing to the paper's training; the others are beyond it.
 STATED_SCHEDULES = {name: s for name, s in config.SCHEDULES.items() if name not in config.BEYOND}
@@ -68,16 +71,19 @@ def values(root: Path) -> dict[str, str]:
 
 def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record], root: Path) -> str:
     """Claim by claim: what the abstract says, the verdict by the rule, what it rests on. No verdict is typed."""
+    from serlib import probes
+
     rows = []
-    found, probed = [*committed, *built], _probed(root)
+    found, probed = [*committed, *built], probes.read_all(root / "results/probes")
+    known_of_time = _probed(probed)
     beside = {
-        **probed,
+        **known_of_time,
         "vertical patches": _at_equal_cost(found),
-        "transfer": "<br>".join(filter(None, (_matched_otherwise(found), probed.get("transfer")))),
+        "transfer": "<br>".join(filter(None, (_matched_otherwise(found), known_of_time.get("transfer")))),
         "accuracy": _in_versions(committed),
     }
     for claim in paper.CLAIMS:
-        verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], found))
+        verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], found), probed)
         known = verdict.because, beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
         rows.append((f"{claim.says} Tested on {links}.", f"**{verdict.found}**", "<br>".join(filter(None, known))))
@@ -347,12 +353,12 @@ def _order_theorem() -> str:
     return "Proved: with any weights, the student's logits do not depend on the order of the columns."
 
 
-def _probed(root: Path) -> dict[str, str]:
-    """What the committed probes of networks say of two claims."""
+def _probed(found: Sequence["Probe"]) -> dict[str, str]:
+    """What probes of networks say of two claims."""
     from serlib import probes
 
     teacher, without, matched = [], [], []
-    for (_, corpus, _, protocol), runs in probes.grouped(probes.read_all(root / "results/probes")).items():
+    for (_, corpus, _, protocol), runs in probes.grouped(found).items():
         held_out = f"{paper.title(corpus)}, {splits.HELD_OUT[protocol]}, fold"
         compared = {run: probes.compared(run, runs) for run in runs}
         if "teacher" in runs:
@@ -361,13 +367,12 @@ def _probed(root: Path) -> dict[str, str]:
             teacher.append(f"{notebook.share(whole.explained(whole.last))} ({held_out} {folds})")
         if c := compared.get("teacher-no-position"):
             explained = notebook.share(c.ours.explained(c.ours.last))
-            gain = notebook.share(c.gain, "+")
-            without.append(f"{explained}, a change of {gain} ({held_out} {notebook.ranges(c.folds)})")
+            without.append(f"{explained} ({held_out} {notebook.ranges(c.folds)})")
         if c := compared.get("student-pooled"):
             matched.append(f"{notebook.share(c.gain, '+')} ({held_out} {notebook.ranges(c.folds)})")
     said = {}
     if teacher:
-        apart = f" Trained without coordinates, {'; '.join(without)}." if without else ""
+        apart = f" Trained without coordinates: {'; '.join(without)}." if without else ""
         said["coordinate encoding"] = (
             f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(teacher)}.{apart}"
         )
