@@ -144,13 +144,16 @@ def plot_cost(
                 va="center",
                 arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4, "alpha": 0.5},
             )
-    for name, flops in networks.items():
+    line, lower, lines = 9, 0.0, 2  # points; of the network before; lines of names in use
+    for name, flops in sorted(networks.items(), key=lambda item: item[1]):
+        raised = flops < 2.5 * lower  # two names this near would run into each other
+        lower, lines = (0.0 if raised else flops), max(lines, 4 * raised)
         ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
-        ax.annotate(name, (flops / 1e9, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", fontsize=7)  # fmt: skip
+        ax.annotate(name, (flops / 1e9, 1), (0, 3 + 2 * line * raised), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
     lowest = min(p.accuracy if p.low is None else p.low for p in points)
     ax.set(xscale="log", xlim=(smallest / 1e9 / 6, largest / 1e9 * 2), ylim=(10 * np.floor(10 * lowest - 0.5), 104))
-    ax.set_title(title, pad=26)  # above the networks' names
+    ax.set_title(title, pad=8 + line * lines)  # above the networks' names
     ax.set(xlabel="operations for one recording (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
     _plain_numbers(ax.xaxis)
     shown = dict.fromkeys(p.kind for p in points)
