@@ -27,6 +27,7 @@ NEEDED = {
     "accuracy": ("student-pooled", "teacher"),
     "cost": ("student-pooled", "teacher"),
 }
+AT_EQUAL_COST = ("teacher", "teacher-horizontal-patches")  # square patches cost less than vertical ones
 AGAINST_EACH_OTHER = ("vertical patches", "coordinate encoding", "transfer")  # the others: against published numbers
 
 
@@ -236,7 +237,7 @@ def answer(key: str, found: Iterable[records.Record], probed: Iterable["Probe"] 
     """A claim in the abstract's words and its verdict, for the page that tests it."""
     (claim,) = (claim for claim in paper.CLAIMS if claim.key == key)
     rule = "[The rule of the verdicts](../book/index.md#the-rule-of-the-verdicts) is one for all claims."
-    return f"**The claim:** {claim.says} {verdict(key, measurements(NEEDED[key], found), probed)} {rule}"
+    return f"**The claim:** {claim.says} {verdict(key, found, probed)} {rule}"
 
 
 def ablations(runs: Sequence[str], found: Iterable[records.Record]) -> Markdown:
@@ -286,20 +287,24 @@ class Verdict:
         return f"**Verdict: {self.found}.** {self.because}"
 
 
-def verdict(key: str, measured: Sequence[Measurement], probed: Iterable["Probe"] = ()) -> Verdict:
-    """A claim's verdict by the rule that the landing page states.
+def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"] = ()) -> Verdict:
+    """A claim's verdict from records, and from probes of networks, by the rule that the landing page states.
 
     A measurement decides when it covers the whole corpus, every fold of its protocol (of random draws, those that are
     there), and as many epochs as the paper's.
 
     * Of two runs against each other: the claim holds if the interval of the difference lies above zero on new speakers
       in every corpus that decides; it holds only there, or only on speakers also trained on, if that is where it does.
+    * Of patches also what costs the same: where vertical ones gain on square ones, the claim holds only against these
+      unless they gain on horizontal ones too.
     * Of coordinates also what was ``probed``: where accuracy shows no gain, the claim holds only as to position if the
       last tokens of every new speaker tell less of their columns' numbers without coordinates.
     * Of accuracies against published ones: it holds if every published number of a corpus lies within or below our
       interval on new speakers, and holds only on speakers also trained on, or only on the training part, if it does there.
     * Of cost: the count of operations decides one half, the accuracies the other.
     """
+    found = list(found)
+    measured = measurements(NEEDED[key], found)
     deciding = [m for m in measured if m.decides]
     new = [m for m in deciding if m.held_out == splits.NEW]
     known = [m for m in deciding if m.held_out == splits.KNOWN]
@@ -308,23 +313,29 @@ def verdict(key: str, measured: Sequence[Measurement], probed: Iterable["Probe"]
         wait = "No corpus's new speakers are complete yet"
         return Verdict("not yet", f"{wait}{f'; so far {so_far}' if so_far else ''}.")
     if key in AGAINST_EACH_OTHER:
-        found = _where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)
-        because = against(NEEDED[key], deciding)
-        told = position_told(probed) if key == "coordinate encoding" else {}
-        if told:
-            because += "; R2 of the column's number from the last tokens: " + "; ".join(
-                f"{paper.title(corpus)}, {splits.NEW}: {notebook.share(gain, '+')}" for corpus, gain in told.items()
-            )
-        if found == NOT_SUPPORTED and told and all(gain.low > 0 for gain in told.values()):
-            found = "holds only as to position"
-        return Verdict(found, f"{because}.")
+        said = _where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)
+        because = [against(NEEDED[key], deciding)]
+        if key == "vertical patches":
+            rows = measurements(AT_EQUAL_COST, found)
+            rows_decide = [m for m in rows if m.decides and m.held_out == splits.NEW]
+            because += [f"at equal cost {against(AT_EQUAL_COST, rows)}"] if rows else []
+            if said == HOLDS and not rows_decide:
+                said = "holds against square patches, not yet at equal cost"
+            elif said == HOLDS and not all(m.difference.low > 0 for m in rows_decide):
+                said = "holds only against square patches"
+        if key == "coordinate encoding" and (told := position_told(probed)):
+            gains = (f"{paper.title(c)}, {splits.NEW}: {notebook.share(gain, '+')}" for c, gain in told.items())
+            because += [f"R2 of the column's number from the last tokens: {'; '.join(gains)}"]
+            if said == NOT_SUPPORTED and all(gain.low > 0 for gain in told.values()):
+                said = "holds only as to position"
+        return Verdict(said, f"{'; '.join(because)}.")
     reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
-    found = _where(reached[splits.NEW], reached[splits.KNOWN], new)
-    if found == NOT_SUPPORTED and key == "cost":
-        found = "holds only as to the number of operations"
-    elif found == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
-        found = "holds only on the training part"
-    return Verdict(found, "; ".join(_beside_published(m) for m in deciding) + ".")
+    said = _where(reached[splits.NEW], reached[splits.KNOWN], new)
+    if said == NOT_SUPPORTED and key == "cost":
+        said = "holds only as to the number of operations"
+    elif said == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
+        said = "holds only on the training part"
+    return Verdict(said, "; ".join(_beside_published(m) for m in deciding) + ".")
 
 
 def position_told(probed: Iterable["Probe"]) -> dict[str, evaluation.Interval]:
@@ -349,12 +360,12 @@ def against(runs: Sequence[str], measured: Iterable[Measurement]) -> str:
     return f"`{first}` minus `{second}`: {'; '.join(m.compared for m in measured)}"
 
 
-NOT_SUPPORTED = "not supported here"
+HOLDS, NOT_SUPPORTED = "holds", "not supported here"
 
 
 def _where(new: Sequence[bool], known: Sequence[bool], measured: Sequence[Measurement]) -> str:
     if all(new):
-        return "holds"
+        return HOLDS
     if any(new):
         there = ", ".join(paper.title(m.corpus) for m, holds in zip(measured, new, strict=True) if holds)
         return f"holds only on {there}"

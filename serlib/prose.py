@@ -78,12 +78,11 @@ def claims_table(committed: Sequence[records.Record], built: Sequence[records.Re
     known_of_time = _probed(probed)
     beside = {
         **known_of_time,
-        "vertical patches": _at_equal_cost(found),
         "transfer": "<br>".join(filter(None, (_matched_otherwise(found), known_of_time.get("transfer")))),
         "accuracy": _in_versions(committed),
     }
     for claim in paper.CLAIMS:
-        verdict = claims.verdict(claim.key, claims.measurements(claims.NEEDED[claim.key], found), probed)
+        verdict = claims.verdict(claim.key, found, probed)
         known = verdict.because, beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
         rows.append((f"{claim.says} Tested on {links}.", f"**{verdict.found}**", "<br>".join(filter(None, known))))
@@ -349,6 +348,14 @@ def _cost_counted() -> str:
     )
 
 
+def _patches_cost() -> str:
+    from serlib import flops
+
+    runs = (*claims.NEEDED["vertical patches"], claims.AT_EQUAL_COST[1])
+    vertical, square, horizontal = (flops.count(config.RUNS[run].model).flops for run in runs)
+    return f"Counted: square patches need {square / vertical:.0%} of the operations, horizontal ones {horizontal / vertical:.0%}."
+
+
 def _order_theorem() -> str:
     return "Proved: with any weights, the student's logits do not depend on the order of the columns."
 
@@ -381,17 +388,6 @@ def _probed(found: Sequence["Probe"]) -> dict[str, str]:
     return said
 
 
-def _at_equal_cost(found: Sequence[records.Record]) -> str:
-    """Patches beside their verdict: square ones are not of equal cost, horizontal ones are."""
-    from serlib import flops
-
-    teacher, square = (flops.count(config.RUNS[run].model).flops for run in claims.NEEDED["vertical patches"])
-    said = f"Square patches need {square / teacher:.0%} of the operations"
-    runs = ("teacher", "teacher-horizontal-patches")
-    measured = claims.measurements(runs, found)
-    return f"{said}; horizontal ones need as many, {claims.against(runs, measured)}." if measured else f"{said}."
-
-
 def _matched_otherwise(found: Sequence[records.Record]) -> str:
     """Transfer beside its verdict: the other feature map, and the student alone in the precision of most of its runs."""
 
@@ -415,7 +411,12 @@ def _in_versions(committed: Sequence[records.Record]) -> str:
 
 
 # What is known of a claim without any recording: arithmetic, counts, proofs.
-WITHOUT_RECORDINGS = {"accuracy": _accuracy_arithmetic, "cost": _cost_counted, "transfer": _order_theorem}
+WITHOUT_RECORDINGS = {
+    "vertical patches": _patches_cost,
+    "transfer": _order_theorem,
+    "accuracy": _accuracy_arithmetic,
+    "cost": _cost_counted,
+}
 
 
 def _corpora() -> dict[str, str]:

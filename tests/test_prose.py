@@ -160,7 +160,7 @@ SIX_OF_SIX = "EmoDB, new speakers: +50.0 [+50.0,\N{NO-BREAK SPACE}+50.0] points.
 
 
 def decided(key: str, *made: list[records.Record]) -> str:
-    return str(claims.verdict(key, claims.measurements(claims.NEEDED[key], [one for many in made for one in many])))
+    return str(claims.verdict(key, [one for many in made for one in many]))
 
 
 def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> None:
@@ -179,13 +179,17 @@ def test_transfer_is_shown_for_both_maps_and_against_the_same_precision() -> Non
     assert "Against the student alone trained in bfloat16, pooled" not in said
 
 
-def test_patches_are_shown_at_equal_cost_too() -> None:
-    assert prose._at_equal_cost([]) == "Square patches need 79% of the operations."
-    found = [*outcome("teacher", ALWAYS), *outcome("teacher-horizontal-patches", HALF)[:4]]
-    assert prose._at_equal_cost(found) == (
-        "Square patches need 79% of the operations; horizontal ones need as many, `teacher` minus "
-        "`teacher-horizontal-patches`: EmoDB, new speakers (2 folds missing): +50.0 [+50.0,\N{NO-BREAK SPACE}+50.0] points."
-    )
+def test_patches_hold_only_against_square_ones_unless_they_gain_at_equal_cost_too() -> None:
+    square = [outcome("teacher", ALWAYS), outcome("teacher-square-patches", HALF)]
+    assert decided("vertical patches", *square).startswith("**Verdict: holds against square patches, not yet at equal")
+    rows = outcome("teacher-horizontal-patches", HALF)
+    some = decided("vertical patches", *square, rows[:4])
+    assert some.startswith("**Verdict: holds against square patches, not yet at equal cost.**")
+    assert "; at equal cost `teacher` minus `teacher-horizontal-patches`: EmoDB, new speakers (2 folds missing)" in some
+    assert decided("vertical patches", *square, rows).startswith("**Verdict: holds.**")
+    equal = decided("vertical patches", *square, outcome("teacher-horizontal-patches", ALWAYS))
+    assert equal.startswith("**Verdict: holds only against square patches.**")
+    assert "square patches need 79% of the operations, horizontal ones 100%" in prose._patches_cost()
 
 
 def test_a_claim_that_gains_nothing_on_new_speakers_is_not_supported() -> None:
@@ -219,18 +223,15 @@ def test_folds_or_epochs_that_are_missing_decide_nothing(epochs: int) -> None:
 
 
 def test_coordinates_that_gain_no_accuracy_hold_as_to_position_if_every_new_speaker_was_probed() -> None:
-    measured = claims.measurements(
-        claims.NEEDED["coordinate encoding"],
-        [*outcome("teacher", HALF), *outcome("teacher-no-position", HALF)],
-    )
+    made = [*outcome("teacher", HALF), *outcome("teacher-no-position", HALF)]
     everyone = [f"{i:02}" for i in range(paper.CORPORA["emodb"].speakers)]
 
     def found(speakers: list[str], with_them: float, without: float, protocol: str = "leave-one-speaker-out") -> str:
-        made = [
+        probed = [
             *probe("teacher", speakers, with_them, protocol),
             *probe("teacher-no-position", speakers, without, protocol),
         ]
-        return str(claims.verdict("coordinate encoding", measured, made))
+        return str(claims.verdict("coordinate encoding", made, probed))
 
     told = found(everyone, 1.0, 6.0)
     assert told.startswith("**Verdict: holds only as to position.**")
