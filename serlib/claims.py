@@ -2,6 +2,7 @@
 
 * :data:`NEEDED`: the runs of each claim;
 * :func:`accuracies`: what every run reaches on every kind of held-out part;
+* :func:`repeated`: how far the seeds of a run lie apart;
 * :func:`measurements`: the rule by which a claim counts as measured on recordings;
 * :func:`verdict`: the rule by which a claim holds, holds in part, or is not supported.
 """
@@ -119,6 +120,13 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
     )
 
 
+def behind(key: str, found: Iterable[records.Record]) -> list[Measurement]:
+    """Every measurement that a claim's verdict rests on, see :func:`measurements`."""
+    found = list(found)
+    pairs = [NEEDED[key], *[AT_EQUAL_COST] * (key == "vertical patches")]
+    return [m for pair in pairs for m in measurements(pair, found)]
+
+
 def matched(
     first: Iterable[records.Record], second: Iterable[records.Record]
 ) -> tuple[records.Record, records.Record] | None:
@@ -220,7 +228,11 @@ def repeated(found: Iterable[records.Record]) -> list[Repeated]:
         if len(by_seed) > 1 and shared:
             same = {seed: [by_seed[seed][place] for place in shared] for seed in sorted(by_seed)}
             folds = tuple(sorted({r.fold for of_seed in same.values() for r in of_seed}))
-            reached = {seed: notebook.accuracy(notebook.joined(of_seed)).estimate for seed, of_seed in same.items()}
+            reached = {}
+            for seed, of_seed in same.items():
+                whole = notebook.joined(of_seed)
+                counts = evaluation.confusion(*whole.labels("test"), len(whole.emotions))
+                reached[seed] = float(evaluation.weighted_accuracy(counts))
             made.append(Repeated(*group, folds, reached))
     return made
 
@@ -315,13 +327,13 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
     if key in AGAINST_EACH_OTHER:
         said = _where(*([m.difference.low > 0 for m in kind] for kind in (new, known)), new)
         because = [against(NEEDED[key], deciding)]
-        if key == "vertical patches":
-            rows = measurements(AT_EQUAL_COST, found)
-            rows_decide = [m for m in rows if m.decides and m.held_out == splits.NEW]
-            because += [f"at equal cost {against(AT_EQUAL_COST, rows)}"] if rows else []
-            if said == HOLDS and not rows_decide:
+        if key == "vertical patches" and (equal := measurements(AT_EQUAL_COST, found)):
+            because += [f"at equal cost {against(AT_EQUAL_COST, equal)}"]
+        if key == "vertical patches" and said == HOLDS:
+            gains = [m.difference.low > 0 for m in equal if m.decides and m.held_out == splits.NEW]
+            if not gains:
                 said = "holds against square patches, not yet at equal cost"
-            elif said == HOLDS and not all(m.difference.low > 0 for m in rows_decide):
+            elif not all(gains):
                 said = "holds only against square patches"
         if key == "coordinate encoding" and (told := position_told(probed)):
             gains = (f"{paper.title(c)}, {splits.NEW}: {notebook.share(gain, '+')}" for c, gain in told.items())
@@ -339,7 +351,7 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
 
 
 def position_told(probed: Iterable["Probe"]) -> dict[str, evaluation.Interval]:
-    """By how much more of the column's number the last tokens tell with coordinates than without, by corpus.
+    """By corpus, the R2 of the column's number from the last tokens with coordinates, less that without them.
 
     Only networks trained as long as the paper's count, and only corpora of which every speaker was new to one of them.
     """

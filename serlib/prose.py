@@ -95,7 +95,7 @@ def measurements_table(committed: Sequence[records.Record], built: Sequence[reco
     spoken = {r.run for r in built if r.speech == "stand-in"}
     for claim in paper.CLAIMS:
         needed = claims.NEEDED[claim.key]
-        measured = "<br>".join(f"{m}." for m in claims.measurements(needed, [*committed, *built]))
+        measured = "<br>".join(f"{m}." for m in claims.behind(claim.key, [*committed, *built]))
         machinery = " The machinery runs on stand-in speech." if spoken.issuperset(needed) else ""
         rows.append((claim.key, measured or f"Not yet measured on recordings.{machinery}"))
     return _table(("claim", "its runs on the same held-out recordings"), rows)

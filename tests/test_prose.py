@@ -187,6 +187,7 @@ def test_patches_hold_only_against_square_ones_unless_they_gain_at_equal_cost_to
     assert some.startswith("**Verdict: holds against square patches, not yet at equal cost.**")
     assert "; at equal cost `teacher` minus `teacher-horizontal-patches`: EmoDB, new speakers (2 folds missing)" in some
     assert decided("vertical patches", *square, rows).startswith("**Verdict: holds.**")
+    assert len(claims.behind("vertical patches", [r for many in (*square, rows) for r in many])) == 2
     equal = decided("vertical patches", *square, outcome("teacher-horizontal-patches", ALWAYS))
     assert equal.startswith("**Verdict: holds only against square patches.**")
     assert "square patches need 79% of the operations, horizontal ones 100%" in prose._patches_cost()
