@@ -1,4 +1,4 @@
-"""Beyond the paper: one thing added to the student alone at a time, chosen on some speakers, reported on others.
+"""Beyond the paper: what is added to the student alone, chosen on some speakers, reported on others.
 
 * :data:`RECIPES`: what is tried;
 * :func:`trials`: each recipe against the plain student on the speakers that choose;
@@ -36,6 +36,10 @@ RECIPES = (
     Recipe("student-standardised", "paper", "every mel band by its mean and spread over the training part's speech"),
     Recipe("student-4s", "paper", f"{config.RUNS['student-4s'].seconds:g} s of sound in the image, not {config.Features().seconds:g}"),
     Recipe("student-coordinates", "paper", "coordinates as two more channels"),
+    # the second round: the best of the first, with each other that did not lose, and for longer
+    Recipe("student-alone", "warp-average", "the images stretched, and the running mean of the weights"),
+    Recipe("student-4s", "warp", f"the images stretched, and {config.RUNS['student-4s'].seconds:g} s of sound in them"),
+    Recipe("student-alone", "warp-longer", f"the images stretched, for {config.BEYOND['warp-longer'].epochs} epochs"),
 )  # fmt: skip
 
 
@@ -47,6 +51,7 @@ class Trial:
     plain: records.Record  # every fold put together
     tried: records.Record
     folds: tuple[int, ...]
+    seeds: tuple[int, ...]
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -92,8 +97,10 @@ def trial(
     pair = claims.matched(tried, plain)
     if pair is None:
         return None
-    there = {r.split for r in plain}
-    return Trial(recipe, pair[1], pair[0], tuple(sorted({r.fold for r in tried if r.split in there})))
+    there = {(r.split, r.seed) for r in plain}
+    shared = [r for r in tried if (r.split, r.seed) in there]
+    folds, seeds = ({getattr(r, name) for r in shared} for name in ("fold", "seed"))
+    return Trial(recipe, pair[1], pair[0], tuple(sorted(folds)), tuple(sorted(seeds)))
 
 
 def _made_by(r: records.Record, recipe: Recipe) -> bool:

@@ -82,13 +82,14 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
 
     A corpus and a split count when every needed run exists for the same recordings, images and schedule, and for at
     least one fold and seed that all of them share; those folds and seeds are pooled. Augmented corpora do not
-    count. Of several schedules the one with the most epochs is taken. Of a record that is given twice the later one
-    counts.
+    count, nor do schedules beyond the paper. Of several schedules the one with the most epochs is taken. Of a record
+    that is given twice the later one counts.
     """
     cases: dict[tuple[Any, ...], dict[str, dict[tuple[int, int, str], records.Record]]] = {}
     for r in found:
-        if r.speech == "recordings" and r.run in needed and r.protocol in splits.PROTOCOLS:
-            c = r.configuration
+        c = r.configuration
+        counts = r.speech == "recordings" and r.protocol in splits.PROTOCOLS and c.schedule not in config.BEYOND
+        if counts and r.run in needed:
             case = (r.corpus, r.protocol, r.fingerprint, c.features, c.training.epochs, c.schedule)
             cases.setdefault(case, {}).setdefault(r.run, {})[r.fold, r.seed, r.split] = r
     longest: dict[tuple[Any, ...], Measurement] = {}

@@ -188,11 +188,13 @@ RUNS: dict[str, Run] = {
 BASELINES = ("majority", "mel-statistics", "opensmile", "resnet-18")
 BASELINE = "baseline"
 
-# The paper's schedule with one thing added that the paper does not name: what a student can reach beyond it.
+# The paper's schedule with what the paper does not name, one thing at a time, then two: what a student can reach beyond it.
 BEYOND = {kind: Training(augment=(kind,)) for kind in AUGMENTATIONS} | {
     "smooth": Training(smoothing=0.1),
     "balance": Training(balance=True),
     "average": Training(average=0.99),
+    "warp-average": Training(augment=("warp",), average=0.99),
+    "warp-longer": Training(augment=("warp",), epochs=200),
 }
 
 SCHEDULES = {

@@ -183,7 +183,7 @@ def grouped(probes: Iterable[Probe]) -> dict[tuple[str, ...], dict[str, list[Pro
 
 
 class Compared(NamedTuple):
-    """A run's probes and those of the run that it is compared with, each pooled over the folds that both have."""
+    """A run's probes and those of the run that it is compared with, each pooled over the folds and seeds that both have."""
 
     base: str
     ours: Probe
@@ -197,13 +197,13 @@ class Compared(NamedTuple):
 
 
 def compared(run: str, runs: Mapping[str, Sequence[Probe]]) -> Compared | None:
-    """A run beside the teacher, or beside the student alone; None for these two, and where no fold is shared."""
+    """A run beside the teacher, or beside the student alone; None for these two, and where no fold and seed is shared."""
     base = "teacher" if run.startswith("teacher") else "student-alone"
-    folds = tuple(sorted({p.fold for p in runs[run]} & {p.fold for p in runs.get(base, ())}))
-    if run == base or not folds:
+    shared = {(p.fold, p.seed) for p in runs[run]} & {(p.fold, p.seed) for p in runs.get(base, ())}
+    if run == base or not shared:
         return None
-    ours, theirs = (pooled([p for p in runs[name] if p.fold in folds]) for name in (run, base))
-    return Compared(base, ours, theirs, folds)
+    ours, theirs = (pooled([p for p in runs[name] if (p.fold, p.seed) in shared]) for name in (run, base))
+    return Compared(base, ours, theirs, tuple(sorted({fold for fold, _ in shared})))
 
 
 def pooled(probes: Sequence[Probe]) -> Probe:

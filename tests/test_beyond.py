@@ -40,7 +40,7 @@ def test_the_recipe_that_gains_most_on_the_choosing_speakers_is_chosen():
     found = choosing(beyond.PLAIN, 1) + choosing(MASKS, 2) + choosing(WIDER, 0)
     best, worst = beyond.trials(found)
     assert (best.recipe, worst.recipe) == (MASKS, WIDER)
-    assert best.folds == (0, 2)
+    assert (best.folds, best.seeds) == ((0, 2), (0,))
     assert best.speakers == ("1", "2", "3", "4")
     assert best.gain().estimate == pytest.approx(0.25)  # half of one class of two
     assert worst.gain().estimate == pytest.approx(-0.25)

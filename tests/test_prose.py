@@ -135,6 +135,12 @@ def test_the_longest_schedule_is_shown() -> None:
     assert shown.epochs == 50
 
 
+def test_what_the_paper_does_not_name_measures_none_of_its_claims() -> None:
+    runs = claims.NEEDED["transfer"]
+    beyond = [replace(r, configuration=replace(r.configuration, schedule="warp")) for r in map(record, runs)]
+    assert claims.measurements(runs, beyond) == []
+
+
 def outcome(
     run: str, right: dict[str, int], protocol: str = "leave-one-speaker-out", epochs: int = 50, trained: int = 4
 ):
