@@ -307,7 +307,8 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
     there), and as many epochs as the paper's.
 
     * Of two runs against each other: the claim holds if the interval of the difference lies above zero on new speakers
-      in every corpus that decides; it holds only there, or only on speakers also trained on, if that is where it does.
+      in every corpus that decides, and names these unless they are all of the paper's; it holds only on some of them,
+      or only on speakers also trained on, if that is where it does.
     * Of patches also what costs the same: where vertical ones gain on square ones, the claim holds only against these
       unless they gain on horizontal ones too.
     * Of coordinates also what was ``probed``: where accuracy shows no gain, the claim holds only as to position if the
@@ -330,7 +331,7 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
         because = [against(NEEDED[key], deciding)]
         if key == "vertical patches" and (equal := measurements(AT_EQUAL_COST, found)):
             because += [f"at equal cost {against(AT_EQUAL_COST, equal)}"]
-        if key == "vertical patches" and said == HOLDS:
+        if key == "vertical patches" and all(m.difference.low > 0 for m in new):
             gains = [m.difference.low > 0 for m in equal if m.decides and m.held_out == splits.NEW]
             if not gains:
                 said = "holds against square patches, not yet at equal cost"
@@ -373,15 +374,15 @@ def against(runs: Sequence[str], measured: Iterable[Measurement]) -> str:
     return f"`{first}` minus `{second}`: {'; '.join(m.compared for m in measured)}"
 
 
-HOLDS, NOT_SUPPORTED = "holds", "not supported here"
+NOT_SUPPORTED = "not supported here"
 
 
 def _where(new: Sequence[bool], known: Sequence[bool], measured: Sequence[Measurement]) -> str:
-    if all(new):
-        return HOLDS
-    if any(new):
-        there = ", ".join(paper.title(m.corpus) for m, holds in zip(measured, new, strict=True) if holds)
-        return f"holds only on {there}"
+    there = [m.corpus for m, holds in zip(measured, new, strict=True) if holds]
+    if all(new) and set(there) >= set(paper.CORPORA):
+        return "holds"
+    if there:
+        return f"holds {'' if all(new) else 'only '}on {', '.join(map(paper.title, there))}"
     return f"holds only on {splits.KNOWN}" if any(known) else NOT_SUPPORTED
 
 
