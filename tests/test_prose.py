@@ -252,7 +252,9 @@ def test_coordinates_that_gain_no_accuracy_hold_as_to_position_if_every_new_spea
 
 def test_accuracy_and_cost_are_held_against_what_is_published() -> None:
     reached = [outcome(run, ALWAYS) for run in ("student-pooled", "teacher")]
-    assert decided("accuracy", *reached).startswith("**Verdict: holds on EmoDB.** EmoDB, new speakers: `student-pooled` 100.0")
+    assert decided("accuracy", *reached).startswith(
+        "**Verdict: holds on EmoDB.** EmoDB, new speakers: `student-pooled` 100.0"
+    )
     assert "published 98.83" in decided("accuracy", *reached)
     missed = [outcome(run, HALF) for run in ("student-pooled", "teacher")]
     assert decided("accuracy", *missed).startswith("**Verdict: holds only on the training part.**")
