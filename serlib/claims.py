@@ -149,13 +149,20 @@ def difference(
     return evaluation.paired(true, predicted, theirs.labels("test")[1], speakers, len(ours.emotions), measure)
 
 
-def in_place(found: Iterable[records.Record], schedule: str) -> list[records.Record]:
-    """The records of schedule ``paper``, those of ``schedule`` in the place of the same runs'."""
+def as_precise(found: Iterable[records.Record]) -> list[records.Record]:
+    """The records that were trained in the precision of their fold's and seed's teacher, as schedule ``paper``.
+
+    Of a run whose record of schedule ``paper`` has another precision, that of schedule ``bfloat16`` is taken.
+    """
     found = list(found)
-    there = {r.run for r in found if r.configuration.schedule == schedule}
-    kept = [r for r in found if r.configuration.schedule == "paper" and r.run not in there]
-    moved = [r for r in found if r.configuration.schedule == schedule]
-    return kept + [replace(r, configuration=replace(r.configuration, schedule="paper")) for r in moved]
+
+    def place(r: records.Record) -> tuple[Any, ...]:
+        return r.corpus, r.protocol, r.fold, r.seed, r.configuration.training.precision
+
+    schedules = ("paper", "bfloat16")
+    teachers = {place(r) for r in found if r.run == "teacher" and r.configuration.schedule == "paper"}
+    same = [r for r in found if place(r) in teachers and r.configuration.schedule in schedules]
+    return [replace(r, configuration=replace(r.configuration, schedule="paper")) for r in same]
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,7 @@ class Accuracy:
     at: evaluation.Interval  # weighted accuracy on what was held out
     trained: evaluation.Interval  # the same on the training parts
     lacks: tuple[str, ...]  # folds and epochs that are missing, in words
+    drawn: tuple[str, ...]  # of random draws: which, in words
 
     @property
     def held_out(self) -> str:
@@ -186,11 +194,13 @@ def accuracies(found: Iterable[records.Record]) -> list[Accuracy]:
     for (corpus, run, protocol), by_length in sorted(alike.items(), key=lambda item: runs.index(item[0][1])):
         (epochs, _), same = max(by_length.items(), key=lambda item: item[0])
         (pooled,) = notebook.pooled(same)
-        there = len({r.fold for r in same})
+        folds = {r.fold for r in same}
+        drawn = (f"draw{'s' * (len(folds) > 1)} {notebook.ranges(folds)}",) * (protocol in splits.DRAWN)
+        there = len(folds)
         lacks = [f"{there} of {there + missing(same)} folds"] * bool(missing(same))
         lacks += [f"{epochs} epochs"] * (epochs < config.SCHEDULES["paper"].epochs)
         at, trained = notebook.accuracy(pooled), notebook.accuracy(pooled, "train")
-        made.append(Accuracy(corpus, run, protocol, at, trained, tuple(lacks)))
+        made.append(Accuracy(corpus, run, protocol, at, trained, tuple(lacks), drawn))
     return made
 
 
@@ -249,8 +259,7 @@ def missing(same: Sequence[records.Record]) -> int:
 def answer(key: str, found: Iterable[records.Record], probed: Iterable["Probe"] = ()) -> str:
     """A claim in the abstract's words and its verdict, for the page that tests it."""
     (claim,) = (claim for claim in paper.CLAIMS if claim.key == key)
-    rule = "[The rule of the verdicts](../book/index.md#the-rule-of-the-verdicts) is one for all claims."
-    return f"**The claim:** {claim.says} {verdict(key, found, probed)} {rule}"
+    return f"**The claim:** {claim.says} {verdict(key, found, probed)}"
 
 
 def ablations(runs: Sequence[str], found: Iterable[records.Record]) -> Markdown:
@@ -313,8 +322,10 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
       unless they gain on horizontal ones too.
     * Of coordinates also what was ``probed``: where accuracy shows no gain, the claim holds only as to position if the
       last tokens of every new speaker tell less of their columns' numbers without coordinates.
+    * Of transfer, where accuracy shows no gain: that position passes on is ruled out by proof.
     * Of accuracies against published ones: it holds if every published number of a corpus lies within or below our
-      interval on new speakers, and holds only on speakers also trained on, or only on the training part, if it does there.
+      interval on new speakers, and holds only on speakers also trained on if it does there; else the verdict says
+      whether they are reached on the training part.
     * Of cost: the count of operations decides one half, the accuracies the other.
     """
     found = list(found)
@@ -339,16 +350,20 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
                 said = "holds only against square patches"
         if key == "coordinate encoding" and (told := position_told(probed)):
             gains = (f"{paper.title(c)}, {splits.NEW}: {notebook.share(gain, '+')}" for c, gain in told.items())
-            because += [f"R2 of the column's number from the last tokens: {'; '.join(gains)}"]
+            because += [
+                f"R2 of the column's number from the last tokens, with coordinates minus without: {'; '.join(gains)}"
+            ]
             if said == NOT_SUPPORTED and all(gain.low > 0 for gain in told.values()):
                 said = "holds only as to position"
+        if key == "transfer" and said == NOT_SUPPORTED:
+            said += "; as to position ruled out by proof"
         return Verdict(said, f"{'; '.join(because)}.")
     reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
     said = _where(reached[splits.NEW], reached[splits.KNOWN], new)
     if said == NOT_SUPPORTED and key == "cost":
         said = "holds only as to the number of operations"
     elif said == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
-        said = "holds only on the training part"
+        said = "published accuracies reached only on the training part"
     return Verdict(said, "; ".join(_beside_published(m) for m in deciding) + ".")
 
 
@@ -400,8 +415,9 @@ def _reaches(m: Measurement, accuracies: Iterable[tuple[str, evaluation.Interval
 
 
 def _beside_published(m: Measurement) -> str:
+    trained = dict(m.trained)
     figures = ", ".join(
-        f"`{run}` {notebook.percent(at)}, published {100 * value:.2f}"
+        f"`{run}` {notebook.percent(at)}, trained on {100 * trained[run].estimate:.1f}, published {100 * value:.2f}"
         for run, at in m.accuracies
         if (value := published(m.corpus, run)) is not None
     )

@@ -7,10 +7,12 @@
 
 import csv
 import zipfile
+from collections.abc import Iterable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from serlib.corpora import CorpusError
+from serlib.corpora import Corpus, CorpusError, parse
 from serlib.files import sha256
 
 ADDRESSES = {
@@ -28,6 +30,13 @@ def manifest(name: str) -> dict[str, str]:
     """File name to SHA-256 (hex) of every published file of ``emodb`` or ``crema-d``."""
     text = resources.files("serlib").joinpath("manifests", f"{name}.csv").read_text(encoding="utf-8")
     return {row["file"]: row["sha256"] for row in csv.DictReader(text.splitlines())}
+
+
+def published(name: str, files: Iterable[str] | None = None) -> Corpus:
+    """A corpus as its manifest names it, without a recording: all of it, or some of its files."""
+    hashes = manifest(name)
+    utterances = (replace(parse(name, file), sha256=hashes[file]) for file in sorted(files or hashes))
+    return Corpus(name, "recordings", tuple(utterances))
 
 
 def fetch(name: str, folder: Path, address: str | None = None) -> None:

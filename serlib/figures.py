@@ -52,7 +52,7 @@ def plot_curves(curves: Mapping[str, Sequence[float]], ax: Axes, title: str = ""
     ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", integer=True)
     if len(curves) > 1:
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.25))
     return ax
 
 
@@ -152,7 +152,7 @@ def plot_cost(
         ax.annotate(name, (flops / 1e9, 1), (0, 3 + 2 * line * raised), xycoords=("data", "axes fraction"),
                     textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
     lowest = min(p.accuracy if p.low is None else p.low for p in points)
-    ax.set(xscale="log", xlim=(smallest / 1e9 / 6, largest / 1e9 * 2), ylim=(10 * np.floor(10 * lowest - 0.5), 104))
+    ax.set(xscale="log", xlim=(smallest / 1e9 / 10, largest / 1e9 * 2), ylim=(10 * np.floor(10 * lowest - 0.5), 104))
     ax.set_title(title, pad=8 + line * lines)  # above the networks' names
     ax.set(xlabel="operations for one recording (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
     _plain_numbers(ax.xaxis)

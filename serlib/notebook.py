@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only rea
     from serlib.probes import Probe
 
 STAND_IN = (
-    "Made from **stand-in speech**: a synthesizer reading the corpus's sentences. It shows that the machinery works and "
-    "says nothing about people, and nothing about the paper's numbers."
+    "What this build trained was trained on **stand-in speech**: a synthesizer reading the corpus's sentences. It shows "
+    "that the machinery works and says nothing about people, and nothing about the paper's numbers. What is said here of "
+    "people's recordings rests on committed records and published files instead."
 )
 
 # Who speaks, as tables say it; the hyphen keeps its word on one line.
@@ -208,7 +209,8 @@ def percent(interval: evaluation.Interval, digits: int = 1) -> str:
 
 def points(interval: evaluation.Interval) -> str:
     """``+1.2 [-0.3, +2.8]``: a difference of two accuracies and its interval in points."""
-    at, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
+    # adding zero takes the sign from a negative zero
+    at, low, high = (round(100 * value, 1) + 0.0 for value in (interval.estimate, interval.low, interval.high))
     return f"{at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}]"
 
 
@@ -263,10 +265,18 @@ def layers_table(found: Iterable["Probe"]) -> Markdown:
                     f"`{run}`",
                     f"{len(p.file):,}",
                     *(share(p.explained(layer)) for layer in (probes.IMAGE, "embedding", p.last)),
-                    f"{share(compared.gain, '+')} than `{compared.base}`" if compared else "",
+                    f"{share(compared.gain, '+')} (`{compared.base}`)" if compared else "",
                 )
             )
-    head = ("corpus, split, folds", "run", "held out", "image", "embedding", "last block", "more, same folds")
+    head = (
+        "corpus, split, folds",
+        "run",
+        "held out",
+        "image",
+        "embedding",
+        "last block",
+        "last block minus that of the run named",
+    )
     return table(head, rows)
 
 
@@ -290,7 +300,7 @@ def orders_table(found: Iterable["Probe"]) -> Markdown:
 
 def share(at: evaluation.Interval, sign: str = "") -> str:
     """``0.93 [0.92, 0.95]``, with ``sign`` "+" ``+0.01 [-0.02, +0.04]``."""
-    low, middle, high = (f"{value:{sign}.2f}" for value in (at.low, at.estimate, at.high))
+    low, middle, high = (f"{round(value, 2) + 0.0:{sign}.2f}" for value in (at.low, at.estimate, at.high))
     return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
 
 

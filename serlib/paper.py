@@ -313,6 +313,7 @@ STATED = {
     "dropout": ("not known", "-"),
     "alpha": ("not known", "-"),
     "optimiser, rate, schedule": ("not known", "-"),
+    "precision": ("not known", "-"),
     "batch size": ("not known; the code's default largest batch is 32", "C"),
     "sampling rate, FFT, mel range": ("not known", "-"),
     "normalisation": ("not known; the loader keeps the first channel of a saved inferno picture", "C"),

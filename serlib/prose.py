@@ -108,10 +108,14 @@ def coverage_table(committed: Sequence[records.Record], built: Sequence[records.
 
     def cell(corpus: str, protocol: str) -> str:
         here = [r for r in people if (r.corpus, r.protocol) == (corpus, protocol)]
-        epochs = notebook.ranges(r.configuration.training.epochs for r in here)
-        folds = notebook.ranges(r.fold for r in here)
-        runs = len({r.run for r in here})
-        return f"{runs} run{'s' * (runs > 1)}; fold {folds}; {epochs} epochs" if here else "not measured here"
+        said = []
+        for kind, of in (
+            ("network", [r for r in here if r.run not in config.BASELINES]),
+            ("baseline", [r for r in here if r.run in config.BASELINES]),
+        ):
+            runs = len({r.run for r in of})
+            said += [f"{runs} {kind}{'s' * (runs > 1)}, fold {notebook.ranges(r.fold for r in of)}"] * bool(of)
+        return "; ".join(said) or "not measured here"
 
     rows = [(f"`{p}` ({splits.HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.HELD_OUT]
     return _table(("protocol", *map(paper.title, names)), rows)
@@ -140,7 +144,7 @@ def _by_kind(found: Iterable[claims.Accuracy], run: str) -> dict[str, list[tuple
     of_run = [a for a in found if a.run == run and a.protocol not in (*splits.VERSIONED, splits.CHOOSING)]
     kinds: dict[str, list[tuple[evaluation.Interval, Sequence[str]]]] = {}
     for a in of_run:
-        kinds.setdefault(a.held_out, []).append((a.at, a.lacks))
+        kinds.setdefault(a.held_out, []).append((a.at, (*a.drawn, *a.lacks)))
     for a in sorted(of_run, key=lambda a: a.protocol != "random")[:1]:
         kinds["trained"] = [(a.trained, a.lacks)]
     return kinds
@@ -164,7 +168,11 @@ def build_note(built: Sequence[records.Record]) -> str:
             if kind == speech
         )
         said += [f"{words}: {corpora_of}"] if corpora_of else []
-    people = "" if any(r.speech == "recordings" for r in built) else " No recording of a person was used."
+    people = (
+        ""
+        if any(r.speech == "recordings" for r in built)
+        else " No recording of a person was used for them. The verdicts and accuracies below rest on the committed records of people's recordings instead."
+    )
     return f"This build's runs were made from {'; '.join(said)}.{people}"
 
 
@@ -217,6 +225,10 @@ def choices() -> dict[str, tuple[str, str]]:
         "batch size": (
             f"{training.batch_size}; {config.SCHEDULES['stand-in'].batch_size} in schedule `stand-in`",
             "the default of the released code; the miniature corpora are small",
+        ),
+        "precision": (
+            "single; products in bfloat16 in schedule `bfloat16` and where a record says so",
+            "bfloat16 is quicker; the page of the evidence says what it changes",
         ),
         "sampling rate, FFT, mel range": (
             f"{features.sample_rate:,} Hz, Hann window of {window:g} ms, {features.fft_length} points, "
@@ -389,24 +401,33 @@ def _probed(found: Sequence["Probe"]) -> dict[str, str]:
 
 
 def _matched_otherwise(found: Sequence[records.Record]) -> str:
-    """Transfer beside its verdict: the other feature map, and the student alone in the precision of most of its runs."""
+    """Transfer beside its verdict: the other feature map, and both maps where precision differs in no fold."""
 
-    def gained(match: str, used: Iterable[records.Record]) -> str:
-        return "; ".join(m.compared for m in claims.measurements((f"student-{match}", "student-alone"), used))
+    def gained(match: str, used: Iterable[records.Record]) -> list[str]:
+        return [m.compared for m in claims.measurements((f"student-{match}", "student-alone"), used)]
 
-    same = claims.in_place(found, "bfloat16")
-    said = (
-        ("The verdict is of matching the pooled vector; matching the token map instead: ", gained("tokens", found)),
-        ("Against the student alone trained in bfloat16, pooled: ", gained("pooled", same)),
-        ("Likewise, token map: ", gained("tokens", same)),
-    )
-    return "<br>".join(f"{words}{figures}." for words, figures in said if figures)
+    same = claims.as_precise(found)
+    pooled, tokens = (gained(match, found) for match in ("pooled", "tokens"))
+    precise = [
+        f"{words}: {'; '.join(new)}"
+        for words, match, above in (("pooled", "pooled", pooled), ("token map", "tokens", tokens))
+        if (new := [at for at in gained(match, same) if at not in above])
+    ]
+    said = [
+        f"The verdict is of matching the pooled vector; matching the token map instead: {'; '.join(tokens)}."
+    ] * bool(tokens)
+    said += [f"With one precision in every fold, {', '.join(precise)}."] * bool(precise)
+    return "<br>".join(said)
 
 
 def _in_versions(committed: Sequence[records.Record]) -> str:
     """What an accuracy is where other versions of the held-out utterances were trained on."""
-    pooled = notebook.pooled(r for r in committed if splits.HELD_OUT[r.protocol] == splits.VERSIONS)
-    figures = "; ".join(f"{paper.title(r.corpus)}, `{r.run}` {notebook.percent(notebook.accuracy(r))}" for r in pooled)
+    apart = [r for r in committed if splits.HELD_OUT[r.protocol] == splits.VERSIONS]
+    figures = "; ".join(
+        f"{paper.title(r.corpus)}, `{r.run}` {notebook.percent(notebook.accuracy(r))} "
+        f"({len(r.parts['test'].file):,} predictions, `{r.protocol}`)"
+        for r in notebook.pooled(apart)
+    )
     return f"On {splits.VERSIONS}: WA % {figures}." if figures else ""
 
 

@@ -1,7 +1,6 @@
 """Small corpora of noise under real file names, enough to read, train on and tell apart; and a small record."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import numpy as np
 import soundfile
 
 from serlib import config
-from serlib.corpora import Corpus, parse
-from serlib.download import manifest
 from serlib.records import Part, Record
 
 
@@ -34,13 +31,6 @@ def tiny_emodb(
     for seed, name in enumerate(names):
         write_wav(folder / "wav" / name, seconds, seed)
     return folder
-
-
-def published(name: str, files: Iterable[str] | None = None) -> Corpus:
-    """A corpus as its manifest names it, without a recording: all of it, or some of its files."""
-    hashes = manifest(name)
-    utterances = (replace(parse(name, file), sha256=hashes[file]) for file in sorted(files or hashes))
-    return Corpus(name, "recordings", tuple(utterances))
 
 
 def tiny_record(**change: Any) -> Record:

@@ -6,13 +6,12 @@ from math import ceil, floor
 from pathlib import Path
 
 import pytest
-from helpers import published
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serlib import records
 from serlib.corpora import Corpus, Utterance, versions
-from serlib.download import manifest
+from serlib.download import manifest, published
 from serlib.splits import PROTOCOLS, VERSIONED, Audit, Split, audit, folds, save, split
 
 RESULTS = Path(__file__).parents[1] / "results/recordings"
