@@ -177,15 +177,33 @@ def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> N
     assert decided("transfer", everywhere).startswith("**Verdict: holds.**")
 
 
-def test_transfer_is_shown_for_both_maps_and_against_the_same_precision() -> None:
-    alone = outcome("student-alone", HALF)
-    quick = [
-        replace(r, configuration=replace(r.configuration, schedule="bfloat16")) for r in outcome("student-alone", NEVER)
+def test_transfer_is_shown_for_both_maps_and_in_one_precision() -> None:
+    def made(run: str, right: dict[str, int], schedule: str, precision: str) -> list[records.Record]:
+        return [
+            replace(
+                r,
+                configuration=replace(
+                    r.configuration,
+                    schedule=schedule,
+                    training=replace(r.configuration.training, precision=precision),
+                ),
+            )
+            for r in outcome(run, right)
+        ]
+
+    half, single = "bf16-mixed", "32-true"
+    found = [
+        *made("teacher", HALF, "paper", half)[:4],
+        *made("teacher", HALF, "paper", single)[4:],
+        *made("student-tokens", ALWAYS, "paper", half)[:4],
+        *made("student-tokens", ALWAYS, "paper", single)[4:],
+        *made("student-alone", HALF, "paper", single),
+        *made("student-alone", NEVER, "bfloat16", half),
     ]
-    said = prose._matched_otherwise([*outcome("student-tokens", ALWAYS), *alone, *quick])
-    gained = (f"EmoDB, new speakers: +{v} [+{v},\N{NO-BREAK SPACE}+{v}] points." for v in ("50.0", "100.0"))
-    assert [line.partition(": ")[2] for line in said.split("<br>")] == list(gained)
-    assert "Against the student alone trained in bfloat16, pooled" not in said
+    first, second = prose._matched_otherwise(found).split("<br>")
+    assert f"the token map instead: {SIX_OF_SIX}" in first
+    # four speakers gain all of their utterances, two gain half
+    assert second.startswith("With one precision in every fold, token map: EmoDB, new speakers: +83.3 [+")
 
 
 def test_patches_hold_only_against_square_ones_unless_they_gain_at_equal_cost_too() -> None:
@@ -206,7 +224,7 @@ def test_a_claim_that_gains_nothing_on_new_speakers_is_not_supported() -> None:
     mixed = {speaker: 4 if i % 2 else 0 for i, speaker in enumerate(SPEAKERS)}
     for better in (HALF, NEVER, mixed):
         found = decided("transfer", outcome("student-pooled", better), outcome("student-alone", HALF))
-        assert found.startswith("**Verdict: not supported here.**")
+        assert found.startswith("**Verdict: not supported here; as to position ruled out by proof.**")
 
 
 def test_a_claim_that_gains_on_known_speakers_alone_says_so() -> None:
@@ -245,7 +263,7 @@ def test_coordinates_that_gain_no_accuracy_hold_as_to_position_if_every_new_spea
 
     told = found(everyone, 1.0, 6.0)
     assert told.startswith("**Verdict: holds only as to position.**")
-    assert "last tokens: EmoDB, new speakers: +0.50 [+0.50,\N{NO-BREAK SPACE}+0.50]." in told
+    assert "coordinates minus without: EmoDB, new speakers: +0.50 [+0.50,\N{NO-BREAK SPACE}+0.50]." in told
     for other in (found(everyone, 6.0, 6.0), found(everyone[1:], 1.0, 6.0), found(everyone, 1.0, 6.0, "random")):
         assert other.startswith("**Verdict: not supported here.**")
 
@@ -257,7 +275,9 @@ def test_accuracy_and_cost_are_held_against_what_is_published() -> None:
     )
     assert "published 98.83" in decided("accuracy", *reached)
     missed = [outcome(run, HALF) for run in ("student-pooled", "teacher")]
-    assert decided("accuracy", *missed).startswith("**Verdict: holds only on the training part.**")
+    assert decided("accuracy", *missed).startswith(
+        "**Verdict: published accuracies reached only on the training part.**"
+    )
     assert decided("cost", *missed).startswith("**Verdict: holds only as to the number of operations.**")
     worse = [outcome(run, HALF, trained=0) for run in ("student-pooled", "teacher")]
     assert decided("accuracy", *worse).startswith("**Verdict: not supported here.**")
@@ -299,7 +319,7 @@ def test_what_was_measured_stands_beside_what_is_published_by_kind(tmp_path: Pat
         records.write(made, tmp_path / f"results/recordings/teacher-{made.fold}.json")
     table = prose.values(tmp_path)["measured_table"]
     all_of, half, fourth = (f"{v} [{v},\N{NO-BREAK SPACE}{v}]" for v in ("100.0", "50.0", "25.0"))
-    assert f"| EmoDB | `student-pooled` | 98.83 | {all_of} | {all_of} | {half} |" in table
+    assert f"| EmoDB | `student-pooled` | 98.83 | {all_of} | {all_of} (draw 0) | {half} |" in table
     lacks = "(2 of 6 folds, 8 epochs)"
     at = fourth.replace("[25.0", "[0.0").replace("25.0]", "62.5]")  # of two speakers, utterances are drawn
     assert f"| EmoDB | `teacher` | 96.96 | {all_of} {lacks} | not measured here | {at} {lacks} |" in table
