@@ -3,7 +3,8 @@
 * :data:`RECIPES`: what is tried;
 * :func:`trials`: each recipe against the plain student on the speakers that choose;
 * :func:`chosen`: the recipe that does best there;
-* :func:`reported`: a recipe on the speakers that chose nothing.
+* :func:`reported`: a recipe on the speakers that chose nothing;
+* :func:`summary`: all of it in a sentence or two.
 
 Only networks of the student's size count: coordinates add 3 % to its operations, the others nothing.
 """
@@ -11,7 +12,7 @@ Only networks of the student's size count: coordinates add 3 % to its operations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from serlib import claims, config, evaluation, records, splits
+from serlib import claims, config, evaluation, notebook, records, splits
 
 CHOOSING_FOLDS = (0, 2)  # of splits.CHOOSING: each holds two speakers out, all four different
 
@@ -82,6 +83,31 @@ def reported(found: Iterable[records.Record], recipe: Recipe, choosing: Sequence
     """A recipe on new speakers, without those who chose it."""
     apart = [r for r in found if not set(choosing) & set(r.parts["test"].speaker)]
     return trial(apart, recipe, "leave-one-speaker-out")
+
+
+def summary(found: Iterable[records.Record]) -> str:
+    """In a sentence or two: how many recipes were tried, which was chosen, and what it does on other speakers."""
+    found = list(found)
+    tried = trials(found)
+    recipe = chosen(tried)
+    said = f"{len(tried)} of {len(RECIPES)} additions were tried. "
+    if recipe == PLAIN:
+        return said + "None does better on the speakers that choose than the student alone, so none is chosen."
+    said += f"Best on the speakers that choose: {recipe.adds} (`{recipe.run}`, schedule `{recipe.schedule}`). "
+    outcome = reported(found, recipe, choosers(tried))
+    if outcome is None:
+        return said + "On other speakers it has not been measured yet."
+    changed = outcome.gain()
+    return said + (
+        f"On {len(outcome.speakers)} other speakers it changes the unweighted accuracy of the student alone, "
+        f"{notebook.percent(notebook.accuracy(outcome.plain, measure=evaluation.unweighted_accuracy))} %, by "
+        f"{notebook.points(changed)} points: {notebook.direction(changed)}."
+    )
+
+
+def choosers(tried: Iterable[Trial]) -> list[str]:
+    """The speakers that choose."""
+    return sorted({speaker for t in tried for speaker in t.speakers})
 
 
 def trial(

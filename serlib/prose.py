@@ -14,7 +14,20 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serlib import claims, config, corpora, download, evaluation, evidence, notebook, paper, records, splits, synthetic
+from serlib import (
+    beyond,
+    claims,
+    config,
+    corpora,
+    download,
+    evaluation,
+    evidence,
+    notebook,
+    paper,
+    records,
+    splits,
+    synthetic,
+)
 
 if TYPE_CHECKING:  # it needs torch, which is imported where it is used
     from serlib.probes import Probe
@@ -61,6 +74,7 @@ def values(root: Path) -> dict[str, str]:
         "coverage_table": coverage_table(committed, built),
         "measured_table": measured_table(committed),
         "build_note": build_note(built),
+        "beyond_note": beyond_note(committed),
         "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
         "choices_table": choices_table(),
         "runs_table": runs_table(),
@@ -153,6 +167,15 @@ def _by_kind(found: Iterable[claims.Accuracy], run: str) -> dict[str, list[tuple
 def _reached(accuracy: tuple[evaluation.Interval, Sequence[str]]) -> str:
     at, lacks = accuracy
     return notebook.percent(at) + (f" ({', '.join(lacks)})" if lacks else "")
+
+
+def beyond_note(committed: Sequence[records.Record]) -> str:
+    """Of each corpus with speakers that choose: what was tried beyond the paper, and what came of it."""
+    corpora_of = [
+        name for name in paper.CORPORA if any((r.corpus, r.protocol) == (name, splits.CHOOSING) for r in committed)
+    ]
+    said = (f"{paper.title(name)}: {beyond.summary(r for r in committed if r.corpus == name)}" for name in corpora_of)
+    return " ".join(said) or "Nothing was tried yet."
 
 
 def build_note(built: Sequence[records.Record]) -> str:

@@ -68,6 +68,16 @@ def test_who_chose_is_not_reported():
     assert len(outcome.plain.parts["test"].file) == len(outcome.tried.parts["test"].file) == 8
 
 
+def test_what_came_of_it_is_said_of_the_speakers_that_chose_nothing():
+    assert beyond.summary(choosing(beyond.PLAIN, 1) + choosing(WIDER, 0)).endswith("so none is chosen.")
+    tried = choosing(beyond.PLAIN, 1) + choosing(MASKS, 2)
+    assert beyond.summary(tried).endswith("On other speakers it has not been measured yet.")
+    said = beyond.summary(tried + new(beyond.PLAIN, 1) + new(MASKS, 2))
+    assert said.startswith(f"1 of {len(beyond.RECIPES)} additions were tried. ")
+    assert "On 2 other speakers it changes" in said
+    assert "student alone, 75.0 [50.0,\N{NO-BREAK SPACE}100.0] %, by +25.0 [" in said
+
+
 def test_a_student_alone_in_another_precision_is_not_compared():
     single = new(beyond.PLAIN, 0, "32-true")
     assert beyond.reported(single + new(MASKS, 2), MASKS, []) is None
