@@ -135,7 +135,7 @@ def test_runs_are_compared_on_the_folds_and_seeds_that_both_have():
         "student-alone": missing("student-alone", 0.8, (0,)),
         "student-pooled": missing("student-pooled", 0.5, (1,)),
     }
-    runs["teacher-no-position"].append(replace(runs["teacher"][1], run="teacher-no-position", seed=probe.seed + 1))
+    runs["teacher-no-position"].append(replace(runs["teacher"][2], run="teacher-no-position", seed=probe.seed + 1))
     found = probes.compared("teacher-no-position", runs)
     assert found is not None
     assert (found.base, found.folds) == ("teacher", (2,))
