@@ -45,6 +45,7 @@ notebooks: .venv/installed
 
 # Puts the records of runs on recordings, and the splits, into results/, to be committed: make results CORPUS=... DATA=...
 results: .venv/installed
+	@$(if $(and $(CORPUS),$(DATA)),,echo 'serlib: name the corpus, as in make results CORPUS=emodb DATA=data/emodb' >&2; exit 1)
 	@$(GRAPH) -- runs
 	@$(KEEP)
 	@$(BIN)/python -m serlib audit $(CORPUS) --data '$(DATA)' --table build/recordings/$(CORPUS)/corpus.csv --out results/splits/$(CORPUS)

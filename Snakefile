@@ -202,7 +202,7 @@ for number, portion in enumerate(evidence.portions(CORPUS) if CORPUS else [], 1)
         message: f"evidence, {CORPUS}: {portion.title}"
         input:
             [f"build/runs/{place}" for place in portion.places(CORPUS)],
-            [f"build/probes/{place}" for place in portion.places(CORPUS) if portion.runs == evidence.PROTOCOL],
+            [f"build/probes/{place}" for place in portion.probes(CORPUS)],
 
 
 rule notebook:

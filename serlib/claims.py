@@ -7,6 +7,7 @@
 * :func:`verdict`: the rule by which a claim holds, holds in part, or is not supported.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
@@ -48,6 +49,7 @@ class Measurement:
     accuracies: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy
     difference: evaluation.Interval  # of the first run's weighted accuracy from the second's, on the same utterances
     trained: tuple[tuple[str, evaluation.Interval], ...]  # run, weighted accuracy on its training part
+    mixed: str  # folds whose runs were trained in different precisions
 
     @property
     def held_out(self) -> str:
@@ -70,9 +72,10 @@ class Measurement:
         split = f"split {self.protocol} ({splits.HELD_OUT[self.protocol]}), fold {self.folds}, seed {self.seeds}"
         size = "" if self.image_size == config.Features().image_size else f", image {notebook.times(self.image_size)}"
         part = " (counts differ from the published corpus)" if self.partial else ""
+        mixed = f", precisions differ in fold {self.mixed}" if self.mixed else ""
         figures = ", ".join(f"`{run}` {notebook.percent(accuracy)}" for run, accuracy in self.accuracies)
         return (
-            f"{paper.title(self.corpus)}{part}, {split}, {self.utterances:,} held-out predictions a run, {self.epochs} epochs a stage{size}: "
+            f"{paper.title(self.corpus)}{part}, {split}, {self.utterances:,} held-out predictions a run, {self.epochs} epochs a stage{size}{mixed}: "
             f"WA % {figures}"
         )
 
@@ -81,26 +84,27 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
     """What has been measured of the runs ``needed``, from records of recordings alone.
 
     A corpus and a split count when every needed run exists for the same recordings, images and schedule, and for at
-    least one fold and seed that all of them share; those folds and seeds are pooled. Augmented corpora do not
-    count, nor do schedules beyond the paper. Of several schedules the one with the most epochs is taken. Of a record
-    that is given twice the later one counts.
+    least one fold and seed that all of them share; those folds and seeds are pooled, of seeds those that have every
+    fold, so that every speaker weighs the same for each. Augmented corpora do not count, nor does training beyond the
+    paper. Of several schedules one that decides is taken, then that with the most epochs, then the paper's. Of a
+    record that is given twice the later one counts.
     """
     cases: dict[tuple[Any, ...], dict[str, dict[tuple[int, int, str], records.Record]]] = {}
     for r in found:
         c = r.configuration
-        counts = r.speech == "recordings" and r.protocol in splits.PROTOCOLS and c.schedule not in config.BEYOND
+        counts = r.speech == "recordings" and r.protocol in splits.PROTOCOLS and not c.training.beyond
         if counts and r.run in needed:
             case = (r.corpus, r.protocol, r.fingerprint, c.features, c.training.epochs, c.schedule)
             cases.setdefault(case, {}).setdefault(r.run, {})[r.fold, r.seed, r.split] = r
-    longest: dict[tuple[Any, ...], Measurement] = {}
-    for (corpus, protocol, fingerprint, images, epochs, _), by_run in cases.items():
-        shared = set.intersection(*(set(by_run.get(run, ())) for run in needed))
-        before = longest.get((corpus, protocol, fingerprint, images))
-        if not shared or (before and before.epochs >= epochs):
+    best: dict[tuple[Any, ...], tuple[tuple[Any, ...], Measurement]] = {}
+    for (corpus, protocol, fingerprint, images, epochs, schedule), by_run in cases.items():
+        shared = _even(protocol, set.intersection(*(set(by_run.get(run, ())) for run in needed)))
+        if not shared:
             continue
         pooled = {run: notebook.pooled(by_run[run][key] for key in sorted(shared))[0] for run in needed}
         first, second = (pooled[run] for run in needed[:2])
-        longest[corpus, protocol, fingerprint, images] = Measurement(
+        precisions = {k: {by_run[run][k].configuration.training.precision for run in needed} for k in shared}
+        made = Measurement(
             corpus=corpus,
             protocol=protocol,
             folds=notebook.ranges(fold for fold, _, _ in shared),
@@ -113,12 +117,25 @@ def measurements(needed: Sequence[str], found: Iterable[records.Record]) -> list
             accuracies=tuple((run, notebook.accuracy(record)) for run, record in pooled.items()),
             difference=difference((first, second)),
             trained=tuple((run, notebook.accuracy(record, "train")) for run, record in pooled.items()),
+            mixed=notebook.ranges(k[0] for k, different in precisions.items() if len(different) > 1),
         )
+        rank = made.decides, epochs, schedule == "paper"
+        key = corpus, protocol, fingerprint, images
+        if key not in best or rank > best[key][0]:
+            best[key] = rank, made
     order = [*paper.CORPORA]
     return sorted(
-        longest.values(),
+        (m for _, m in best.values()),
         key=lambda m: (order.index(m.corpus) if m.corpus in order else len(order), splits.PROTOCOLS.index(m.protocol)),
     )
+
+
+def _even(protocol: str, cells: set[tuple[int, int, str]]) -> set[tuple[int, int, str]]:
+    """Of cells of fold, seed and split those of the seeds with the most folds; random draws vary fold and seed together."""
+    if protocol in splits.DRAWN or not cells:
+        return cells
+    folds = Counter(seed for _, seed, _ in cells)
+    return {cell for cell in cells if folds[cell[1]] == max(folds.values())}
 
 
 def behind(key: str, found: Iterable[records.Record]) -> list[Measurement]:
@@ -131,8 +148,10 @@ def behind(key: str, found: Iterable[records.Record]) -> list[Measurement]:
 def matched(
     first: Iterable[records.Record], second: Iterable[records.Record]
 ) -> tuple[records.Record, records.Record] | None:
-    """Two runs of one corpus on the splits and seeds that both have, each put together; None if they share none."""
-    ours, theirs = ({(r.split, r.seed): r for r in side} for side in (first, second))
+    """Two runs of one corpus on the splits, seeds and precisions that both have, each put together; None without any."""
+    ours, theirs = (
+        {(r.split, r.seed, r.configuration.training.precision): r for r in side} for side in (first, second)
+    )
     shared = [key for key in ours if key in theirs]
     if not shared:
         return None
@@ -319,17 +338,20 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
       in every corpus that decides, and names these unless they are all of the paper's; it holds only on some of them,
       or only on speakers also trained on, if that is where it does.
     * Of patches also what costs the same: where vertical ones gain on square ones, the claim holds only against these
-      unless they gain on horizontal ones too.
+      unless they gain on horizontal ones there too.
     * Of coordinates also what was ``probed``: where accuracy shows no gain, the claim holds only as to position if the
-      last tokens of every new speaker tell less of their columns' numbers without coordinates.
+      last tokens of every new speaker of every corpus that decides tell less of their columns' numbers without.
     * Of transfer, where accuracy shows no gain: that position passes on is ruled out by proof.
     * Of accuracies against published ones: it holds if every published number of a corpus lies within or below our
       interval on new speakers, and holds only on speakers also trained on if it does there; else the verdict says
       whether they are reached on the training part.
-    * Of cost: the count of operations decides one half, the accuracies the other.
+    * Of cost: the accuracies decide one half; the other, whether the student needs fewer operations than the teacher and
+      every other network that is counted here.
     """
     found = list(found)
     measured = measurements(NEEDED[key], found)
+    if key not in AGAINST_EACH_OTHER:
+        measured = [m for m in measured if _has_published(m)]
     deciding = [m for m in measured if m.decides]
     new = [m for m in deciding if m.held_out == splits.NEW]
     known = [m for m in deciding if m.held_out == splits.KNOWN]
@@ -342,25 +364,29 @@ def verdict(key: str, found: Iterable[records.Record], probed: Iterable["Probe"]
         because = [against(NEEDED[key], deciding)]
         if key == "vertical patches" and (equal := measurements(AT_EQUAL_COST, found)):
             because += [f"at equal cost {against(AT_EQUAL_COST, equal)}"]
-        if key == "vertical patches" and all(m.difference.low > 0 for m in new):
-            gains = [m.difference.low > 0 for m in equal if m.decides and m.held_out == splits.NEW]
-            if not gains:
-                said = "holds against square patches, not yet at equal cost"
-            elif not all(gains):
+        if key == "vertical patches" and said != NOT_SUPPORTED:
+            at_equal_cost = {(m.corpus, m.protocol): m.difference.low > 0 for m in equal if m.decides}
+            there, elsewhere = ([m for m in kind if m.difference.low > 0] for kind in (new, known))
+            gains = [at_equal_cost.get((m.corpus, m.protocol)) for m in there or elsewhere]
+            if False in gains:
                 said = "holds only against square patches"
+            elif None in gains:
+                said = "holds against square patches, not yet at equal cost"
         if key == "coordinate encoding" and (told := position_told(probed)):
             gains = (f"{paper.title(c)}, {splits.NEW}: {notebook.share(gain, '+')}" for c, gain in told.items())
             because += [
                 f"R2 of the column's number from the last tokens, with coordinates minus without: {'; '.join(gains)}"
             ]
-            if said == NOT_SUPPORTED and all(gain.low > 0 for gain in told.values()):
+            if said == NOT_SUPPORTED and all(m.corpus in told and told[m.corpus].low > 0 for m in new):
                 said = "holds only as to position"
         if key == "transfer" and said == NOT_SUPPORTED:
             said += "; as to position ruled out by proof"
         return Verdict(said, f"{'; '.join(because)}.")
     reached = {kind: [_reaches(m, m.accuracies) for m in of] for kind, of in ((splits.NEW, new), (splits.KNOWN, known))}
     said = _where(reached[splits.NEW], reached[splits.KNOWN], new)
-    if said == NOT_SUPPORTED and key == "cost":
+    if key == "cost" and not _fewer_operations():
+        said = NOT_SUPPORTED
+    elif key == "cost" and said == NOT_SUPPORTED:
         said = "holds only as to the number of operations"
     elif said == NOT_SUPPORTED and all(_reaches(m, m.trained) for m in deciding):
         said = "published accuracies reached only on the training part"
@@ -406,6 +432,19 @@ def published(corpus: str, run: str) -> float | None:
     network = "teacher" if run == "teacher" else "student"
     values = [p.value for p in paper.PUBLISHED if (p.corpus, p.model, p.image) == (corpus, network, "128x128")]
     return float(values[0]) / 100 if values else None
+
+
+def _has_published(m: Measurement) -> bool:
+    """Whether there is a published accuracy for each of its runs on its images."""
+    return m.image_size == config.Features().image_size and all(published(m.corpus, run) for run, _ in m.accuracies)
+
+
+def _fewer_operations() -> bool:
+    """Whether the student needs fewer operations than the teacher and than every other network counted here."""
+    from serlib import flops
+
+    others = (other.flops for other in flops.others().values())
+    return flops.count(config.STUDENT).flops < min(flops.count(config.TEACHER).flops, *others)
 
 
 def _reaches(m: Measurement, accuracies: Iterable[tuple[str, evaluation.Interval]]) -> bool:

@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("build/runs"), help="folder of runs")
     sub.add_argument("--threads", type=int, help="CPU threads")
     sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
-    sub.add_argument("--precision", help="as Lightning Fabric names it, such as bf16-mixed (default: the schedule's)")
+    sub.add_argument("--precision", help=f"one of {', '.join(config.PRECISIONS)} (default: the schedule's)")
 
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
@@ -192,7 +192,7 @@ def _features(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from serlib import baselines, corpora, model, records, splits, training
+    from serlib import baselines, corpora, records, splits, training
 
     if options.threads is not None:
         if options.threads < 1:
@@ -206,7 +206,9 @@ def _train(options: argparse.Namespace) -> None:
     named = config.resolve(*chosen)
     if options.epochs is not None and named.run.model:
         named = replace(
-            named, schedule=f"{options.epochs}-epochs", training=replace(named.training, epochs=options.epochs)
+            named,
+            schedule=f"{options.schedule}-{options.epochs}-epochs",
+            training=replace(named.training, epochs=options.epochs),
         )
 
     def place(run: str) -> Path:
@@ -225,7 +227,10 @@ def _train(options: argparse.Namespace) -> None:
         followed = place(named.run.teacher)
         if not followed.exists():
             raise ValueError(f"{followed}: no such record; train the run {named.run.teacher!r} first")
-        teacher = model.load(followed.with_suffix(".safetensors"))[0], records.read(followed).result
+        ahead = records.read(followed)
+        if (ahead.fingerprint, ahead.split) != (corpus.fingerprint, split.digest):
+            raise ValueError(f"{followed}: not trained on these recordings and this split; train it again")
+        teacher = _network(followed, ahead), ahead.result
     finished = training.execute(
         named,
         corpus,
@@ -277,7 +282,7 @@ def _evidence(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> None:
-    from serlib import model, probes, records
+    from serlib import probes, records
 
     corpus = _load(options)
     rows = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
@@ -285,17 +290,28 @@ def _probe(options: argparse.Namespace) -> None:
         record = records.read(path)
         if record.fingerprint != corpus.fingerprint:
             raise ValueError(f"{path}: not a run on the recordings in {_data(options)}")
-        network, about = model.load(path.with_suffix(".safetensors"))
-        if about.get("result") != record.result:
-            raise ValueError(f"{path}: the weights beside it are of another run")
         images = _images(options, corpus, record.configuration.features)
-        probe = probes.execute(record, network, images, rows)
+        probe = probes.execute(record, _network(path, record), images, rows)
         c = record.configuration
         where = (record.speech, record.corpus, c.schedule, record.protocol, record.fold, record.run, record.seed)
         place = options.out / records.location(*where)
         probes.write(probe, place)
         bare, last = (probe.explained(layer).estimate for layer in (probes.IMAGE, probe.last))
         print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
+
+
+def _network(path: Path, record):
+    """The trained network beside a record.
+
+    Raises:
+        ValueError: the weights there are of another run.
+    """
+    from serlib import model
+
+    network, about = model.load(path.with_suffix(".safetensors"))
+    if about.get("result") != record.result:
+        raise ValueError(f"{path}: the weights beside it are of another run")
+    return network
 
 
 def _listeners(options: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ POOLINGS = ("class", "mean")
 MATCHES = ("pooled", "tokens")
 AUGMENTATIONS = ("warp", "masks", "mixup")  # see serlib.augment
 ORIGINAL = "original"
+PRECISIONS = ("32-true", "bf16-mixed")  # as Lightning Fabric names them; these train alike on every device
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
 
 
@@ -125,6 +126,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation {self.validation} must be at least 0 and less than 1")
         if not set(self.augment) <= set(AUGMENTATIONS):
@@ -135,6 +138,11 @@ class Training:
             raise ValueError(f"average {self.average} must be at least 0 and less than 1")
         if self.average and (self.validation or self.watch):
             raise ValueError("average: a mean over epochs cannot be looked at, or chosen, epoch by epoch")
+
+    @property
+    def beyond(self) -> bool:
+        """Whether something is added that the paper does not name."""
+        return bool(self.augment or self.smoothing or self.balance or self.average)
 
 
 @dataclass(frozen=True)

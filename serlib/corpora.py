@@ -187,7 +187,8 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
         why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
         raise CorpusError(f"{folder}: no usable {name} recording{why}")
     published = speech == "recordings" and not own
-    notes = check_counts(paper.CORPORA[name], found) if published else []
+    kept = {u.key for u in utterances} | paper.CREMA_D_DEFECTIVE  # what is known to be defective is not missing
+    notes = check_counts(paper.CORPORA[name], [u for u in found if u.key in kept]) if published else []
     excluded.sort(key=lambda item: item.file)
     problems = [f"{item.file}: {item.reason}" for item in excluded] + notes
     if strict and problems:

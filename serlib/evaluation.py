@@ -129,8 +129,9 @@ def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
         ``{"rounded": [k, ...], "truncated": [k, ...]}``; empty lists where no k fits.
     """
     target = Decimal(printed)
-    near = int(target * utterances / 100)
-    candidates = [k for k in range(near - 1, near + 3) if 0 <= k <= utterances]
+    unit = Decimal(1).scaleb(target.as_tuple().exponent)  # of the last printed digit
+    low, high = (int((target + sign * unit) * utterances / 100) for sign in (-1, 1))
+    candidates = range(max(low, 0), min(high + 1, utterances) + 1)
     return {
         name: [k for k in candidates if (Decimal(100 * k) / utterances).quantize(target, rounding) == target]
         for name, rounding in (("rounded", ROUND_HALF_UP), ("truncated", ROUND_DOWN))

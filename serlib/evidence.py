@@ -22,11 +22,19 @@ class Portion:
     cells: tuple[tuple[int, int], ...]  # fold, seed
     runs: tuple[str, ...]
     schedule: str = "paper"
+    probed: tuple[str, ...] = ()  # runs whose tokens are probed as well
 
     def places(self, corpus: str) -> Iterator[str]:
         """Where the records lie below a folder of runs."""
+        yield from self._places(corpus, self.runs)
+
+    def probes(self, corpus: str) -> Iterator[str]:
+        """Where the probes lie below a folder of probes."""
+        yield from self._places(corpus, self.probed)
+
+    def _places(self, corpus: str, runs: Iterable[str]) -> Iterator[str]:
         for fold, seed in self.cells:
-            for run in self.runs:
+            for run in runs:
                 yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed)
 
 
@@ -51,26 +59,32 @@ def portions(corpus: str) -> list[Portion]:
         for r in (beyond.PLAIN, *beyond.RECIPES)
         if few and speakers > 2 * len(choose)  # some are left to report on
     ]
+    others = tuple((fold, 0) for fold in range(count) if not any(k < fold <= k + 2 for k in beyond.CHOOSING_FOLDS))
+    best = beyond.CHOSEN
+    reporting = [Portion("beyond the paper, on other speakers", apart, others, (best.run,), best.schedule)] * bool(
+        choosing
+    )
     return [
         Portion("baselines, new speakers", apart, new([0]), FREE, config.BASELINE),
         Portion("baselines, random splits", "random", tuple((k, 0) for k in range(5)), FREE, config.BASELINE),
         Portion("the student alone, one random split", "random", drawn([0]), ("student-alone",)),
         Portion("the student alone, new speakers", apart, new([0]), ("student-alone",)),
-        Portion("the protocol, one random split", "random", drawn([0]), PROTOCOL),
-        Portion("the protocol, new speakers", apart, new([0]), PROTOCOL),
-        Portion("the protocol, a second random split", "random", drawn([1]), PROTOCOL),
+        Portion("the protocol, one random split", "random", drawn([0]), PROTOCOL, probed=PROTOCOL),
+        Portion("the protocol, new speakers", apart, new([0]), PROTOCOL, probed=PROTOCOL),
+        Portion("the protocol, a second random split", "random", drawn([1]), PROTOCOL, probed=PROTOCOL),
         Portion("the student alone, watched, random splits", "random", drawn(range(5)), ("student-alone",), "watched"),
         Portion("the student alone, watched, new speakers", apart, new([0]), ("student-alone",), "watched"),
         Portion("augmented, then split: the student alone", "versions-apart", drawn(range(5)), ("student-alone",)),
         Portion("split, then augmented: the student alone", "versions-together", drawn(range(5)), ("student-alone",)),
         Portion("the student alone in bfloat16, new speakers", apart, new([0, 1, 2]), ("student-alone",), "bfloat16"),
         Portion("the student with coordinates, new speakers", apart, new([0]), ("student-coordinates",)),
-        Portion("ablations, new speakers", apart, new([0]), ABLATIONS),
-        Portion("the protocol, three more random splits", "random", drawn([2, 3, 4]), PROTOCOL),
-        Portion("the protocol, new speakers, two more seeds", apart, new([1, 2]), PROTOCOL),
+        Portion("ablations, new speakers", apart, new([0]), ABLATIONS, probed=("teacher-no-position",)),
+        Portion("the protocol, three more random splits", "random", drawn([2, 3, 4]), PROTOCOL, probed=PROTOCOL),
+        Portion("the protocol, new speakers, two more seeds", apart, new([1, 2]), PROTOCOL, probed=PROTOCOL),
         Portion("ResNet-18, one random split", "random", ((0, 0),), ("resnet-18",), config.BASELINE),
         Portion("ResNet-18, new speakers", apart, new([0]), ("resnet-18",), config.BASELINE),
         Portion("openSMILE, new speakers", apart, new([0]), ("opensmile",), config.BASELINE),
         *choosing,
+        *reporting,
         Portion("openSMILE, random splits", "random", tuple((k, 0) for k in range(5)), ("opensmile",), config.BASELINE),
     ]

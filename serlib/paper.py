@@ -138,6 +138,7 @@ CREMA_D_IDENTICAL = (
     ("1013_WSI_DIS_XX.wav", "1013_WSI_SAD_XX.wav"),
     ("1017_IWW_ANG_XX.wav", "1017_IWW_FEA_XX.wav"),
 )
+CREMA_D_DEFECTIVE = frozenset((*CREMA_D_SILENT, *(name for pair in CREMA_D_IDENTICAL for name in pair)))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from serlib import config, evaluation
 from serlib.files import whole
 from serlib.model import SpectrogramViT, filled
 from serlib.records import Record, RecordError
-from serlib.splits import PROTOCOLS, VERSIONED
+from serlib.splits import CHOOSING, PROTOCOLS, VERSIONED
 from serlib.training import outputs
 
 IMAGE = "image"  # the layer before the network: a column's pixels
@@ -172,7 +172,7 @@ def _missed(
 
 def grouped(probes: Iterable[Probe]) -> dict[tuple[str, ...], dict[str, list[Probe]]]:
     """(speech, corpus, schedule, protocol) to run to its folds, protocols and runs in the order in which they are named."""
-    protocols, runs = (*PROTOCOLS, *VERSIONED), list(config.RUNS)
+    protocols, runs = (*PROTOCOLS, *VERSIONED, CHOOSING), list(config.RUNS)
     order = sorted(
         probes, key=lambda p: (p.speech, p.corpus, p.schedule, protocols.index(p.protocol), runs.index(p.run))
     )
@@ -199,11 +199,11 @@ class Compared(NamedTuple):
 def compared(run: str, runs: Mapping[str, Sequence[Probe]]) -> Compared | None:
     """A run beside the teacher, or beside the student alone; None for these two, and where no fold and seed is shared."""
     base = "teacher" if run.startswith("teacher") else "student-alone"
-    shared = {(p.fold, p.seed) for p in runs[run]} & {(p.fold, p.seed) for p in runs.get(base, ())}
+    shared = {(p.fold, p.seed, p.file) for p in runs[run]} & {(p.fold, p.seed, p.file) for p in runs.get(base, ())}
     if run == base or not shared:
         return None
-    ours, theirs = (pooled([p for p in runs[name] if (p.fold, p.seed) in shared]) for name in (run, base))
-    return Compared(base, ours, theirs, tuple(sorted({fold for fold, _ in shared})))
+    ours, theirs = (pooled([p for p in runs[name] if (p.fold, p.seed, p.file) in shared]) for name in (run, base))
+    return Compared(base, ours, theirs, tuple(sorted({fold for fold, _, _ in shared})))
 
 
 def pooled(probes: Sequence[Probe]) -> Probe:

@@ -439,8 +439,7 @@ def _matched_otherwise(found: Sequence[records.Record]) -> str:
     said = [
         f"The verdict is of matching the pooled vector; matching the token map instead: {'; '.join(tokens)}."
     ] * bool(tokens)
-    once = "What one of these comparisons shows and another does not counts as not shown."
-    said += [f"With one precision in every fold, {', '.join(precise)}. {once}"] * bool(precise)
+    said += [f"With one precision in every fold, {', '.join(precise)}."] * bool(precise)
     return "<br>".join(said)
 
 

@@ -1,6 +1,7 @@
 """Beyond the paper: the choice rests on the speakers that choose, and the report on the others."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from helpers import tiny_record
@@ -45,6 +46,11 @@ def test_the_recipe_that_gains_most_on_the_choosing_speakers_is_chosen():
     assert best.gain().estimate == pytest.approx(0.25)  # half of one class of two
     assert worst.gain().estimate == pytest.approx(-0.25)
     assert beyond.chosen([best, worst]) == MASKS
+
+
+def test_the_committed_records_choose_what_the_evidence_reports():
+    found = records.read_all(Path(__file__).parents[1] / "results/recordings/emodb")
+    assert beyond.chosen(beyond.trials(found)) == beyond.CHOSEN
 
 
 def test_the_plain_student_stays_where_nothing_gains():

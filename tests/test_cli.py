@@ -25,7 +25,7 @@ from serlib.model import load
 from serlib.records import read
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "listeners", "flops", "audit")
-WHERE = "recordings/emodb/1-epochs/random-0/student-alone-seed0"
+WHERE = "recordings/emodb/paper-1-epochs/random-0/student-alone-seed0"
 
 
 @pytest.fixture(autouse=True)
@@ -295,7 +295,7 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     monkeypatch.setitem(config.RUNS, "teacher", config.Run(small))
     monkeypatch.setitem(config.RUNS, "student-pooled", config.Run(replace(small, stem=()), teacher="teacher"))
     rest = ("--epochs", 1, "--data", there / "emodb", "--cache", there / "cache")
-    needed = "build/runs/recordings/emodb/1-epochs/random-0/teacher-seed0.json"
+    needed = "build/runs/recordings/emodb/paper-1-epochs/random-0/teacher-seed0.json"
     message = fail("train", "emodb", "--run", "student-pooled", *rest)
     assert message == f"{needed}: no such record; train the run 'teacher' first"
     run("train", "emodb", *rest)
@@ -548,7 +548,9 @@ def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, tmp_pat
     assert "interrupted" in capsys.readouterr().err
     monkeypatch.setattr(files.os, "replace", keep)
     run(*arguments, "--out", "parts")
-    whole, parts = (Path(out, WHERE.replace("1-epochs", "2-epochs") + ".json") for out in ("whole", "parts"))
+    whole, parts = (
+        Path(out, WHERE.replace("paper-1-epochs", "paper-2-epochs") + ".json") for out in ("whole", "parts")
+    )
     assert len(finished) == 1
     assert read(parts).result == read(whole).result
 

@@ -6,6 +6,7 @@ import runpy
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,8 +138,68 @@ def test_the_longest_schedule_is_shown() -> None:
 
 def test_what_the_paper_does_not_name_measures_none_of_its_claims() -> None:
     runs = claims.NEEDED["transfer"]
-    beyond = [replace(r, configuration=replace(r.configuration, schedule="warp")) for r in map(record, runs)]
+    warped = config.Training(augment=("warp",))
+    beyond = [replace(r, configuration=replace(r.configuration, training=warped)) for r in map(record, runs)]
     assert claims.measurements(runs, beyond) == []
+
+
+def changed(made: Iterable[records.Record], schedule: str = "paper", **training: Any) -> list[records.Record]:
+    """The same under another schedule's name, and with other training."""
+    return [
+        replace(
+            r,
+            configuration=replace(
+                r.configuration, schedule=schedule, training=replace(r.configuration.training, **training)
+            ),
+        )
+        for r in made
+    ]
+
+
+def test_a_short_or_partial_measurement_hides_no_complete_one() -> None:
+    runs = claims.NEEDED["transfer"]
+    whole = [one for run, right in zip(runs, (ALWAYS, HALF), strict=True) for one in outcome(run, right)]
+    part = [one for run in runs for one in outcome(run, NEVER)[:1]]
+    for other in (changed(part, "bfloat16"), changed(part, "paper-60-epochs", epochs=60)):
+        for found in ([*other, *whole], [*whole, *other]):
+            (shown,) = claims.measurements(runs, found)
+            assert (shown.missing, shown.difference.estimate) == (0, 0.5)
+    same = changed([one for run in runs for one in outcome(run, NEVER)], "bfloat16")
+    for found in ([*same, *whole], [*whole, *same]):
+        (shown,) = claims.measurements(runs, found)
+        assert shown.difference.estimate == 0.5  # of two that decide, the paper's schedule
+
+
+def test_seeds_without_every_fold_do_not_weigh_on_a_speaker() -> None:
+    runs = claims.NEEDED["transfer"]
+    whole = [one for run, right in zip(runs, (ALWAYS, HALF), strict=True) for one in outcome(run, right)]
+    more = [one for run in runs for seed in (1, 2) for one in changed(outcome(run, NEVER)[:1], seed=seed)]
+    (shown,) = claims.measurements(runs, [*whole, *more])
+    assert (shown.seeds, shown.utterances, shown.difference.estimate) == ("0", 24, 0.5)
+
+
+def test_a_part_of_the_corpus_other_recordings_and_other_images_are_told_apart() -> None:
+    runs = claims.NEEDED["transfer"]
+    ours, theirs = outcome(runs[0], ALWAYS), outcome(runs[1], HALF)
+    partial = [replace(r, notes=("9 speakers, published 10",)) for r in (*ours, *theirs)]
+    assert decided("transfer", partial).startswith("**Verdict: not yet.**")
+    assert claims.measurements(runs, [*ours, *(replace(r, fingerprint="0" * 64) for r in theirs)]) == []
+    wide = config.Features(image_size=(128, 1001))
+    assert (
+        claims.measurements(
+            runs, [*ours, *(replace(r, configuration=replace(r.configuration, features=wide)) for r in theirs)]
+        )
+        == []
+    )
+
+
+def test_different_precisions_are_said() -> None:
+    runs = claims.NEEDED["transfer"]
+    ours, theirs = outcome(runs[0], ALWAYS), outcome(runs[1], HALF)
+    (same,) = claims.measurements(runs, [*ours, *theirs])
+    assert "precisions" not in str(same)
+    (mixed,) = claims.measurements(runs, [*changed(ours[:2], precision="bf16-mixed"), *ours[2:], *theirs])
+    assert "precisions differ in fold 0-1" in str(mixed)
 
 
 def outcome(
@@ -179,17 +240,7 @@ def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> N
 
 def test_transfer_is_shown_for_both_maps_and_in_one_precision() -> None:
     def made(run: str, right: dict[str, int], schedule: str, precision: str) -> list[records.Record]:
-        return [
-            replace(
-                r,
-                configuration=replace(
-                    r.configuration,
-                    schedule=schedule,
-                    training=replace(r.configuration.training, precision=precision),
-                ),
-            )
-            for r in outcome(run, right)
-        ]
+        return changed(outcome(run, right), schedule, precision=precision)
 
     half, single = "bf16-mixed", "32-true"
     found = [
@@ -217,6 +268,14 @@ def test_patches_hold_only_against_square_ones_unless_they_gain_at_equal_cost_to
     assert len(claims.behind("vertical patches", [r for many in (*square, rows) for r in many])) == 2
     equal = decided("vertical patches", *square, outcome("teacher-horizontal-patches", ALWAYS))
     assert equal.startswith("**Verdict: holds only against square patches.**")
+    known = [outcome(run, right, "random") for run, right in (("teacher", ALWAYS), ("teacher-square-patches", HALF))]
+    level = [outcome(run, HALF) for run in claims.NEEDED["vertical patches"]]
+    assert decided("vertical patches", *known, *level).startswith("**Verdict: holds against square patches, not yet")
+    elsewhere = [replace(r, corpus="savee") for many in square for r in many]
+    assert "not yet at equal cost" in decided("vertical patches", *square, rows, elsewhere)  # SAVEE has no rows
+    few = [replace(r, corpus="savee") for many in level for r in many]
+    lost = outcome("teacher-horizontal-patches", ALWAYS)
+    assert decided("vertical patches", *square, lost, few).startswith("**Verdict: holds only against square patches.**")
     assert "square patches need 79% of the operations, horizontal ones 100%" in prose._patches_cost()
 
 
@@ -266,6 +325,34 @@ def test_coordinates_that_gain_no_accuracy_hold_as_to_position_if_every_new_spea
     assert "coordinates minus without: EmoDB, new speakers: +0.50 [+0.50,\N{NO-BREAK SPACE}+0.50]." in told
     for other in (found(everyone, 6.0, 6.0), found(everyone[1:], 1.0, 6.0), found(everyone, 1.0, 6.0, "random")):
         assert other.startswith("**Verdict: not supported here.**")
+    elsewhere = [replace(r, corpus="savee") for r in made]
+    probed = [*probe("teacher", everyone, 1.0), *probe("teacher-no-position", everyone, 6.0)]
+    for decides in (elsewhere, [*made, *elsewhere]):  # SAVEE was not probed
+        assert claims.verdict("coordinate encoding", decides, probed).found == "not supported here"
+    for change in ({"speech": "stand-in"}, {"schedule": "short"}):
+        others = [replace(p, **change) for p in probed]
+        assert claims.verdict("coordinate encoding", made, others).found == "not supported here"
+
+
+def test_only_what_has_a_published_number_is_held_against_it() -> None:
+    reached = [one for run in ("student-pooled", "teacher") for one in outcome(run, ALWAYS)]
+    own = [replace(r, corpus="mine") for r in reached]
+    assert claims.verdict("accuracy", [*reached, *own]).found == "holds on EmoDB"
+    assert claims.verdict("accuracy", own).found == "not yet"
+    wide = config.Features(image_size=(128, 1001))
+    wider = [replace(r, configuration=replace(r.configuration, features=wide)) for r in reached]
+    assert claims.verdict("accuracy", wider).found == "not yet"
+    half = [*outcome("student-pooled", ALWAYS), *outcome("teacher", HALF)]  # one of two reaches its number
+    assert claims.verdict("accuracy", half).found == "published accuracies reached only on the training part"
+    learnt = [*outcome("student-pooled", HALF), *outcome("teacher", HALF, trained=0)]
+    assert claims.verdict("accuracy", learnt).found == "not supported here"
+
+
+def test_the_claim_of_cost_fails_where_the_student_costs_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    missed = [one for run in ("student-pooled", "teacher") for one in outcome(run, HALF)]
+    assert claims.verdict("cost", missed).found == "holds only as to the number of operations"
+    monkeypatch.setattr(config, "STUDENT", config.TEACHER)
+    assert claims.verdict("cost", missed).found == "not supported here"
 
 
 def test_accuracy_and_cost_are_held_against_what_is_published() -> None:
