@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -303,7 +304,15 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     student = read(Path(needed.replace("teacher", "student-pooled")))
     assert student.teacher == read(Path(needed)).result
     assert list(student.curves) == ["matching", "transfer"]
-    Path(needed).with_suffix(".safetensors").unlink()
+    other = ("--epochs", 1, "--data", tiny_emodb(there / "other", speakers=("03", "08", "12", "13")))
+    message = fail("train", "emodb", "--run", "student-pooled", *other)
+    assert message == f"{needed}: not trained on these recordings and this split; train it again"
+    run("train", "emodb", *rest[:2], "--seed", 1, *rest[2:])
+    weights = Path(needed).with_suffix(".safetensors")
+    shutil.copy(str(weights).replace("seed0", "seed1"), weights)
+    message = fail("train", "emodb", "--run", "student-pooled", *rest)
+    assert message == f"{needed}: the weights beside it are of another run"
+    weights.unlink()
     message = fail("train", "emodb", "--run", "student-pooled", *rest)
     assert message == f"{needed.replace('.json', '.safetensors')}: no such weights"
 
@@ -406,6 +415,7 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--image-width", 1001, "--run", "teacher-square-patches"), "patch width 16 does not divide image width 1001"),
         (("--accelerator", "abacus"), "abacus"),
         (("--precision", "3-ish"), "3-ish"),
+        (("--precision", "16-mixed"), "precision '16-mixed' is none of 32-true, bf16-mixed"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -549,7 +559,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, tmp_pat
     monkeypatch.setattr(files.os, "replace", keep)
     run(*arguments, "--out", "parts")
     whole, parts = (
-        Path(out, WHERE.replace("paper-1-epochs", "paper-2-epochs") + ".json") for out in ("whole", "parts")
+        Path(out, WHERE.replace("paper-1-epochs", "stand-in-2-epochs") + ".json") for out in ("whole", "parts")
     )
     assert len(finished) == 1
     assert read(parts).result == read(whole).result

@@ -12,6 +12,7 @@ from helpers import tiny_emodb, write_wav
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serlib import corpora, paper
 from serlib.corpora import Corpus, CorpusError, Excluded, Utterance, load, parse, read, save
 from serlib.download import manifest
 from serlib.files import sha256
@@ -325,6 +326,27 @@ def test_wrong_counts_are_noted_for_recordings_and_not_for_stand_ins(folder):
         "5 speakers, published 10",
     )
     assert load("emodb", folder, speech="stand-in").notes == ()
+
+
+@pytest.mark.parametrize("name", ["emodb", "crema-d"])
+def test_what_cannot_be_read_is_missing_unless_it_is_known_to_be_defective(tmp_path, monkeypatch, name):
+    files = manifest(name)
+    for file in files:
+        (tmp_path / file).touch()
+    gone = {"emodb": "03", "crema-d": "1001"}[name]
+
+    def opened(speaker):
+        def reads(u):
+            bad = u.speaker == speaker or u.key in paper.CREMA_D_SILENT
+            return Excluded(u.key, "cut off") if bad else replace(u, sha256=files[u.key])
+
+        return reads
+
+    monkeypatch.setattr(corpora, "_open", opened(None))
+    assert load(name, tmp_path).notes == ()
+    monkeypatch.setattr(corpora, "_open", opened(gone))
+    facts = paper.CORPORA[name]
+    assert load(name, tmp_path).notes[-1] == f"{facts.speakers - 1} speakers, published {facts.speakers}"
 
 
 def test_strict_stops_at_the_first_problem_in_one_line(folder):
