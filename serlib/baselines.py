@@ -128,8 +128,10 @@ def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 
     """ComParE 2016 functionals of every recording, kept in ``cache``.
 
     Raises:
-        ValueError: the package ``opensmile`` is not installed.
+        ValueError: the package ``opensmile`` is not installed, or the corpus is in versions, which it cannot read.
     """
+    if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
+        raise ValueError("opensmile reads recordings as they are, not in versions: choose another protocol")
     stored = cache / f"{corpus.fingerprint}-compare-2016.npy"
     if not stored.exists():
         try:

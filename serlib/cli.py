@@ -204,7 +204,9 @@ def _train(options: argparse.Namespace) -> None:
     split = splits.split(corpus, options.protocol, options.fold)
     chosen = options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options), options.precision
     named = config.resolve(*chosen)
-    if options.epochs is not None and named.run.model:
+    if options.epochs is not None and named.run.model is None:
+        raise ValueError(f"epochs {options.epochs}: the baseline {options.name!r} takes none; leave it out")
+    if options.epochs is not None:
         named = replace(
             named,
             schedule=f"{options.schedule}-{options.epochs}-epochs",

@@ -99,6 +99,11 @@ def test_an_absent_package_is_named_with_its_remedy(corpus, images, tmp_path, mo
     assert not (tmp_path / "opensmile.json").exists()
 
 
+def test_opensmile_refuses_versions_which_it_cannot_read(corpus, tmp_path):
+    with pytest.raises(ValueError, match="opensmile reads recordings as they are, not in versions"):
+        baselines.opensmile_functionals(corpora.versions(corpus), tmp_path)
+
+
 def test_a_precision_for_a_baseline_is_refused():
     with pytest.raises(ValueError, match="precision 'bf16-mixed': the baseline 'resnet-18' takes none; leave it out"):
         config.resolve("resnet-18", "paper", 0, 7, precision="bf16-mixed")

@@ -414,6 +414,7 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--image-width", 0), "image_size (128, 0)"),
         (("--image-width", 1001, "--run", "teacher-square-patches"), "patch width 16 does not divide image width 1001"),
         (("--accelerator", "abacus"), "abacus"),
+        (("--run", "majority", "--epochs", 3), "epochs 3: the baseline 'majority' takes none; leave it out"),
         (("--precision", "3-ish"), "3-ish"),
         (("--precision", "16-mixed"), "precision '16-mixed' is none of 32-true, bf16-mixed"),
     ],
