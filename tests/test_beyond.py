@@ -87,9 +87,11 @@ def test_what_came_of_it_is_said_of_the_speakers_that_chose_nothing():
 def test_a_student_alone_in_another_precision_is_not_compared():
     single = new(beyond.PLAIN, 0, "32-true")
     assert beyond.reported(single + new(MASKS, 2), MASKS, []) is None
-    outcome = beyond.reported(single + new(beyond.PLAIN, 1) + new(MASKS, 2), MASKS, [])
-    assert outcome is not None
-    assert outcome.gain().estimate == pytest.approx(0.25)
+    both = new(beyond.PLAIN, 1) + new(MASKS, 2)
+    for found in (single + both, both + new(MASKS, 0, "32-true")):
+        outcome = beyond.reported(found, MASKS, [])
+        assert outcome is not None
+        assert outcome.gain().estimate == pytest.approx(0.25)
 
 
 def test_every_schedule_beyond_the_paper_is_a_recipe():

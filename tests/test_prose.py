@@ -344,6 +344,9 @@ def test_only_what_has_a_published_number_is_held_against_it() -> None:
     assert claims.verdict("accuracy", wider).found == "not yet"
     half = [*outcome("student-pooled", ALWAYS), *outcome("teacher", HALF)]  # one of two reaches its number
     assert claims.verdict("accuracy", half).found == "published accuracies reached only on the training part"
+    forgot = [one for run in ("student-pooled", "teacher") for one in outcome(run, HALF, "random", trained=0)]
+    learns = [one for run in ("student-pooled", "teacher") for one in outcome(run, HALF)]
+    assert claims.verdict("accuracy", [*learns, *forgot]).found == "not supported here"
     learnt = [*outcome("student-pooled", HALF), *outcome("teacher", HALF, trained=0)]
     assert claims.verdict("accuracy", learnt).found == "not supported here"
 
