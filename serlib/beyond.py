@@ -125,8 +125,8 @@ def trial(
     pair = claims.matched(tried, plain)
     if pair is None:
         return None
-    there = {(r.split, r.seed) for r in plain}
-    shared = [r for r in tried if (r.split, r.seed) in there]
+    there = {(r.split, r.seed, r.configuration.training.precision) for r in plain}
+    shared = [r for r in tried if (r.split, r.seed, r.configuration.training.precision) in there]
     folds, seeds = ({getattr(r, name) for r in shared} for name in ("fold", "seed"))
     return Trial(recipe, pair[1], pair[0], tuple(sorted(folds)), tuple(sorted(seeds)))
 

@@ -33,7 +33,11 @@ def manifest(name: str) -> dict[str, str]:
 
 
 def published(name: str, files: Iterable[str] | None = None) -> Corpus:
-    """A corpus as its manifest names it, without a recording: all of it, or some of its files."""
+    """``emodb`` or ``crema-d`` as its manifest names it, without a recording: all of it, or some of its files.
+
+    Raises:
+        KeyError: one of ``files`` is not in the manifest.
+    """
     hashes = manifest(name)
     utterances = (replace(parse(name, file), sha256=hashes[file]) for file in sorted(files or hashes))
     return Corpus(name, "recordings", tuple(utterances))
