@@ -26,19 +26,19 @@ test: .venv/installed
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
 
-# The runs that the book's claims rest on, worth most first; every portion's records go into results/, to be committed.
+# The runs that the book's claims rest on, worth most first; every experiment's records go into results/, to be committed.
 evidence: .venv/installed
 	@$(if $(CORPUS),,echo 'serlib: name the corpus, as in make evidence CORPUS=emodb DATA=data/emodb' >&2; exit 1)
-	@for portion in $$($(BIN)/python -m serlib evidence '$(CORPUS)' --numbers); do \
-	    $(GRAPH) -- evidence_$$portion && $(KEEP) || exit 1; done
+	@for experiment in $$($(BIN)/python -m serlib evidence '$(CORPUS)' --numbers); do \
+	    $(GRAPH) -- evidence_$$experiment && $(KEEP) || exit 1; done
 
 # How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [BENCH="--data folder"]
 bench: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	@$(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) -- build/stand-in/emodb/images
+	@$(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) -- build/synthetic/emodb/images
 	@$(BIN)/python -m benchmarks.cpu $(BENCH)
 
-# Re-executes the notebooks on this build's stand-in speech and writes their outputs into notebooks/, to be committed.
+# Re-executes the notebooks on this build's synthetic speech and writes their outputs into notebooks/, to be committed.
 notebooks: .venv/installed
 	@$(GRAPH) -- runs
 	@for notebook in notebooks/*.ipynb; do $(BIN)/python workflow/execute.py $$notebook $$notebook || exit 1; done

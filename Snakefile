@@ -1,6 +1,6 @@
 # The whole companion as one graph: corpus -> images -> runs -> notebooks -> book.
 #
-#   snakemake --workflow-profile workflow/profiles/default              the book on stand-in speech
+#   snakemake --workflow-profile workflow/profiles/default              the book on synthetic speech
 #   ... --config corpus=emodb data=path/to/emodb                        the book on recordings
 #
 # Each step depends on the modules that it imports, so that a change is followed by what depends on it and nothing else.
@@ -9,18 +9,20 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from serlib import config as settings, evidence, paper
+from companion import experiments
+from serlib import config as settings
+from serlib.data import facts
 from workflow.graph import code, listing, stop
 
 PYTHON = sys.executable
 JUPYTER_BOOK = Path(PYTHON).with_name("jupyter-book")
-STAND_IN = tuple(paper.CORPORA)
+SYNTHETIC = tuple(facts.CORPORA)
 
 CORPUS = config.get("corpus", "")
 DATA = config.get("data", "")
 SEED = int(config.get("seed", 0))
-SPEECH = "recordings" if CORPUS else "stand-in"
-SCHEDULE = config.get("schedule") or ("short" if CORPUS else "stand-in")
+SPEECH = "recordings" if CORPUS else "synthetic"
+SCHEDULE = config.get("schedule") or ("short" if CORPUS else "synthetic")
 PRECISION = config.get("precision", "")  # the schedule's, if empty
 THREADS = int(config.get("threads", 1))  # of one run: runs side by side keep cores busier than threads do
 
@@ -29,15 +31,15 @@ if CORPUS:
         stop(f"CORPUS={CORPUS} needs DATA=folder of the recordings (or DATA=table.csv for a corpus of your own)")
     if not Path(DATA).exists():
         stop(f"DATA={DATA}: no such file or folder")
-    if CORPUS not in paper.CORPORA and not DATA.endswith(".csv"):
-        stop(f"CORPUS={CORPUS} is none of {', '.join(paper.CORPORA)}; for your own, give DATA=table.csv")
+    if CORPUS not in facts.CORPORA and not DATA.endswith(".csv"):
+        stop(f"CORPUS={CORPUS} is none of {', '.join(facts.CORPORA)}; for your own, give DATA=table.csv")
 elif DATA:
     stop("DATA is given without CORPUS: say which corpus it is, as in CORPUS=emodb")
 if SCHEDULE not in settings.SCHEDULES:
     stop(f"SCHEDULE={SCHEDULE} is none of {', '.join(settings.SCHEDULES)}")
 
 wildcard_constraints:
-    speech="recordings|stand-in",
+    speech="recordings|synthetic",
     corpus="[^/]+",
     schedule="[^/]+",
     split="[a-z-]+-\\d+",
@@ -50,8 +52,8 @@ def run(name, corpus=None, split="random-0"):
     return f"build/runs/{SPEECH}/{corpus or SHOWN}/{SCHEDULE}/{split}/{name}-seed{SEED}.json"
 
 
-# What this build shows: of stand-in speech all three corpora, and one in the figures.
-CORPORA = (CORPUS,) if CORPUS else STAND_IN
+# What this build shows: of synthetic speech all three corpora, and one in the figures.
+CORPORA = (CORPUS,) if CORPUS else SYNTHETIC
 SHOWN = CORPUS or "emodb"
 CORE = ("teacher", "student-alone", "student-pooled")
 TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
@@ -100,16 +102,16 @@ rule runs:
 
 
 rule speak:
-    message: "stand-in speech: {wildcards.corpus}"
-    input: code("serlib/synthetic.py", "serlib/corpora.py")
-    output: "build/stand-in/{corpus}/corpus.csv"
-    params: audio=lambda w: f"build/stand-in/{w.corpus}/audio"
-    shell: "rm -rf {params.audio} && {PYTHON} -m serlib corpora {wildcards.corpus} --data {params.audio} --speak --table {output}"
+    message: "synthetic speech: {wildcards.corpus}"
+    input: code("serlib/data/synthetic.py", "serlib/data/corpora.py")
+    output: "build/synthetic/{corpus}/corpus.csv"
+    params: audio=lambda w: f"build/synthetic/{w.corpus}/audio"
+    shell: "rm -rf {params.audio} && {PYTHON} -m serlib corpora {wildcards.corpus} --data {params.audio} --synthesize --table {output}"
 
 
 rule check:
     message: "checking the recordings: {wildcards.corpus}"
-    input: code("serlib/corpora.py")
+    input: code("serlib/data/corpora.py")
     output: "build/recordings/{corpus}/corpus.csv"
     params:
         data=DATA,
@@ -122,7 +124,7 @@ rule check:
 
 rule images:
     message: "log-Mel images: {wildcards.corpus}"
-    input: code("serlib/features.py"), table="build/{speech}/{corpus}/corpus.csv"
+    input: code("serlib/data/features.py"), table="build/{speech}/{corpus}/corpus.csv"
     output: touch("build/{speech}/{corpus}/images")
     params: data=lambda w: f"build/{w.speech}/{w.corpus}/audio"
     shell: "{PYTHON} -m serlib features {wildcards.corpus} --data {params.data} --table {input.table}"
@@ -140,7 +142,7 @@ def teacher(wildcards):
 rule train:
     message: "training {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}, seed {wildcards.seed}"
     input:
-        code("serlib/training.py", "serlib/splits.py", "serlib/records.py"),
+        code("serlib/training.py", "serlib/data/splits.py", "serlib/records.py"),
         teacher,
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
@@ -153,11 +155,11 @@ rule train:
         data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
         protocol=lambda w: w.split.rpartition("-")[0],
         fold=lambda w: w.split.rpartition("-")[2],
-        stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
+        synthetic=lambda w: "--synthetic" if w.speech == "synthetic" else "",
         precision=f"--precision {PRECISION}" if PRECISION else "",
     threads: THREADS
     shell:
-        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
+        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.synthetic} "
         "--run {wildcards.run} --schedule {wildcards.schedule} --protocol {params.protocol} --fold {params.fold} "
         "--seed {wildcards.seed} {params.precision} --threads {threads} 2>&1 | tee {log}"
 
@@ -165,7 +167,7 @@ rule train:
 rule baseline:
     message: "baseline {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
-        code("serlib/baselines.py", "serlib/splits.py", "serlib/records.py"),
+        code("serlib/baselines.py", "serlib/data/splits.py", "serlib/records.py"),
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
     output: "build/runs/{speech}/{corpus}/" + settings.BASELINE + "/{split}/{run}-seed{seed}.json"
@@ -173,9 +175,9 @@ rule baseline:
         data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
         protocol=lambda w: w.split.rpartition("-")[0],
         fold=lambda w: w.split.rpartition("-")[2],
-        stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
+        synthetic=lambda w: "--synthetic" if w.speech == "synthetic" else "",
     shell:
-        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
+        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.synthetic} "
         "--run {wildcards.run} --protocol {params.protocol} --fold {params.fold} --seed {wildcards.seed} --threads 1"
 
 
@@ -189,20 +191,20 @@ rule probe:
     output: "build/probes/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json"
     params:
         data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
-        stand_in=lambda w: "--stand-in" if w.speech == "stand-in" else "",
+        synthetic=lambda w: "--synthetic" if w.speech == "synthetic" else "",
     shell:
-        "{PYTHON} -m serlib probe {wildcards.corpus} --data {params.data} --table {input.table} {params.stand_in} "
+        "{PYTHON} -m serlib probe {wildcards.corpus} --data {params.data} --table {input.table} {params.synthetic} "
         "--runs {input.record}"
 
 
-# The evidence, a rule for each portion: evidence_1 is worth most. `make evidence` asks for one after the other.
-for number, portion in enumerate(evidence.portions(CORPUS) if CORPUS else [], 1):
+# The evidence, a rule for each experiment: evidence_1 is worth most. `make evidence` asks for one after the other.
+for number, experiment in enumerate(experiments.experiments_of(CORPUS) if CORPUS else [], 1):
     rule:
         name: f"evidence_{number}"
-        message: f"evidence, {CORPUS}: {portion.title}"
+        message: f"evidence, {CORPUS}: {experiment.title}"
         input:
-            [f"build/runs/{place}" for place in portion.places(CORPUS)],
-            [f"build/probes/{place}" for place in portion.probes(CORPUS)],
+            [f"build/runs/{place}" for place in experiment.places(CORPUS)],
+            [f"build/probes/{place}" for place in experiment.probes(CORPUS)],
 
 
 rule notebook:

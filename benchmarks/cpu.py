@@ -1,7 +1,7 @@
 """``python -m benchmarks.cpu``: how fast the companion is on this machine's CPU, beside the plain computation.
 
 Prints a table and writes all that the book's speed page draws. Every figure is a ratio measured in one run, alternatives
-taking turns. Images are those of the stand-in speech that ``make book`` made (their silence is computed once by the
+taking turns. Images are those of the synthetic speech that ``make book`` made (their silence is computed once by the
 package), and the same number without silence, where nothing can be saved.
 """
 
@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from benchmarks import peers, reference
 from benchmarks.measure import Spread, faster, own_memory, rounds, row, show
-from serlib import config, corpora, features, flops, losses, records, training
+from serlib import config, flops, losses, records, training
+from serlib.data import corpora, features
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
@@ -35,14 +36,14 @@ TRAINED = 3  # a training step costs about three times the operations of looking
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.cpu", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", type=Path, help="a folder of recordings for the feature extraction (default: stand-in)"
+        "--data", type=Path, help="a folder of recordings for the feature extraction (default: synthetic)"
     )
     parser.add_argument("--weights", type=Path, help="folder of trained students and their records, for the eight bits")
     parser.add_argument("--recordings", type=Path, help="folder of the recordings that those held out")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every comparison")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/cpu.json")
     options = parser.parse_args(arguments)
-    corpus, images = stand_in()
+    corpus, images = synthetic()
     full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
@@ -66,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def stand_in() -> tuple[corpora.Corpus, Tensor]:
-    folder = ROOT / "build/stand-in/emodb"
+def synthetic() -> tuple[corpora.Corpus, Tensor]:
+    folder = ROOT / "build/synthetic/emodb"
     if not (folder / "corpus.csv").exists():
-        raise SystemExit("serlib: no stand-in speech yet: run `make bench`, or `make book` first")
-    corpus = corpora.read(folder / "corpus.csv", folder / "audio", "emodb", "stand-in")
+        raise SystemExit("serlib: no synthetic speech yet: run `make bench`, or `make book` first")
+    corpus = corpora.read(folder / "corpus.csv", folder / "audio", "emodb", "synthetic")
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     return corpus, features.images(paths, hashes, config.Features(), ROOT / "build/cache", progress=False)
 
@@ -145,7 +146,7 @@ def stages(images: Tensor, options: argparse.Namespace, **_: object):
     teacher = SpectrogramViT(config.TEACHER).eval()
 
     def ours() -> None:
-        bench = training.Bench(
+        bench = training.TrainState(
             Fabric(accelerator="cpu", devices=1), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
             progress=False,
         )  # fmt: skip
@@ -267,7 +268,7 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
     import librosa
 
     settings = config.Features()
-    files = sorted((options.data or ROOT / "build/stand-in/emodb/audio").rglob("*.wav"))
+    files = sorted((options.data or ROOT / "build/synthetic/emodb/audio").rglob("*.wav"))
 
     def by_librosa(path: Path) -> np.ndarray:
         samples, _ = librosa.load(path, sr=settings.sample_rate)
@@ -409,7 +410,7 @@ def by_cores(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
     found, cores = {}, os.cpu_count() or 1
     code = (
         "import sys, time, torch; from benchmarks import cpu; from serlib import config; from serlib.model import SpectrogramViT\n"
-        "torch.set_num_threads(int(sys.argv[2])); _, images = cpu.stand_in(); model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
+        "torch.set_num_threads(int(sys.argv[2])); _, images = cpu.synthetic(); model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
         "step = cpu.trainer(model, lambda batch: model(batch).logits, images, True); step(); sys.stdout.write('.'); sys.stdout.flush()\n"
         "sys.stdin.readline(); start = time.perf_counter(); [step() for _ in range(4)]; print(time.perf_counter() - start)\n"
     )

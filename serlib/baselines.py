@@ -1,6 +1,6 @@
 """What a reader would try first, on the same splits and with the same records.
 
-* ``majority``: the emotion that the training part holds most of;
+* ``majority``: the emotion that the training set holds most of;
 * ``mel-statistics``: mean and standard deviation of every mel band over the columns of the log-Mel image that hold
   speech, standardised, with logistic regression;
 * ``opensmile``: the ComParE 2016 functionals (Schuller et al. 2016) of openSMILE (Eyben et al. 2010), standardised,
@@ -8,8 +8,8 @@
 * ``resnet-18``: torchvision's residual network (He et al. 2016) with random weights and one input channel, trained on
   the same images with the teacher's stage and schedule.
 
-Standardisation knows the training part alone, and so does the strength of the regularisation: it is chosen by folds of
-the training part's own speakers. The residual network takes its last epoch, as the paper's networks do here.
+Standardisation knows the training set alone, and so does the strength of the regularisation: it is chosen by folds of
+the training set's own speakers. The residual network takes its last epoch, as the paper's networks do here.
 """
 
 import time
@@ -23,22 +23,28 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from serlib import config, records
-from serlib.corpora import Corpus
-from serlib.files import whole
+from serlib.data.corpora import Corpus
+from serlib.data.splits import Split
+from serlib.files import atomic_write
 from serlib.model import Output
-from serlib.splits import Split
 
-STRENGTHS = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
+C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
 INNER_FOLDS = 5
 
 
 def execute(
-    named: config.Named, corpus: Corpus, split: Split, images: Callable[[], Tensor], *, record: Path, cache: Path
+    run_config: config.RunConfig,
+    corpus: Corpus,
+    split: Split,
+    images: Callable[[], Tensor],
+    *,
+    record: Path,
+    cache: Path,
 ) -> records.Record:
     """One baseline from recordings to a record; there are no weights.
 
     Args:
-        named: its configuration, whose name is in ``serlib.config.BASELINES``.
+        run_config: its configuration, whose name is in ``serlib.config.BASELINES``.
         corpus, split: what it learns from and is tested on.
         images: gives the corpus's log-Mel images, (files, 1, height, width), when they are needed.
         record: the record's file.
@@ -47,32 +53,32 @@ def execute(
     Raises:
         ValueError: no such baseline, or its package is not installed.
     """
-    if named.name == "resnet-18":
+    if run_config.name == "resnet-18":
         from serlib import training
 
         network = partial(ResNet18, len(corpus.emotions))
-        return training.execute(named, corpus, split, images(), record=record, network=network)
+        return training.execute(run_config, corpus, split, images(), record=record, network=network)
     start = time.perf_counter()
     position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     labels = np.array(corpus.labels)
     train = np.array([position[key] for key in split.train])
-    if named.name == "majority":
+    if run_config.name == "majority":
         predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
     else:
         from sklearn.linear_model import LogisticRegression
         from sklearn.svm import LinearSVC
 
-        if named.name == "mel-statistics":
+        if run_config.name == "mel-statistics":
             values, classifier = mel_statistics(images().numpy()), lambda c: LogisticRegression(C=c, max_iter=5_000)
-        elif named.name == "opensmile":
+        elif run_config.name == "opensmile":
             values, classifier = opensmile_functionals(corpus, cache), lambda c: LinearSVC(C=c, max_iter=20_000)
         else:
-            raise ValueError(f"baseline {named.name!r} is none of {', '.join(config.BASELINES)}")
+            raise ValueError(f"baseline {run_config.name!r} is none of {', '.join(config.BASELINES)}")
         speakers = np.array([utterance.speaker for utterance in corpus.utterances])
         predicted = _fit(classifier, values, labels, train, speakers)
 
     made = records.provenance("cpu", 1, time.perf_counter() - start)
-    finished = records.finish(named, corpus, split, predicted.tolist(), made)
+    finished = records.finish(run_config, corpus, split, predicted.tolist(), made)
     records.write(finished, record)
     return finished
 
@@ -84,7 +90,7 @@ def _fit(
     train: Int[ndarray, " train"],
     speakers: Sequence[str] | ndarray,
 ) -> Int[ndarray, " files"]:
-    """Labels of every file by the classifier that the training part alone gives."""
+    """Labels of every file by the classifier that the training set alone gives."""
     from sklearn.model_selection import GridSearchCV, GroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -93,7 +99,7 @@ def _fit(
     (strength,) = (f"{name}__C" for name in pipeline.named_steps if name != "standardscaler")
     groups = np.asarray(speakers)[train]
     inner = GroupKFold(min(INNER_FOLDS, len(np.unique(groups))))
-    search = GridSearchCV(pipeline, {strength: STRENGTHS}, scoring="balanced_accuracy", cv=inner)
+    search = GridSearchCV(pipeline, {strength: C_GRID}, scoring="balanced_accuracy", cv=inner)
     return search.fit(values[train], labels[train], groups=groups).predict(values)
 
 
@@ -142,6 +148,6 @@ def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 
             ) from error
         smile = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
         values = [smile.process_file(str(utterance.path)).to_numpy()[0] for utterance in corpus.utterances]
-        with whole(stored) as beside, beside.open("wb") as file:
+        with atomic_write(stored) as beside, beside.open("wb") as file:
             np.save(file, np.stack(values))
     return np.load(stored)

@@ -52,13 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--table", type=Path, help="corpus table made by `corpora --table`, so that files are not checked again"
         )
-        sub.add_argument("--stand-in", action="store_true", help="the recordings are stand-in speech")
+        sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
         sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
 
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.")
     corpus(sub)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
-    sub.add_argument("--speak", action="store_true", help="make stand-in speech in --data first")
+    sub.add_argument("--synthesize", action="store_true", help="make synthetic speech in --data first")
 
     sub = command("features", _features, "Make the log-Mel images of a corpus.")
     corpus(sub)
@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--protocol",
         default="random",
-        help="random, stratified-folds, leave-one-speaker-out, speaker-folds; or, every utterance in four versions, "
-        "versions-apart, versions-together; or inner-speakers, for choosing",
+        help="random, stratified-folds, leave-one-speaker-out, speaker-folds, or CREMA-D's actor-split; or, every utterance in four versions, "
+        "augmented-leaky, augmented-grouped; or selection, for choosing",
     )
     sub.add_argument("--fold", type=int, default=0)
     sub.add_argument("--seed", type=int, default=0)
@@ -83,17 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("build/runs"), help="folder of runs")
     sub.add_argument("--threads", type=int, help="CPU threads")
     sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
-    sub.add_argument("--precision", help=f"one of {', '.join(config.PRECISIONS)} (default: the schedule's)")
 
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
 
-    sub = command("evidence", _evidence, "The runs that the book's claims rest on, portion by portion.")
+    sub = command("evidence", _evidence, "The runs that the book's claims rest on, experiment by experiment.")
     sub.add_argument("corpus", help="savee, emodb, crema-d, or the name of your own")
     sub.add_argument("--runs", type=Path, default=Path("results"), help="folder in which records are looked for")
-    sub.add_argument("--numbers", action="store_true", help="print the portions' numbers alone")
+    sub.add_argument("--numbers", action="store_true", help="print the experiments' numbers alone")
 
-    sub = command("probe", _probe, "What trained networks know of time, on their held-out parts.")
+    sub = command("probe", _probe, "What trained networks know of time, on their test sets.")
     corpus(sub)
     sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
     sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
@@ -117,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all)")
     sub.add_argument("--classes", type=int, default=7)
 
-    sub = command("audit", _audit, "What training and test part of each protocol share.")
+    sub = command("audit", _audit, "What training and test set of each protocol share.")
     corpus(sub)
     sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
     return parser
@@ -141,9 +140,9 @@ def _data(options: argparse.Namespace) -> Path:
 
 
 def _load(options: argparse.Namespace):
-    from serlib import corpora
+    from serlib.data import corpora
 
-    speech = "stand-in" if options.stand_in else "recordings"
+    speech = "synthetic" if options.synthetic else "recordings"
     if options.table and options.table.exists():
         return corpora.read(options.table, _data(options), options.corpus, speech)
     corpus = corpora.load(options.corpus, _data(options), strict=options.strict, speech=speech)
@@ -153,13 +152,13 @@ def _load(options: argparse.Namespace):
 
 
 def _corpora(options: argparse.Namespace) -> None:
-    if options.speak:
-        from serlib import synthetic
+    if options.synthesize:
+        from serlib.data import synthetic
 
-        options.stand_in = True
+        options.synthetic = True
         synthetic.make_corpus(options.corpus, _data(options))
     if options.download:
-        from serlib import download
+        from serlib.data import download
 
         download.fetch(options.corpus, _data(options))
     if options.table:
@@ -177,7 +176,7 @@ def _corpora(options: argparse.Namespace) -> None:
 
 
 def _images(options: argparse.Namespace, corpus, settings: config.Features):
-    from serlib import features
+    from serlib.data import features
 
     used = corpus.utterances
     paths, hashes, versions = ([getattr(u, name) for u in used] for name in ("path", "sha256", "version"))
@@ -192,52 +191,52 @@ def _features(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from serlib import baselines, corpora, records, splits, training
+    from serlib import baselines, records, training
+    from serlib.data import corpora, splits
 
     if options.threads is not None:
         if options.threads < 1:
             raise ValueError(f"threads {options.threads} must be at least 1")
         torch.set_num_threads(options.threads)
     corpus = _load(options)
-    if options.protocol in splits.VERSIONED:
+    if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
-    chosen = options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options), options.precision
-    named = config.resolve(*chosen)
-    if options.epochs is not None and named.run.model is None:
+    run_config = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
+    if options.epochs is not None and run_config.run.model is None:
         raise ValueError(f"epochs {options.epochs}: the baseline {options.name!r} takes none; leave it out")
     if options.epochs is not None:
-        named = replace(
-            named,
+        run_config = replace(
+            run_config,
             schedule=f"{options.schedule}-{options.epochs}-epochs",
-            training=replace(named.training, epochs=options.epochs),
+            training=replace(run_config.training, epochs=options.epochs),
         )
 
     def place(run: str) -> Path:
-        where = (corpus.speech, corpus.name, named.schedule, options.protocol, options.fold, run, options.seed)
-        return options.out / records.location(*where)
+        where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, run, options.seed)
+        return options.out / records.location(*where, run_config.features.image_size)
 
     record = place(options.name)
-    if named.run.model is None:
-        images = partial(_images, options, corpus, named.features)
-        finished = baselines.execute(named, corpus, split, images, record=record, cache=options.cache)
+    if run_config.run.model is None:
+        images = partial(_images, options, corpus, run_config.features)
+        finished = baselines.execute(run_config, corpus, split, images, record=record, cache=options.cache)
         print(record)
         _print_accuracy(finished)
         return
     teacher = None
-    if named.run.teacher:
-        followed = place(named.run.teacher)
+    if run_config.run.teacher:
+        followed = place(run_config.run.teacher)
         if not followed.exists():
-            raise ValueError(f"{followed}: no such record; train the run {named.run.teacher!r} first")
+            raise ValueError(f"{followed}: no such record; train the run {run_config.run.teacher!r} first")
         ahead = records.read(followed)
         if (ahead.fingerprint, ahead.split) != (corpus.fingerprint, split.digest):
             raise ValueError(f"{followed}: not trained on these recordings and this split; train it again")
         teacher = _network(followed, ahead), ahead.result
     finished = training.execute(
-        named,
+        run_config,
         corpus,
         split,
-        _images(options, corpus, named.features),
+        _images(options, corpus, run_config.features),
         record=record,
         teacher=teacher,
         accelerator=options.accelerator,
@@ -247,16 +246,16 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _print_accuracy(record) -> None:
-    from serlib import evaluation
+    from serlib import metrics
 
     print(f"{record.run}: {record.describe()}")
     for part in ("test", "train"):
         true, predicted = record.labels(part)
         measured = []
-        for name, measure in (("WA", evaluation.weighted_accuracy), ("UA", evaluation.unweighted_accuracy)):
-            at = evaluation.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
+        for name, measure in (("WA", metrics.weighted_accuracy), ("UA", metrics.unweighted_accuracy)):
+            at = metrics.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
             measured.append(f"{name} {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]")
-        spread = evaluation.by_speaker(true, predicted, record.parts[part].speaker).values()
+        spread = metrics.by_speaker(true, predicted, record.parts[part].speaker).values()
         measured.append(f"WA by speaker {min(spread):.1%} to {max(spread):.1%}")
         print(f"  {part} ({len(true):,} utterances): {', '.join(measured)}")
 
@@ -272,15 +271,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _evidence(options: argparse.Namespace) -> None:
-    from serlib import evidence
+    from companion import experiments
 
-    for number, portion in enumerate(evidence.portions(options.corpus), 1):
+    for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
         if options.numbers:
             print(number)
         else:
-            places = list(portion.places(options.corpus))
+            places = list(experiment.places(options.corpus))
             there = sum((options.runs / place).exists() for place in places)
-            print(f"{number:2}  {portion.title}: {there} of {len(places)} records")
+            print(f"{number:2}  {experiment.title}: {there} of {len(places)} records")
 
 
 def _probe(options: argparse.Namespace) -> None:
@@ -294,9 +293,7 @@ def _probe(options: argparse.Namespace) -> None:
             raise ValueError(f"{path}: not a run on the recordings in {_data(options)}")
         images = _images(options, corpus, record.configuration.features)
         probe = probes.execute(record, _network(path, record), images, rows)
-        c = record.configuration
-        where = (record.speech, record.corpus, c.schedule, record.protocol, record.fold, record.run, record.seed)
-        place = options.out / records.location(*where)
+        place = options.out / record.location
         probes.write(probe, place)
         bare, last = (probe.explained(layer).estimate for layer in (probes.IMAGE, probe.last))
         print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
@@ -317,14 +314,15 @@ def _network(path: Path, record):
 
 
 def _listeners(options: argparse.Namespace) -> None:
-    from serlib import evaluation, listeners
+    from companion import listeners
+    from serlib import metrics
 
     corpus = _load(options)
     ratings = options.ratings or _data(options) / listeners.RATINGS.get(corpus.name, "")
     shares = listeners.recognised(corpus, ratings)
     if options.out:
         listeners.save(corpus, shares, options.out)
-    at = evaluation.ratio(shares, [1.0] * len(shares), [u.speaker for u in corpus.utterances])
+    at = metrics.ratio(shares, [1.0] * len(shares), [u.speaker for u in corpus.utterances])
     print(
         f"{corpus.name}: listeners recognised {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}] of {len(shares):,} utterances"
     )
@@ -345,7 +343,7 @@ def _weights(path: Path):
 def _predict(options: argparse.Namespace) -> None:
     import torch
 
-    from serlib import features
+    from serlib.data import features
 
     network, settings, emotions = _weights(options.weights)
     for file in options.files:
@@ -376,7 +374,7 @@ def _flops(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    from serlib import splits
+    from serlib.data import splits
 
     corpus = _load(options)
     for protocol in splits.PROTOCOLS:

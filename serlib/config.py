@@ -1,6 +1,6 @@
 """Every choice as a field of a frozen dataclass, with its unit and its source, and every run as what it changes.
 
-Sources are those of :mod:`serlib.paper`: ``[A]`` abstract or caption, ``[C]`` code release, ``[I]`` inferred,
+Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`` code release, ``[I]`` inferred,
 ``[-]`` not stated in the material at hand, so chosen here.
 
 * :class:`Features`, :class:`Model`, :class:`Training`: the three kinds of choice;
@@ -20,7 +20,7 @@ Match = Literal["pooled", "tokens"]
 POSITIONS = ("none", "coordinates", "learned", "sinusoidal")
 POOLINGS = ("class", "mean")
 MATCHES = ("pooled", "tokens")
-AUGMENTATIONS = ("warp", "masks", "mixup")  # see serlib.augment
+AUGMENTATIONS = ("warp", "masks", "mixup")  # see serlib.data.augment
 ORIGINAL = "original"
 PRECISIONS = ("32-true", "bf16-mixed")  # as Lightning Fabric names them; these train alike on every device
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
@@ -76,7 +76,9 @@ class Model:
     mlp_width: int = 512  # [-]
     dropout: float = 0.0  # [-]
     pooling: Literal["class", "mean"] = "class"  # [C]
-    standardise: bool = False  # beyond the paper: every mel band by its mean and spread over the training part's speech
+    per_band_norm: bool = (
+        False  # beyond the paper: every mel band by its mean and spread over the training set's speech
+    )
 
     def __post_init__(self) -> None:
         for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
@@ -114,14 +116,14 @@ class Training:
     batch_size: int = 32  # [I]: the released code's default largest batch
     learning_rate: float = 3e-4  # peak of AdamW's one-cycle schedule [-]
     weight_decay: float = 0.01  # [-]
-    validation: float = 0.0  # share of the training part that chooses the epoch; 0: the last epoch, nothing chosen
+    validation: float = 0.0  # share of the training set that chooses the epoch; 0: the last epoch, nothing chosen
     seed: int = 0
     precision: str = "32-true"  # as Lightning Fabric names it; predictions are always made in single precision
     augment: tuple[str, ...] = ()  # changes of the training images, of AUGMENTATIONS; in cross entropy alone
     smoothing: float = 0.0  # label smoothing: share of each label that is spread over all classes; likewise
     balance: bool = False  # every class counts the same in the loss, however many images it has; likewise
-    average: float = 0.0  # decay a step of the running mean of the weights that ends every stage in their place
-    watch: bool = False  # note the held-out part's accuracy after every epoch; it still chooses nothing
+    ema_decay: float = 0.0  # decay a step of the running mean of the weights that ends every stage in their place
+    log_test_accuracy: bool = False  # note the test set's accuracy after every epoch; it still chooses nothing
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -134,15 +136,15 @@ class Training:
             raise ValueError(f"augment {self.augment}: each must be one of {', '.join(AUGMENTATIONS)}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing {self.smoothing} must be at least 0 and less than 1")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average {self.average} must be at least 0 and less than 1")
-        if self.average and (self.validation or self.watch):
-            raise ValueError("average: a mean over epochs cannot be looked at, or chosen, epoch by epoch")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay {self.ema_decay} must be at least 0 and less than 1")
+        if self.ema_decay and (self.validation or self.log_test_accuracy):
+            raise ValueError("ema_decay: a mean over epochs cannot be looked at, or chosen, epoch by epoch")
 
     @property
     def beyond(self) -> bool:
         """Whether something is added that the paper does not name."""
-        return bool(self.augment or self.smoothing or self.balance or self.average)
+        return bool(self.augment or self.smoothing or self.balance or self.ema_decay)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class Run:
     matching_stage: bool = True  # False leaves out stage (b)
     alpha: float = 1.0  # weight of the L1 term in stage (c) [-]
     seconds: float | None = None  # of sound in the image; None: as Features says
+    epoch_factor: int = 1  # times the schedule's epochs
 
     def __post_init__(self) -> None:
         if self.match not in MATCHES:
@@ -174,13 +177,14 @@ def _teacher(**change: Any) -> Run:
 RUNS: dict[str, Run] = {
     "teacher": Run(TEACHER),
     "student-alone": Run(STUDENT),
+    "student-alone-long": Run(STUDENT, epoch_factor=2),  # as many updates as matching and transfer together
     "student-pooled": _TRANSFER,
     "student-tokens": replace(_TRANSFER, match="tokens"),
     "student-no-matching-stage": replace(_TRANSFER, matching_stage=False),
     "student-alpha-0.1": replace(_TRANSFER, alpha=0.1),
     "student-alpha-10": replace(_TRANSFER, alpha=10.0),
     "student-coordinates": Run(replace(STUDENT, position="coordinates")),
-    "student-standardised": Run(replace(STUDENT, standardise=True)),
+    "student-per-band-norm": Run(replace(STUDENT, per_band_norm=True)),
     "student-4s": Run(STUDENT, seconds=4.0),
     "teacher-square-patches": _teacher(patch_size=(16, 16)),
     "teacher-horizontal-patches": _teacher(patch_size=(1, 128)),
@@ -200,24 +204,25 @@ BASELINE = "baseline"
 BEYOND = {kind: Training(augment=(kind,)) for kind in AUGMENTATIONS} | {
     "smooth": Training(smoothing=0.1),
     "balance": Training(balance=True),
-    "average": Training(average=0.99),
-    "warp-average": Training(augment=("warp",), average=0.99),
+    "ema": Training(ema_decay=0.99),
+    "warp-ema": Training(augment=("warp",), ema_decay=0.99),
     "warp-longer": Training(augment=("warp",), epochs=200),
 }
 
 SCHEDULES = {
     "paper": Training(),  # 50 epochs a stage [A]
-    "validated": Training(validation=0.1),  # the epoch that a tenth of the training part prefers
-    "watched": Training(watch=True),  # shows what choosing the epoch by the held-out part would have gained
-    "bfloat16": Training(precision="bf16-mixed"),  # what quicker products change
+    "validated": Training(validation=0.1),  # the epoch that a tenth of the training set prefers
+    "logged": Training(log_test_accuracy=True),  # shows what choosing the epoch by the test set would have gained
     "short": Training(epochs=8),  # real recordings while the book is built
-    "stand-in": Training(epochs=6, batch_size=8),  # stand-in speech: enough to see the losses fall
+    "synthetic": Training(epochs=6, batch_size=8),  # synthetic speech: enough to see the losses fall
     **BEYOND,
 }
+# Each in bf16 mixed precision as well: a schedule's name says its precision, and a record's path its schedule.
+SCHEDULES |= {f"{name}-bf16": replace(training, precision="bf16-mixed") for name, training in SCHEDULES.items()}
 
 
 @dataclass(frozen=True)
-class Named:
+class RunConfig:
     """The resolved configuration of one run, as a record holds it."""
 
     name: str
@@ -233,20 +238,15 @@ def resolve(
     seed: int,
     num_classes: int,
     features: Features | None = None,
-    precision: str | None = None,
-) -> Named:
+) -> RunConfig:
     """The configuration of run or baseline ``name`` for a corpus of ``num_classes`` emotions.
 
-    ``precision``, where it is given, takes the place of the schedule's.
-
     Raises:
-        ValueError: no run or schedule has that name, or a precision is given for a baseline.
+        ValueError: no run or schedule has that name.
     """
     features = features or Features()
     if name in BASELINES:
-        if precision:
-            raise ValueError(f"precision {precision!r}: the baseline {name!r} takes none; leave it out")
-        return Named(name, Run(None), BASELINE, Training(seed=seed), features)
+        return RunConfig(name, Run(None), BASELINE, Training(seed=seed), features)
     if name not in RUNS:
         raise ValueError(f"run {name!r} is none of {', '.join((*RUNS, *BASELINES))}")
     if schedule not in SCHEDULES:
@@ -254,10 +254,8 @@ def resolve(
     run = RUNS[name]
     features = replace(features, seconds=run.seconds or features.seconds)
     model = replace(run.model, num_classes=num_classes, image_size=features.image_size)
-    training = replace(SCHEDULES[schedule], seed=seed)
-    if precision:
-        training = replace(training, precision=precision)
-    return Named(name, replace(run, model=model), schedule, training, features)
+    training = replace(SCHEDULES[schedule], seed=seed, epochs=SCHEDULES[schedule].epochs * run.epoch_factor)
+    return RunConfig(name, replace(run, model=model), schedule, training, features)
 
 
 def plain(value: Any) -> Any:

@@ -17,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serlib import features
 from serlib.config import Features
-from serlib.files import whole
+from serlib.data import features
+from serlib.files import atomic_write
 from serlib.model import SpectrogramViT
 
 
 class FromSamples(nn.Module):
-    """:func:`serlib.features.image` and a network as one computation, of operations that ONNX has.
+    """:func:`serlib.data.features.image` and a network as one computation, of operations that ONNX has.
 
     The Fourier transform is a convolution of the samples with the window's cosines and sines, and the interpolation to
     the image's width a product with the matrix that it is. Only frames that the samples reach are computed: the others
@@ -54,11 +54,11 @@ class FromSamples(nn.Module):
         real, imaginary = parts.chunk(2)
         power = self.mel @ (real.square() + imaginary.square())
         power = functional.pad(power, (0, self.columns - power.shape[1]))[:, : c.n_frames].clamp_min(
-            features.POWER_FLOOR
+            features.LEAST_POWER
         )
         decibels = 10 * torch.log10(power)
         level = ((decibels - decibels.max()) / c.dynamic_range + 1).clamp_min(0)
-        level = level * (power.max() > features.POWER_FLOOR)  # a silent recording is black, not white
+        level = level * (power.max() > features.LEAST_POWER)  # a silent recording is black, not white
         image = (level.flip(0) @ self.across).clamp(0, 1)
         return self.network(image[None, None]).logits[0]
 
@@ -88,7 +88,7 @@ def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], p
     model = program.model_proto
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
     format.helper.set_model_props(model, about)
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(model.SerializeToString())
 
 
@@ -104,7 +104,7 @@ def quantise(path: Path, target: Path) -> None:
     logging.disable(logging.WARNING)  # of a preparation that these graphs do not need
     products = [node.name for node in format.load(path).graph.node if node.op_type == "MatMul"]
     exact = products[:3]  # mel filters, interpolation, embedding, in the order of the computation
-    with whole(target) as beside:
+    with atomic_write(target) as beside:
         quantize_dynamic(
             path,
             beside,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the name ``path`` only when the block ends without an error.
 
     A reader therefore sees the old file, the new file, or none: never a half of one, whatever interrupts the writer.

@@ -5,7 +5,7 @@
 * patches of any shape, full-height columns by default; LayerNorm - Linear - LayerNorm;
 * pre-norm transformer with a class token; one Linear head (figures 4 and 5);
 * everything a loss or a figure needs is returned by name; nothing is stored, nothing hooked;
-* on a CPU the silence that fills an image up is computed once, not once per column (:class:`Merged`, :class:`Stem`);
+* on a CPU the silence that fills an image up is computed once, not once per column (:class:`DedupTokens`, :class:`Stem`);
 * the authors' released state dictionaries load by :func:`load_release_checkpoint`.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serlib import config
-from serlib.files import whole
+from serlib.files import atomic_write
 
 
 class Output(NamedTuple):
@@ -56,7 +56,7 @@ def sinusoidal(length: int, width: int) -> Float[Tensor, "length width"]:
     return rearrange(torch.stack((angle.sin(), angle.cos())), "two t f -> t (f two)")
 
 
-def filled(images: Float[Tensor, "batch channels height width"]) -> list[int]:
+def content_width(images: Float[Tensor, "batch channels height width"]) -> list[int]:
     """For each image, the number of columns before the run of equal columns that it ends in: where its speech stops."""
     if (images[..., -1:] != images[..., -2:-1]).flatten(1).any(dim=1).all():  # none ends in two equal columns
         return [images.shape[-1]] * len(images)
@@ -84,9 +84,11 @@ class Stem(nn.Sequential):
         )
 
     def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        if not (_by_hand(images) and len(self)):
+        if not (can_skip_padding(images) and len(self)):
             return super().forward(images)
-        return torch.cat([self._one(image, stop) for image, stop in zip(images.split(1), filled(images), strict=True)])
+        return torch.cat(
+            [self._one(image, stop) for image, stop in zip(images.split(1), content_width(images), strict=True)]
+        )
 
     def _one(self, x: Float[Tensor, "1 1 height width"], stop: int) -> Float[Tensor, "1 1 height width"]:
         reach = len(self)  # columns to each side that a pixel of the outcome depends on: one for each convolution
@@ -100,7 +102,7 @@ class Stem(nn.Sequential):
         return torch.cat((x[..., :one], x[..., one : one + 1].expand(-1, -1, -1, more), x[..., one:]), dim=-1)
 
 
-def _by_hand(x: Tensor) -> bool:
+def can_skip_padding(x: Tensor) -> bool:
     """Whether the work may depend on what is in the images: on a CPU, and not in a graph written once for all."""
     return x.device.type == "cpu" and not torch.compiler.is_exporting()
 
@@ -117,7 +119,7 @@ def _weighted_norm(x: Tensor, one: int, more: int, eps: float) -> Tensor:
     return centred * (mean(centred.square()) + eps).rsqrt()
 
 
-class Merged:
+class DedupTokens:
     """Many images' tokens as one list of rows, equal patches merged: what a CPU works on instead of (batch, tokens).
 
     Without position encoding, tokens that start equal stay equal in every block. So the patches of the silence that
@@ -173,7 +175,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, c.width)
 
     def forward(
-        self, x: Float[Tensor, "*tokens width"], need_weights: bool = False, merged: Merged | None = None
+        self, x: Float[Tensor, "*tokens width"], need_weights: bool = False, merged: DedupTokens | None = None
     ) -> tuple[Tensor, Tensor | None]:
         qkv = self.qkv(self.norm(x))
         if merged is not None:
@@ -210,7 +212,7 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "*tokens width"], need_weights: bool = False, merged: Merged | None = None
+        self, x: Float[Tensor, "*tokens width"], need_weights: bool = False, merged: DedupTokens | None = None
     ) -> tuple[Tensor, Tensor | None]:
         mixed, weights = self.attention(x, need_weights, merged)
         x = x + mixed
@@ -229,7 +231,7 @@ class SpectrogramViT(nn.Module):
         super().__init__()
         self.config = c
         self.stem = Stem(c.stem)
-        if c.standardise:
+        if c.per_band_norm:
             self.register_buffer("band_mean", torch.zeros(c.image_size[0], 1))
             self.register_buffer("band_spread", torch.ones(c.image_size[0], 1))
         coordinates = coordinate_channels(*c.image_size, swapped_divisors=c.swapped_divisors)
@@ -249,7 +251,9 @@ class SpectrogramViT(nn.Module):
     @torch.no_grad()
     def measure_bands(self, images: Float[Tensor, "batch 1 height width"]) -> None:
         """Take every mel band's mean and spread from the columns of ``images`` before their silence."""
-        speech = torch.cat([image[0, :, :stop] for image, stop in zip(images, filled(images), strict=True)], dim=1)
+        speech = torch.cat(
+            [image[0, :, :stop] for image, stop in zip(images, content_width(images), strict=True)], dim=1
+        )
         self.band_mean.copy_(speech.mean(dim=1, keepdim=True))
         self.band_spread.copy_(speech.std(dim=1, keepdim=True).clamp_min(1e-3))  # a band without a sound stays finite
 
@@ -271,7 +275,7 @@ class SpectrogramViT(nn.Module):
         expected = (1, *self.config.image_size)
         if images.shape[1:] != expected:
             raise ValueError(f"images of shape {tuple(images.shape)}: the network takes (batch, {expected})")
-        if self.config.standardise:
+        if self.config.per_band_norm:
             images = (images - self.band_mean) / self.band_spread
         height, width = self.config.patch_size
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
@@ -296,17 +300,17 @@ class SpectrogramViT(nn.Module):
         pooled = first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)
         return Output(self.head(pooled), pooled, tokens, tuple(attention), tuple(layers))
 
-    def merge(self, patches: Float[Tensor, "batch patches values"]) -> Merged | None:
+    def merge(self, patches: Float[Tensor, "batch patches values"]) -> DedupTokens | None:
         """Equal patches as one, on a CPU, where no position and no dropout tells them apart and it is worth while.
 
         Elsewhere the number of rows would have to be waited for in every step.
         """
         c = self.config
-        if not _by_hand(patches) or c.position != "none" or (c.dropout and self.training):
+        if not can_skip_padding(patches) or c.position != "none" or (c.dropout and self.training):
             return None
-        stops = filled(patches.mT[:, None])
+        stops = content_width(patches.mT[:, None])
         few = sum(stops) < 0.9 * len(patches) * c.num_patches  # taking rows apart and together is work too
-        return Merged(patches, torch.tensor(stops)) if few else None
+        return DedupTokens(patches, torch.tensor(stops)) if few else None
 
 
 def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
@@ -317,7 +321,7 @@ def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
     from safetensors.torch import save as to_bytes
 
     metadata = {"serlib": json.dumps({"model": asdict(model.config), **about})}
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(to_bytes(model.state_dict(), metadata))
 
 

@@ -1,7 +1,7 @@
 """What a trained network knows of time: in its tokens, layer by layer, and in its decision.
 
-* a linear probe: ridge regression from a token to the number of its column, fitted on the training part's columns of
-  speech, held against the held-out part's. Where nothing but content tells columns apart, so does the probe on the bare
+* a linear probe: ridge regression from a token to the number of its column, fitted on the training set's columns of
+  speech, held against the test set's. Where nothing but content tells columns apart, so does the probe on the bare
   image: what a layer adds is what counts;
 * columns of speech in another order: a decision that owes nothing to order stays. For the network with a stem the new
   seams are new to its convolutions as well, so that a loss there bounds what order is worth from above.
@@ -20,11 +20,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from serlib import config, evaluation
-from serlib.files import whole
-from serlib.model import SpectrogramViT, filled
+from serlib import config, metrics
+from serlib.data.splits import AUGMENTED, PROTOCOLS, SELECTION
+from serlib.files import atomic_write
+from serlib.model import SpectrogramViT, content_width
 from serlib.records import Record, RecordError
-from serlib.splits import CHOOSING, PROTOCOLS, VERSIONED
 from serlib.training import outputs
 
 IMAGE = "image"  # the layer before the network: a column's pixels
@@ -34,7 +34,7 @@ RIDGE = 1.0  # strength of the regularisation, on standardised tokens
 
 @dataclass(frozen=True)
 class Probe:
-    """One network's held-out part, utterance by utterance."""
+    """One network's test set, utterance by utterance."""
 
     corpus: str
     speech: str
@@ -48,36 +48,34 @@ class Probe:
     file: tuple[str, ...]
     speaker: tuple[str, ...]
     true: tuple[int, ...]
-    variation: tuple[
-        float, ...
-    ]  # of the column numbers: sum of squares about the training part's mean, columns squared
+    variation: tuple[float, ...]  # of the column numbers: sum of squares about the training set's mean, columns squared
     errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses, columns squared
     predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
 
-    def explained(self, layer: str) -> evaluation.Interval:
-        """R2: the share of the variation of column numbers that a layer's tokens explain on the held-out part."""
-        missed = evaluation.ratio(self.errors[layer], self.variation, self.speaker)
-        return evaluation.Interval(1 - missed.estimate, 1 - missed.high, 1 - missed.low)
+    def explained(self, layer: str) -> metrics.Interval:
+        """R2: the share of the variation of column numbers that a layer's tokens explain on the test set."""
+        missed = metrics.ratio(self.errors[layer], self.variation, self.speaker)
+        return metrics.Interval(1 - missed.estimate, 1 - missed.high, 1 - missed.low)
 
     @property
     def last(self) -> str:
         """The last layer."""
         return list(self.errors)[-1]
 
-    def gain(self, other: "Probe", layer: str) -> evaluation.Interval:
+    def gain(self, other: "Probe", layer: str) -> metrics.Interval:
         """By how much R2 lies above that of another network at its layer of that name, on the same columns."""
         fewer = np.subtract(other.errors[layer], self.errors[layer]).tolist()
-        return evaluation.ratio(fewer, self.variation, self.speaker)
+        return metrics.ratio(fewer, self.variation, self.speaker)
 
-    def accuracy(self, order: str) -> evaluation.Interval:
+    def accuracy(self, order: str) -> metrics.Interval:
         """Weighted accuracy with the columns in that order."""
         true, predicted = np.array(self.true), np.array(self.predicted[order])
-        return evaluation.bootstrap(true, predicted, self.speaker, len(self.emotions))
+        return metrics.bootstrap(true, predicted, self.speaker, len(self.emotions))
 
-    def lost(self, order: str) -> evaluation.Interval:
+    def lost(self, order: str) -> metrics.Interval:
         """By how much that order lowers the accuracy, on the same utterances."""
         true, first, second = (np.array(v) for v in (self.true, self.predicted[ORDERS[0]], self.predicted[order]))
-        return evaluation.paired(true, first, second, self.speaker, len(self.emotions))
+        return metrics.paired(true, first, second, self.speaker, len(self.emotions))
 
 
 def execute(
@@ -124,7 +122,7 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
     """The columns of each image up to its silence, in another order; the same shuffle for the same place in the batch."""
     draw = torch.Generator().manual_seed(0)
     changed = images.clone()
-    for image, stop in zip(changed, filled(images), strict=True):
+    for image, stop in zip(changed, content_width(images), strict=True):
         shuffled = torch.randperm(stop, generator=draw)
         if order == "reversed":
             image[..., :stop] = image[..., :stop].flip(-1)
@@ -146,7 +144,7 @@ def _columns(
     numbers, owners = [], []
     for start in range(0, len(rows), 32):
         batch = images[rows[start : start + 32]]
-        heard = torch.arange(batch.shape[-1]) < torch.tensor(filled(batch))[:, None]
+        heard = torch.arange(batch.shape[-1]) < torch.tensor(content_width(batch))[:, None]
         at = network(batch, need_weights=True).layers
         named = {IMAGE: batch[:, 0].mT, "embedding": at[0], **{f"block {i}": x for i, x in enumerate(at[1:], 1)}}
         for name, tokens in named.items():
@@ -172,7 +170,7 @@ def _missed(
 
 def grouped(probes: Iterable[Probe]) -> dict[tuple[str, ...], dict[str, list[Probe]]]:
     """(speech, corpus, schedule, protocol) to run to its folds, protocols and runs in the order in which they are named."""
-    protocols, runs = (*PROTOCOLS, *VERSIONED, CHOOSING), list(config.RUNS)
+    protocols, runs = (*PROTOCOLS, *AUGMENTED, SELECTION), list(config.RUNS)
     order = sorted(
         probes, key=lambda p: (p.speech, p.corpus, p.schedule, protocols.index(p.protocol), runs.index(p.run))
     )
@@ -191,7 +189,7 @@ class Compared(NamedTuple):
     folds: tuple[int, ...]
 
     @property
-    def gain(self) -> evaluation.Interval:
+    def gain(self) -> metrics.Interval:
         """By how much the run's last tokens explain more of their columns' numbers."""
         return self.ours.gain(self.theirs, self.ours.last)
 
@@ -220,7 +218,7 @@ def pooled(probes: Sequence[Probe]) -> Probe:
 def write(probe: Probe, path: Path) -> None:
     """Write a probe as JSON with a digest of its content."""
     plain = json.loads(json.dumps(asdict(probe)))
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(json.dumps({**plain, "digest": config.digest(plain)}) + "\n", encoding="utf-8")
 
 

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from serlib import config
-from serlib.corpora import Corpus
-from serlib.files import whole
-from serlib.splits import Split
+from serlib.data.corpora import Corpus
+from serlib.data.splits import Split
+from serlib.files import atomic_write
 
-VERSION = 1
+VERSION = 2  # workflow/upgrade.py carries records of version 1 over
 
 
 class RecordError(ValueError):
@@ -44,10 +44,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Record:
-    """One run. ``made`` says where and how long; all else is the same, bit for bit, for the same seed on a CPU."""
+    """One run. ``provenance`` says where and how long; all else is the same, bit for bit, for the same seed on a CPU."""
 
     corpus: str
-    speech: str  # "recordings" or "stand-in"
+    speech: str  # "recordings" or "synthetic"
     emotions: tuple[str, ...]
     fingerprint: str  # of the corpus
     excluded: tuple[tuple[str, str], ...]  # file, reason
@@ -55,11 +55,11 @@ class Record:
     protocol: str
     fold: int
     split: str  # digest of the split
-    configuration: config.Named
+    configuration: config.RunConfig
     teacher: str  # digest of the teacher run's result, "" for none
     curves: dict[str, dict[str, tuple[float, ...]]]  # stage, loss, one value per epoch
-    parts: dict[str, Part]  # "train" and "test"
-    made: dict[str, Any]
+    parts: dict[str, Part]  # "train", "test" and, of a protocol that has one, "validation"
+    provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
@@ -83,11 +83,18 @@ class Record:
 
     @cached_property
     def result(self) -> str:
-        """SHA-256 (hex) over all but ``made``: equal for two runs with the same outcome.
+        """SHA-256 (hex) over all but ``provenance``: equal for two runs with the same outcome.
 
         Of a record that was read, over what its file says: a setting that is younger than the file changes nothing.
         """
         return _result(asdict(self))
+
+    @property
+    def location(self) -> str:
+        """Where the record lies below a folder of runs."""
+        c = self.configuration
+        where = (self.speech, self.corpus, c.schedule, self.protocol, self.fold, self.run, self.seed)
+        return location(*where, c.features.image_size)
 
     def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """True and predicted labels of a part, integers (utterances,)."""
@@ -95,12 +102,10 @@ class Record:
 
     def describe(self) -> str:
         """One line that says what the numbers of this run are numbers of."""
-        speech = "recordings" if self.speech == "recordings" else "stand-in speech"
+        speech = "recordings" if self.speech == "recordings" else "synthetic speech"
         fold, test = f"{self.protocol} fold {self.fold}", len(self.parts["test"].file)
         epochs = self.configuration.training.epochs
-        return (
-            f"{self.corpus} ({speech}), {fold}, {test} held-out utterances, seed {self.seed}, {epochs} epochs a stage"
-        )
+        return f"{self.corpus} ({speech}), {fold}, {test} test utterances, seed {self.seed}, {epochs} epochs a stage"
 
 
 def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
@@ -113,11 +118,11 @@ def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
 
 
 def finish(
-    named: config.Named,
+    run_config: config.RunConfig,
     corpus: Corpus,
     split: Split,
     predicted: Sequence[int],
-    made: dict[str, Any],
+    provenance: dict[str, Any],
     teacher: str = "",
     curves: dict[str, dict[str, tuple[float, ...]]] | None = None,
 ) -> Record:
@@ -132,11 +137,11 @@ def finish(
         protocol=split.protocol,
         fold=split.fold,
         split=split.digest,
-        configuration=named,
+        configuration=run_config,
         teacher=teacher,
         curves=curves or {},
-        parts={"train": part(corpus, split.train, predicted), "test": part(corpus, split.test, predicted)},
-        made=made,
+        parts={name: part(corpus, keys, predicted) for name, keys in split.parts.items()},
+        provenance=provenance,
     )
 
 
@@ -144,7 +149,7 @@ def write(record: Record, path: Path) -> None:
     """Write ``record`` as JSON, with its version and digest."""
     plain = {"version": VERSION, **json.loads(json.dumps(asdict(record)))}
     lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in {**plain, "digest": _digest(plain)}.items())
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
@@ -169,14 +174,14 @@ def read(path: Path) -> Record:
     del plain["version"]
     result = _result(plain)
     try:
-        named = plain.pop("configuration")
-        run = named["run"]
-        configuration = config.Named(
-            named["name"],
+        run_config = plain.pop("configuration")
+        run = run_config["run"]
+        configuration = config.RunConfig(
+            run_config["name"],
             config.Run(**{**run, "model": run["model"] and config.Model(**_tuples(run["model"]))}),
-            named["schedule"],
-            config.Training(**_tuples(named["training"])),
-            config.Features(**_tuples(named["features"])),
+            run_config["schedule"],
+            config.Training(**_tuples(run_config["training"])),
+            config.Features(**_tuples(run_config["features"])),
         )
         parts = {name: Part(**_tuples(part)) for name, part in plain.pop("parts").items()}
         curves = {stage: _tuples(losses) for stage, losses in plain.pop("curves").items()}
@@ -193,12 +198,23 @@ def read_all(folder: Path) -> list[Record]:
     return [read(path) for path in sorted(folder.rglob("*.json"))]
 
 
-def location(speech: str, corpus: str, schedule: str, protocol: str, fold: int | str, run: str, seed: int) -> str:
+def location(
+    speech: str,
+    corpus: str,
+    schedule: str,
+    protocol: str,
+    fold: int | str,
+    run: str,
+    seed: int,
+    image_size: tuple[int, int] = config.Features.image_size,
+) -> str:
     """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``.
 
+    The path names everything in which two runs of one corpus may differ; the schedule's name says the precision.
     ``fold`` may be a shell's pattern for several, such as ``{0..9}``.
     """
-    return f"{speech}/{corpus}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
+    height, width = image_size
+    return f"{speech}/{corpus}/{height}x{width}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 
 def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:
@@ -231,7 +247,7 @@ def _commit() -> dict[str, Any]:
 
 
 def _result(plain: dict[str, Any]) -> str:
-    return config.digest({name: value for name, value in plain.items() if name != "made"})
+    return config.digest({name: value for name, value in plain.items() if name != "provenance"})
 
 
 def _digest(plain: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def tiny_emodb(
 
 
 def tiny_record(**change: Any) -> Record:
-    """A record of five utterances: three of four right in the training part, the one held out wrong."""
+    """A record of five utterances: three of four right in the training set, the one held out wrong."""
     values = {
         "corpus": "emodb",
         "speech": "recordings",

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from serlib import augment, config
+from serlib import config
+from serlib.data import augment
 
 
 @pytest.fixture
@@ -31,17 +32,17 @@ def test_masks_hide_whole_rows_and_columns_and_leave_the_rest(images):
     speech = hidden[:, 0, :, :30]
     rows, columns = speech.all(dim=2), speech.all(dim=1)
     assert (speech == (rows[:, :, None] | columns[:, None, :])).all()
-    assert rows.sum(dim=1).max() <= 2 * augment.BAND
+    assert rows.sum(dim=1).max() <= 2 * augment.FREQ_MASK
     assert columns.sum(dim=1).max() <= augment.RUN
     assert rows.any()
     assert columns.any()
 
 
 def test_a_warp_of_nothing_is_the_image_and_silence_stays_black(images, monkeypatch):
-    monkeypatch.setattr(augment, "RATE", 0.0)
-    monkeypatch.setattr(augment, "TRACT", 0.0)
+    monkeypatch.setattr(augment, "TIME_WARP", 0.0)
+    monkeypatch.setattr(augment, "VTLP", 0.0)
     torch.testing.assert_close(augment.warp(images), images, atol=1e-5, rtol=0)
-    monkeypatch.setattr(augment, "RATE", 0.22)
+    monkeypatch.setattr(augment, "TIME_WARP", 0.22)
     torch.manual_seed(0)
     lengths = (augment.warp(images)[:, 0] > 0.25).any(dim=1).sum(dim=1)
     assert lengths.min() < 30 < lengths.max()
@@ -50,17 +51,17 @@ def test_a_warp_of_nothing_is_the_image_and_silence_stays_black(images, monkeypa
 
 def test_a_warp_moves_a_line_by_its_scale(monkeypatch):
     """A bright column at 20 of 40 comes to lie at 20 / scale; the lowest row stays the lowest."""
-    monkeypatch.setattr(augment, "TRACT", 0.0)
+    monkeypatch.setattr(augment, "VTLP", 0.0)
     image = torch.zeros(64, 1, 8, 40)
     image[..., 20] = 1
     torch.manual_seed(3)
-    scale = torch.empty(64).uniform_(-augment.RATE, augment.RATE).exp()
+    scale = torch.empty(64).uniform_(-augment.TIME_WARP, augment.TIME_WARP).exp()
     torch.manual_seed(3)
     moved = augment.warp(image)[:, 0, 0]
     centre = (moved * torch.arange(40)).sum(dim=1) / moved.sum(dim=1)
     torch.testing.assert_close(centre, 20.5 / scale - 0.5, atol=0.3, rtol=0)
-    monkeypatch.setattr(augment, "RATE", 0.0)
-    monkeypatch.setattr(augment, "TRACT", 0.1)
+    monkeypatch.setattr(augment, "TIME_WARP", 0.0)
+    monkeypatch.setattr(augment, "VTLP", 0.1)
     image = torch.zeros(64, 1, 40, 8)
     image[:, :, 39] = 1
     assert (augment.warp(image)[:, 0].sum(dim=2).argmax(dim=1) == 39).all()
@@ -73,7 +74,7 @@ def test_mixup_mixes_images_and_labels_alike(images):
     assert torch.equal(first, LABELS)
     assert torch.equal(first.bincount(), second.bincount())
     torch.manual_seed(1)
-    torch.distributions.Beta(augment.MIXING, augment.MIXING).sample()
+    torch.distributions.Beta(augment.MIXUP_ALPHA, augment.MIXUP_ALPHA).sample()
     other = torch.randperm(16)
     assert torch.equal(second, LABELS[other])
     torch.testing.assert_close(mixed, share * images + rest * images[other])

@@ -1,4 +1,4 @@
-"""Baselines against hand-computed statistics, and against leaks from the held-out part."""
+"""Baselines against hand-computed statistics, and against leaks from the test set."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from serlib import baselines, config, corpora, records, splits
+from serlib import baselines, config, records
+from serlib.data import corpora, splits
 from tests.helpers import tiny_emodb
 
 
@@ -57,7 +58,7 @@ def test_statistics_tell_what_mel_bands_tell(corpus, images, tmp_path):
 
 
 def test_the_held_out_part_changes_nothing(corpus, images, tmp_path):
-    """Other held-out images and labels leave the predictions for the training part as they were."""
+    """Other held-out images and labels leave the predictions for the training set as they were."""
     first = execute("mel-statistics", corpus, images, tmp_path)
     held_out = [i for i, u in enumerate(corpus.utterances) if u.key in first.parts["test"].file]
     other = images.clone()

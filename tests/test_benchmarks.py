@@ -35,7 +35,7 @@ def test_peers_are_counted_as_they_run():
 @pytest.mark.parametrize("change", [{}, {"stem": (4, 1), "position": "coordinates"}], ids=["student", "teacher"])
 def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
     settings = replace(SMALL, **change)
-    monkeypatch.setattr(model, "_by_hand", lambda x: False)  # on a GPU nothing depends on what is in an image
+    monkeypatch.setattr(model, "can_skip_padding", lambda x: False)  # on a GPU nothing depends on what is in an image
     monkeypatch.setattr(config, "STUDENT", settings)
     together = gpu.stacked(settings, torch.device("cpu"), count=3, precise=True)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the CPU's fused one is not for stacks

@@ -20,7 +20,8 @@ from helpers import tiny_emodb, write_wav
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from serlib import cli, config, files, listeners, probes
+from companion import listeners
+from serlib import cli, config, files, probes
 from serlib.cli import main
 from serlib.model import load
 from serlib.records import read
@@ -137,8 +138,8 @@ def test_corpora_counts_what_is_there(run, folder):
     assert lines[-1] == "  note: 5 speakers, published 10"
 
 
-def test_stand_in_speech_is_not_held_against_the_published_counts(run, folder):
-    assert "note" not in run("corpora", "emodb", "--data", folder, "--stand-in")
+def test_synthetic_speech_is_not_held_against_the_published_counts(run, folder):
+    assert "note" not in run("corpora", "emodb", "--data", folder, "--synthetic")
 
 
 def test_the_data_lie_where_the_environment_says(run, folder, monkeypatch):
@@ -157,7 +158,7 @@ def test_a_corpus_of_ones_own_goes_through(run, tmp_path):
 
 
 def test_speak_makes_the_miniature(run, tmp_path):
-    lines = run("corpora", "crema-d", "--data", tmp_path / "spoken", "--speak").splitlines()
+    lines = run("corpora", "crema-d", "--data", tmp_path / "spoken", "--synthesize").splitlines()
     assert lines[0].startswith("crema-d: 72 utterances, ")
     assert lines[1:] == [f"  {e}: 12" for e in ("anger", "disgust", "fear", "happiness", "neutral", "sadness")]
 
@@ -223,7 +224,7 @@ def test_probe_writes_one_file_a_run_and_refuses_other_recordings(run, fail, tra
 
 def test_versions_train_on_four_images_a_recording(run, folder):
     where = ("--data", folder, "--out", "runs", "--cache", "images", "--epochs", 1, "--threads", 1)
-    for protocol in ("versions-apart", "versions-together"):
+    for protocol in ("augmented-leaky", "augmented-grouped"):
         run("train", "emodb", "--run", "student-alone", "--protocol", protocol, *where)
         (path,) = Path("runs").rglob(f"{protocol}-0/*.json")
         record = read(path)
@@ -388,7 +389,7 @@ def test_a_missing_folder_and_an_unknown_corpus_are_named(fail, tmp_path, comman
 
 def test_strict_names_the_first_problem(fail, folder):
     (folder / "wav" / "16b10Na.wav").write_bytes(b"")
-    message = fail("corpora", "emodb", "--data", folder, "--strict", "--stand-in")
+    message = fail("corpora", "emodb", "--data", folder, "--strict", "--synthetic")
     assert message.startswith(f"{folder}: 1 problem(s), stopped by --strict; first: 16b10Na.wav: unreadable")
 
 
@@ -403,7 +404,7 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--run", "student"), "run 'student' is none of teacher, student-alone, "),
         (
             ("--schedule", "long"),
-            "schedule 'long' is none of paper, validated, watched, bfloat16, short, stand-in, warp, masks, mixup, ",
+            "schedule 'long' is none of paper, validated, watched, bfloat16, short, synthetic, warp, masks, mixup, ",
         ),
         (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
         (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
@@ -544,7 +545,7 @@ def test_an_interrupted_command_says_that_it_goes_on(capsys, folder, monkeypatch
 def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, tmp_path, monkeypatch):
     """Two batches an epoch, so that their order counts."""
     folder = tiny_emodb(tmp_path / "more", texts=("a01", "a02"))
-    arguments = (*TRAIN[:-1], 2, "--schedule", "stand-in", "--data", folder)
+    arguments = (*TRAIN[:-1], 2, "--schedule", "synthetic", "--data", folder)
     run(*arguments, "--out", "whole")
     keep, finished = files.os.replace, []
 
@@ -560,7 +561,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(capsys, run, tmp_pat
     monkeypatch.setattr(files.os, "replace", keep)
     run(*arguments, "--out", "parts")
     whole, parts = (
-        Path(out, WHERE.replace("paper-1-epochs", "stand-in-2-epochs") + ".json") for out in ("whole", "parts")
+        Path(out, WHERE.replace("paper-1-epochs", "synthetic-2-epochs") + ".json") for out in ("whole", "parts")
     )
     assert len(finished) == 1
     assert read(parts).result == read(whole).result

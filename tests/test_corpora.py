@@ -12,9 +12,9 @@ from helpers import tiny_emodb, write_wav
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serlib import corpora, paper
-from serlib.corpora import Corpus, CorpusError, Excluded, Utterance, load, parse, read, save
-from serlib.download import manifest
+from serlib.data import corpora, facts
+from serlib.data.corpora import Corpus, CorpusError, Excluded, Utterance, load, parse, read, save
+from serlib.data.download import manifest
 from serlib.files import sha256
 
 # The corpora's naming rules, written out independently of the module.
@@ -314,7 +314,7 @@ def test_of_savees_two_layouts_side_by_side_one_is_kept(tmp_path):
     assert [(u.key, u.path) for u in corpus.utterances] == [("DC_a01.wav", tmp_path / "AudioData" / "DC" / "a01.wav")]
 
 
-def test_wrong_counts_are_noted_for_recordings_and_not_for_stand_ins(folder):
+def test_wrong_counts_are_noted_for_recordings_and_not_for_synthetics(folder):
     assert load("emodb", folder).notes == (
         "anger: 5 utterances, published 127",
         "boredom: 0 utterances, published 81",
@@ -325,7 +325,7 @@ def test_wrong_counts_are_noted_for_recordings_and_not_for_stand_ins(folder):
         "sadness: 5 utterances, published 62",
         "5 speakers, published 10",
     )
-    assert load("emodb", folder, speech="stand-in").notes == ()
+    assert load("emodb", folder, speech="synthetic").notes == ()
 
 
 @pytest.mark.parametrize("name", ["emodb", "crema-d"])
@@ -337,7 +337,7 @@ def test_what_cannot_be_read_is_missing_unless_it_is_known_to_be_defective(tmp_p
 
     def opened(speaker):
         def reads(u):
-            bad = u.speaker == speaker or u.key in paper.CREMA_D_SILENT
+            bad = u.speaker == speaker or u.key in facts.CREMA_D_SILENT
             return Excluded(u.key, "cut off") if bad else replace(u, sha256=files[u.key])
 
         return reads
@@ -345,21 +345,21 @@ def test_what_cannot_be_read_is_missing_unless_it_is_known_to_be_defective(tmp_p
     monkeypatch.setattr(corpora, "_open", opened(None))
     assert load(name, tmp_path).notes == ()
     monkeypatch.setattr(corpora, "_open", opened(gone))
-    facts = paper.CORPORA[name]
-    assert load(name, tmp_path).notes[-1] == f"{facts.speakers - 1} speakers, published {facts.speakers}"
+    known = facts.CORPORA[name]
+    assert load(name, tmp_path).notes[-1] == f"{known.speakers - 1} speakers, published {known.speakers}"
 
 
 def test_strict_stops_at_the_first_problem_in_one_line(folder):
     silence(folder / "wav" / "16b10Na.wav")
     with pytest.raises(CorpusError) as error:
-        load("emodb", folder, strict=True, speech="stand-in")
+        load("emodb", folder, strict=True, speech="synthetic")
     assert str(error.value) == (f"{folder}: 1 problem(s), stopped by --strict; first: 16b10Na.wav: digital silence")
 
 
 def test_strict_stops_at_wrong_counts_and_passes_what_has_no_problem(folder):
     with pytest.raises(CorpusError, match=r"8 problem\(s\).*anger: 5 utterances, published 127$"):
         load("emodb", folder, strict=True)
-    assert len(load("emodb", folder, strict=True, speech="stand-in").utterances) == 10
+    assert len(load("emodb", folder, strict=True, speech="synthetic").utterances) == 10
 
 
 def test_what_cannot_be_read_at_all_is_said(tmp_path):

@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
-from serlib import download
-from serlib.corpora import CorpusError
+from serlib.data import download
+from serlib.data.corpora import CorpusError
 
 # pooch leaves the response of a failed request, with its socket, to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

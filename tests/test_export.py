@@ -8,8 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from serlib import cli, export, features
+from serlib import cli, export
 from serlib.config import STUDENT, TEACHER, Features
+from serlib.data import features
 from serlib.model import SpectrogramViT, save
 
 SETTINGS = Features()

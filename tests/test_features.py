@@ -8,8 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from serlib import config, features
+from serlib import config
 from serlib.config import Features
+from serlib.data import features
 from serlib.files import sha256
 
 SETTINGS = Features()

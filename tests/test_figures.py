@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from serlib import figures
-from serlib.evaluation import Interval
+from companion import figures
+from serlib.metrics import Interval
 
 
 @pytest.fixture

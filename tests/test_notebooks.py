@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from serlib import notebook
+from companion import notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -144,7 +144,7 @@ def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
         build.record("teacher", seed=3)
 
 
-@pytest.mark.skipif(not (ROOT / "build/stand-in/emodb").exists(), reason="no book is built: make book")
+@pytest.mark.skipif(not (ROOT / "build/synthetic/emodb").exists(), reason="no book is built: make book")
 def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
     out = tmp_path / "out.ipynb"
     parameters = ("-p", "corpus", "emodb", "-p", "seed", "3")

@@ -23,7 +23,7 @@ def spoken(lengths, height=16, width=24) -> torch.Tensor:
 
 
 def probed(network: config.Model, images: torch.Tensor) -> probes.Probe:
-    """The probe of a network with random weights; the first images are the training part."""
+    """The probe of a network with random weights; the first images are the training set."""
     files = [f"{i}.wav" for i in range(len(images))]
     held = len(images) // 3
     parts = {

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from serlib import claims, cli, config, paper, probes, prose, records
+from companion import claims, paper, prose
+from serlib import cli, config, probes, records
+from serlib.data import facts
 from serlib.probes import Probe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,9 +71,9 @@ def test_without_records_nothing_is_measured(empty: dict[str, str]) -> None:
         assert all(f"../notebooks/{page}.ipynb" in row for page in stated.notebooks)
     assert empty["measurements_table"].count("Not yet measured on recordings") == len(paper.CLAIMS)
     assert "machinery" not in empty["measurements_table"]
-    for name, facts in paper.CORPORA.items():
+    for name, known in facts.CORPORA.items():
         stated = next(p.value for p in paper.PUBLISHED if (p.corpus, p.model) == (name, "teacher"))
-        row = f"| {facts.title} | `teacher` | {stated} |{' not measured here |' * 3}"
+        row = f"| {known.title} | `teacher` | {stated} |{' not measured here |' * 3}"
         assert row in empty["measured_table"].replace("\N{NON-BREAKING HYPHEN}", "-")
 
 
@@ -110,7 +112,7 @@ def test_probes_and_versions_stand_beside_their_claims(tmp_path: Path) -> None:
     for run, each in missed.items():
         for fold, made in enumerate(probe(run, ("03", "08"), each)):
             probes.write(made, tmp_path / f"results/probes/{run}-{fold}.json")
-    records.write(replace(record("student-alone"), protocol="versions-apart"), tmp_path / "results/recordings/a.json")
+    records.write(replace(record("student-alone"), protocol="augmented-leaky"), tmp_path / "results/recordings/a.json")
     table = prose.values(tmp_path)["claims_table"]
     position = claim(table, "coordinate encoding")
     assert "an R2 of 0.90 [0.90,\N{NO-BREAK SPACE}0.90] (EmoDB, " in position
@@ -119,12 +121,12 @@ def test_probes_and_versions_stand_beside_their_claims(tmp_path: Path) -> None:
     assert "in another version: WA % EmoDB, `student-alone` 75.0" in claim(table, "accuracy")
 
 
-def test_stand_in_speech_measures_nothing(tmp_path: Path) -> None:
+def test_synthetic_speech_measures_nothing(tmp_path: Path) -> None:
     for run in ("student-alone", "student-pooled"):
-        records.write(record(run, speech="stand-in"), tmp_path / f"build/runs/{run}.json")
+        records.write(record(run, speech="synthetic"), tmp_path / f"build/runs/{run}.json")
     found = prose.values(tmp_path)
     table = found["measurements_table"]
-    assert "| transfer | Not yet measured on recordings. The machinery runs on stand-in speech. |" in table
+    assert "| transfer | Not yet measured on recordings. The machinery runs on synthetic speech. |" in table
     assert table.count("Not yet measured") == len(paper.CLAIMS)
     assert "machinery" not in found["claims_table"]
     assert "No recording of a person was used" in found["build_note"]
@@ -160,11 +162,11 @@ def test_a_short_or_partial_measurement_hides_no_complete_one() -> None:
     runs = claims.NEEDED["transfer"]
     whole = [one for run, right in zip(runs, (ALWAYS, HALF), strict=True) for one in outcome(run, right)]
     part = [one for run in runs for one in outcome(run, NEVER)[:1]]
-    for other in (changed(part, "bfloat16"), changed(part, "paper-60-epochs", epochs=60)):
+    for other in (changed(part, "paper-bf16"), changed(part, "paper-60-epochs", epochs=60)):
         for found in ([*other, *whole], [*whole, *other]):
             (shown,) = claims.measurements(runs, found)
             assert (shown.missing, shown.difference.estimate) == (0, 0.5)
-    same = changed([one for run in runs for one in outcome(run, NEVER)], "bfloat16")
+    same = changed([one for run in runs for one in outcome(run, NEVER)], "paper-bf16")
     for found in ([*same, *whole], [*whole, *same]):
         (shown,) = claims.measurements(runs, found)
         assert shown.difference.estimate == 0.5  # of two that decide, the paper's schedule
@@ -234,7 +236,7 @@ def test_a_claim_holds_where_its_interval_lies_above_zero_on_new_speakers() -> N
     found = decided("transfer", outcome("student-pooled", ALWAYS), outcome("student-alone", HALF))
     assert found == f"**Verdict: holds on EmoDB.** `student-pooled` minus `student-alone`: {SIX_OF_SIX}"
     both = [*outcome("student-pooled", ALWAYS), *outcome("student-alone", HALF)]
-    everywhere = [replace(r, corpus=corpus) for corpus in paper.CORPORA for r in both]
+    everywhere = [replace(r, corpus=corpus) for corpus in facts.CORPORA for r in both]
     assert decided("transfer", everywhere).startswith("**Verdict: holds.**")
 
 
@@ -249,7 +251,7 @@ def test_transfer_is_shown_for_both_maps_and_in_one_precision() -> None:
         *made("student-tokens", ALWAYS, "paper", half)[:4],
         *made("student-tokens", ALWAYS, "paper", single)[4:],
         *made("student-alone", HALF, "paper", single),
-        *made("student-alone", NEVER, "bfloat16", half),
+        *made("student-alone", NEVER, "paper-bf16", half),
     ]
     first, second = prose._matched_otherwise(found).split("<br>")
     assert f"the token map instead: {SIX_OF_SIX}" in first
@@ -311,7 +313,7 @@ def test_folds_or_epochs_that_are_missing_decide_nothing(epochs: int) -> None:
 
 def test_coordinates_that_gain_no_accuracy_hold_as_to_position_if_every_new_speaker_was_probed() -> None:
     made = [*outcome("teacher", HALF), *outcome("teacher-no-position", HALF)]
-    everyone = [f"{i:02}" for i in range(paper.CORPORA["emodb"].speakers)]
+    everyone = [f"{i:02}" for i in range(facts.CORPORA["emodb"].speakers)]
 
     def found(speakers: list[str], with_them: float, without: float, protocol: str = "leave-one-speaker-out") -> str:
         probed = [
@@ -329,7 +331,7 @@ def test_coordinates_that_gain_no_accuracy_hold_as_to_position_if_every_new_spea
     probed = [*probe("teacher", everyone, 1.0), *probe("teacher-no-position", everyone, 6.0)]
     for decides in (elsewhere, [*made, *elsewhere]):  # SAVEE was not probed
         assert claims.verdict("coordinate encoding", decides, probed).found == "not supported here"
-    for change in ({"speech": "stand-in"}, {"schedule": "short"}):
+    for change in ({"speech": "synthetic"}, {"schedule": "short"}):
         others = [replace(p, **change) for p in probed]
         assert claims.verdict("coordinate encoding", made, others).found == "not supported here"
 
@@ -343,7 +345,7 @@ def test_only_what_has_a_published_number_is_held_against_it() -> None:
     wider = [replace(r, configuration=replace(r.configuration, features=wide)) for r in reached]
     assert claims.verdict("accuracy", wider).found == "not yet"
     half = [*outcome("student-pooled", ALWAYS), *outcome("teacher", HALF)]  # one of two reaches its number
-    assert claims.verdict("accuracy", half).found == "published accuracies reached only on the training part"
+    assert claims.verdict("accuracy", half).found == "published accuracies reached only on the training set"
     forgot = [one for run in ("student-pooled", "teacher") for one in outcome(run, HALF, "random", trained=0)]
     learns = [one for run in ("student-pooled", "teacher") for one in outcome(run, HALF)]
     assert claims.verdict("accuracy", [*learns, *forgot]).found == "not supported here"
@@ -366,7 +368,7 @@ def test_accuracy_and_cost_are_held_against_what_is_published() -> None:
     assert "published 98.83" in decided("accuracy", *reached)
     missed = [outcome(run, HALF) for run in ("student-pooled", "teacher")]
     assert decided("accuracy", *missed).startswith(
-        "**Verdict: published accuracies reached only on the training part.**"
+        "**Verdict: published accuracies reached only on the training set.**"
     )
     assert decided("cost", *missed).startswith("**Verdict: holds only as to the number of operations.**")
     worse = [outcome(run, HALF, trained=0) for run in ("student-pooled", "teacher")]

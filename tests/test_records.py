@@ -208,7 +208,7 @@ CHANGES = {
     "one prediction": lambda r: {"parts": r.parts | {"test": replace(r.parts["test"], predicted=(1,))}},
     "one loss": lambda r: {"curves": r.curves | {"matching": {"loss": (0.5, 0.25000000000000006)}}},
     "corpus": lambda r: {"corpus": "crema-d"},
-    "speech": lambda r: {"speech": "stand-in"},
+    "speech": lambda r: {"speech": "synthetic"},
     "emotions": lambda r: {"emotions": ("anger", "boredom")},
     "fingerprint": lambda r: {"fingerprint": "e" * 64},
     "excluded": lambda r: {"excluded": ()},
@@ -238,9 +238,9 @@ def test_labels_are_the_parts_columns():
 
 
 def test_the_description_says_whose_speech_it_is():
-    rest = "random fold 2, 1 held-out utterances, seed 7, 50 epochs a stage"
+    rest = "random fold 2, 1 test utterances, seed 7, 50 epochs a stage"
     assert tiny_record().describe() == f"emodb (recordings), {rest}"
-    assert tiny_record(speech="stand-in").describe() == f"emodb (stand-in speech), {rest}"
+    assert tiny_record(speech="synthetic").describe() == f"emodb (synthetic speech), {rest}"
 
 
 def test_the_location_names_every_choice():

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serlib import records
-from serlib.corpora import Corpus, Utterance, versions
-from serlib.download import manifest, published
-from serlib.splits import PROTOCOLS, VERSIONED, Audit, Split, audit, folds, save, split
+from serlib.data.corpora import Corpus, Utterance, versions
+from serlib.data.download import manifest, published
+from serlib.data.splits import AUGMENTED, PROTOCOLS, Audit, Split, audit, folds, save, split
 
 RESULTS = Path(__file__).parents[1] / "results/recordings"
 STRATIFIED, BY_SPEAKER = ("random", "stratified-folds"), ("leave-one-speaker-out", "speaker-folds")
@@ -66,7 +66,7 @@ def check_parts(corpus: Corpus, made: Split) -> None:
 
 
 def check_stratified(corpus: Corpus, made: Split) -> None:
-    """Every emotion's share of the test part is its share of the corpus, to within one utterance."""
+    """Every emotion's share of the test set is its share of the corpus, to within one utterance."""
     share = len(made.test) / len(corpus.utterances)
     tested = counts(corpus, made.test)
     for emotion, count in counts(corpus, (u.key for u in corpus.utterances)).items():
@@ -160,15 +160,13 @@ def test_a_split_is_the_same_every_time_and_no_two_folds_are_alike(protocol):
 def test_the_speakers_that_choose_are_neither_trained_on_nor_reported():
     corpus = published("emodb")
     names = corpus.speakers
-    for outer, inner in zip(
-        all_folds(corpus, "leave-one-speaker-out"), all_folds(corpus, "inner-speakers"), strict=True
-    ):
+    for outer, inner in zip(all_folds(corpus, "leave-one-speaker-out"), all_folds(corpus, "selection"), strict=True):
         (left_out,) = speakers(corpus, outer.test)
         place = names.index(left_out)
         assert speakers(corpus, inner.test) == {names[(place + 1) % 10], names[(place + 2) % 10]}
         assert speakers(corpus, inner.train) == set(names) - {left_out} - speakers(corpus, inner.test)
-    with pytest.raises(ValueError, match="inner-speakers needs at least four speakers"):
-        split(even(3), "inner-speakers")
+    with pytest.raises(ValueError, match="selection needs at least four speakers"):
+        split(even(3), "selection")
 
 
 def test_random_draws_go_on_beyond_the_five_that_are_counted():
@@ -186,7 +184,7 @@ def test_the_split_and_corpus_of_a_committed_record_are_made_again(path):
     record = records.read(path)
     train, test = record.parts["train"].file, record.parts["test"].file
     corpus = published(record.corpus, set(manifest(record.corpus)) - {file for file, _ in record.excluded})
-    if record.protocol in VERSIONED:
+    if record.protocol in AUGMENTED:
         corpus = versions(corpus)
     made = split(corpus, record.protocol, record.fold)
     assert (sorted(made.train), sorted(made.test)) == (sorted(train), sorted(test))
@@ -223,7 +221,7 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
         (
             "holdout",
             0,
-            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, versions-apart, versions-together, inner-speakers",
+            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, augmented-leaky, augmented-grouped, selection",
         ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),
@@ -301,7 +299,7 @@ def test_the_audit_counts_what_both_parts_share():
 def test_versions_drawn_apart_are_on_both_sides_and_drawn_together_never():
     corpus = versions(published("emodb"))
     assert len(corpus.utterances) == len({u.sha256 for u in corpus.utterances}) == 4 * 535
-    apart, together = (split(corpus, protocol, 3) for protocol in VERSIONED)
+    apart, together = (split(corpus, protocol, 3) for protocol in AUGMENTED)
     for one in (apart, together):
         check_parts(corpus, one)
         assert len(one.test) == 428  # a fifth of four times 535 is four fifths of 535
@@ -309,9 +307,9 @@ def test_versions_drawn_apart_are_on_both_sides_and_drawn_together_never():
     alone = split(published("emodb"), "random", 3)
     assert {u.source for u in corpus.utterances if u.key in together.test} == set(alone.test)
     assert audit(corpus, together).share_known_utterance == 0
-    # of a version drawn, each of the other three is in the training part with a chance of 4 in 5
+    # of a version drawn, each of the other three is in the training set with a chance of 4 in 5
     assert audit(corpus, apart).share_known_utterance == pytest.approx(1 - 0.2**3, abs=0.02)
-    assert len({split(corpus, "versions-apart", fold).digest for fold in range(5)}) == 5
+    assert len({split(corpus, "augmented-leaky", fold).digest for fold in range(5)}) == 5
 
 
 def test_speaker_protocols_share_sentences_and_no_speaker():
@@ -327,7 +325,7 @@ def test_speaker_protocols_share_sentences_and_no_speaker():
 
 def test_an_utterance_in_both_parts_or_outside_the_corpus_is_named():
     corpus = corpus_of([utterance("a"), utterance("b"), utterance("c")])
-    with pytest.raises(ValueError, match=r"^b: in the training and the test part$"):
+    with pytest.raises(ValueError, match=r"^b: in the training and the test set$"):
         audit(corpus, Split("random", 0, ("a", "b"), ("b", "c")))
     with pytest.raises(ValueError, match=r"^d: in the split but not in the corpus$"):
         audit(corpus, Split("random", 0, ("a", "b"), ("c", "d")))

@@ -1,4 +1,4 @@
-"""Stand-in speech: the same bytes every time, the real layouts, emotions that can be told apart."""
+"""Synthetic speech: the same bytes every time, the real layouts, emotions that can be told apart."""
 
 import _ctypes
 import ctypes
@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from serlib import synthetic
-from serlib.paper import CORPORA
-from serlib.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, VOICES, Miniature, Prosody, make_corpus, speak
+from companion.paper import CORPORA
+from serlib.data import synthetic
+from serlib.data.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, VOICES, Miniature, Prosody, make_corpus
 
 # The corpora's own naming rules, written out independently of the module.
 NAMES = {
@@ -45,7 +45,7 @@ def fundamental(wave: np.ndarray) -> tuple[float, float]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three miniatures, each in a folder of its own."""
-    folder = tmp_path_factory.mktemp("stand-in")
+    folder = tmp_path_factory.mktemp("synthetic")
     assert {name: make_corpus(name, folder / name) for name in MINIATURES} == COUNTS
     return folder
 
@@ -96,7 +96,7 @@ def test_no_two_files_are_alike(folder: Path) -> None:
 
 
 def test_another_process_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    script = "import sys; from serlib.synthetic import make_corpus; make_corpus('crema-d', sys.argv[1])"
+    script = "import sys; from serlib.data.synthetic import make_corpus; make_corpus('crema-d', sys.argv[1])"
     environment = os.environ | {"PYTHONPATH": str(Path(synthetic.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", script, tmp_path], check=True, env=environment)
     assert contents(tmp_path) == contents(folder / "crema-d")
@@ -104,7 +104,7 @@ def test_another_process_writes_the_same_bytes(folder: Path, tmp_path: Path) -> 
 
 def test_an_utterance_does_not_depend_on_the_one_before() -> None:
     def say(voice: str) -> bytes:
-        return speak("Der Lappen liegt auf dem Eisschrank.", voice, PROSODY["fear"], seed=1).tobytes()
+        return synthesize("Der Lappen liegt auf dem Eisschrank.", voice, PROSODY["fear"], seed=1).tobytes()
 
     first = say("de+f2")
     assert say("de+m1") != first
@@ -117,13 +117,15 @@ def test_an_utterance_does_not_depend_on_the_one_before() -> None:
 
 
 def test_seeds_give_different_takes(tmp_path: Path) -> None:
-    takes = {speak("Will you tell me why?", "en-us", PROSODY["neutral"], seed).tobytes() for seed in range(3)}
+    takes = {synthesize("Will you tell me why?", "en-us", PROSODY["neutral"], seed).tobytes() for seed in range(3)}
     assert len(takes) == 3
 
 
 def test_prosody_changes_what_it_names() -> None:
     def say(voice: str = "de+m1", **change: float) -> np.ndarray:
-        return speak("In sieben Stunden wird es soweit sein.", voice, Prosody(**{"pitch_range": 0.0} | change), seed=3)
+        return synthesize(
+            "In sieben Stunden wird es soweit sein.", voice, Prosody(**{"pitch_range": 0.0} | change), seed=3
+        )
 
     wave = say()
     assert (wave.dtype, wave.ndim) == (np.float32, 1)
@@ -139,13 +141,15 @@ def test_female_speakers_have_the_higher_voices() -> None:
     speakers = {"emodb": ("08", "09", "03", "10"), "crema-d": ("1002", "1003", "1001", "1005")}  # f, f, m, m
     for name, codes in speakers.items():
         voices = (VOICES[name][code] for code in codes)
-        waves = (speak("Maybe tomorrow it will be cold.", voice, Prosody(pitch_range=0.0), seed=0) for voice in voices)
+        waves = (
+            synthesize("Maybe tomorrow it will be cold.", voice, Prosody(pitch_range=0.0), seed=0) for voice in voices
+        )
         *female, low, other = (fundamental(wave)[0] for wave in waves)
         assert min(female) > 1.2 * max(low, other)
 
 
 def test_every_emotion_has_its_own_prosody() -> None:
-    assert set(PROSODY) == {emotion for facts in CORPORA.values() for emotion in facts.emotions}
+    assert set(PROSODY) == {emotion for corpus in CORPORA.values() for emotion in corpus.emotions}
     assert len(set(PROSODY.values())) == len(PROSODY)
 
 
@@ -190,9 +194,9 @@ def test_an_interrupted_run_leaves_whole_files_and_is_continued(
 def test_the_voices_may_lie_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / ("x" * 200)
     deep.symlink_to(espeakng_loader.get_data_path())
-    near = speak("Hello.", "en-us", Prosody(), 0)
+    near = synthesize("Hello.", "en-us", Prosody(), 0)
     monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(deep))
-    assert np.array_equal(speak("Hello.", "en-us", Prosody(), 0), near)
+    assert np.array_equal(synthesize("Hello.", "en-us", Prosody(), 0), near)
 
 
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +204,11 @@ def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         make_corpus("ravdess", tmp_path)
     for voice in ("tlhingan", "de+f99"):
         with pytest.raises(ValueError, match=re.escape(voice)):
-            speak("Hallo.", voice, Prosody(), 0)
+            synthesize("Hallo.", voice, Prosody(), 0)
     with pytest.raises(ValueError, match="nothing to say"):
-        speak(" ", "en-us", Prosody(), 0)
+        synthesize(" ", "en-us", Prosody(), 0)
     with pytest.raises(ValueError, match="rate 9"):
         Prosody(rate=9.0)
     monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(tmp_path / "absent"))
     with pytest.raises(RuntimeError, match="absent"):
-        speak("Hello.", "en-us", Prosody(), 0)
+        synthesize("Hello.", "en-us", Prosody(), 0)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from serlib import config, records, training
-from serlib.corpora import Corpus, Utterance
+from serlib.data.corpora import Corpus, Utterance
+from serlib.data.splits import Split
 from serlib.model import SpectrogramViT, load
-from serlib.splits import Split
 
 EMOTIONS = ("anger", "joy", "sadness")
 SMALL = config.Model(num_classes=3, image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8)
@@ -23,7 +23,7 @@ def corpus() -> Corpus:
         Utterance(f"{i:02}.wav", Path(f"{i:02}.wav"), f"s{i % 4}", f"t{i % 5}", EMOTIONS[i % 3], f"{i:064x}", 1.0)
         for i in range(30)
     )
-    return Corpus("tiny", "stand-in", utterances)
+    return Corpus("tiny", "synthetic", utterances)
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def images() -> torch.Tensor:
 ALONE = config.Run(SMALL)
 
 
-def named(run: config.Run = ALONE, **change) -> config.Named:
-    return config.Named("tiny", run, "test", replace(SETTINGS, **change))
+def named(run: config.Run = ALONE, **change) -> config.RunConfig:
+    return config.RunConfig("tiny", run, "test", replace(SETTINGS, **change))
 
 
-def execute(folder: Path, settings: config.Named, corpus, split, images, teacher=None) -> records.Record:
+def execute(folder: Path, settings: config.RunConfig, corpus, split, images, teacher=None) -> records.Record:
     record = folder / "run.json"
     return training.execute(settings, corpus, split, images, record=record, teacher=teacher, progress=False)
 
@@ -145,7 +145,7 @@ def test_seconds_count_from_the_first_start(tmp_path, corpus, split, images, mon
         patch.setattr(training, "_keep", killed)
         with pytest.raises(Killed):
             execute(tmp_path, named(), corpus, split, images)
-    assert 1_000 < execute(tmp_path, named(), corpus, split, images).made["seconds"] < 1_100
+    assert 1_000 < execute(tmp_path, named(), corpus, split, images).provenance["seconds"] < 1_100
 
 
 def test_the_state_of_other_settings_is_not_taken_up(tmp_path, corpus, split, images, monkeypatch):
@@ -183,7 +183,7 @@ def test_the_evaluated_part_chooses_nothing(tmp_path, corpus, split, images):
 def test_watching_the_held_out_part_changes_nothing(tmp_path, corpus, split, images):
     plain = execute(tmp_path / "a", named(epochs=4), corpus, split, images)
     watched = execute(tmp_path / "b", named(epochs=4, watch=True), corpus, split, images)
-    accuracies = watched.curves["cross entropy"].pop("held-out accuracy")
+    accuracies = watched.curves["cross entropy"].pop("test accuracy")
     assert watched.curves == plain.curves
     assert watched.parts == plain.parts
     true, predicted = watched.labels("test")
@@ -238,7 +238,7 @@ def test_a_mean_over_epochs_is_neither_watched_nor_chosen():
 
 
 def test_bands_are_measured_on_the_training_part_alone(tmp_path, corpus, split, images):
-    settings = named(config.Run(replace(SMALL, standardise=True)), epochs=1)
+    settings = named(config.Run(replace(SMALL, per_band_norm=True)), epochs=1)
     images[:, :, :, 9:] = 0
     execute(tmp_path, settings, corpus, split, images)
     model = load(tmp_path / "run.safetensors")[0]
@@ -264,7 +264,7 @@ def test_the_inner_part_prefers_the_epoch_with_the_smallest_loss(tmp_path, corpu
     assert loss.item() == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_the_stages_stand_in_the_papers_order(tmp_path, corpus, split, images, teacher):
+def test_the_stages_synthetic_the_papers_order(tmp_path, corpus, split, images, teacher):
     record = execute(tmp_path, named(TRANSFER), corpus, split, images, teacher)
     assert list(record.curves) == ["matching", "transfer"]
     stage = record.curves["transfer"]
@@ -291,7 +291,7 @@ def test_a_student_without_its_teacher_is_refused(tmp_path, corpus, split, image
 
 
 def test_the_record_says_what_was_left_out(tmp_path, corpus, split, images):
-    from serlib.corpora import Excluded
+    from serlib.data.corpora import Excluded
 
     corpus = replace(corpus, excluded=(Excluded("x.wav", "digital silence"),), notes=("4 speakers, published 10",))
     record = records.read(tmp_path / "run.json") if execute(tmp_path, named(), corpus, split, images) else None

@@ -32,7 +32,7 @@ def test_the_card_is_of_these_weights_and_of_a_committed_record(path):
     assert f"`{about['result'][:12]}`" in card
     (record,) = (r for r in records.read_all(ROOT / "results/recordings") if r.result == about["result"])
     assert record.configuration.run.model == network.config
-    counts = re.search(r"\| ([\d,]+) of ([\d,]+) held-out predictions", card).groups()
+    counts = re.search(r"\| ([\d,]+) of ([\d,]+) test predictions", card).groups()
     changed, of = (int(count.replace(",", "")) for count in counts)
     assert of == len(record.parts["test"].file)
     assert changed <= 0.01 * of

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serlib import config, evidence, notebook
+from companion import experiments, notebook
+from serlib import config
 from tests.helpers import tiny_emodb, tiny_record
 from workflow.graph import code, listing
 from workflow.stage import repository
@@ -68,7 +69,7 @@ def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
     os.utime(checkout / "serlib/model.py")
     jobs = planned(checkout)
     assert {job.split(":")[0] for job in jobs if job.startswith("training")} >= {"training teacher"}
-    assert not {job for job in jobs if job.startswith(("stand-in speech", "log-Mel images"))}
+    assert not {job for job in jobs if job.startswith(("synthetic speech", "log-Mel images"))}
     reading = ("audit_granularity", "audit_splits", "table1_settings", "evidence", "speed")
     untouched = {f"notebook {name}" for name in reading}
     notebooks = {f"notebook {path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
@@ -78,10 +79,10 @@ def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
 
 @built
 def test_touched_features_leave_the_speech_alone(checkout):
-    os.utime(checkout / "serlib/features.py")
+    os.utime(checkout / "serlib/data/features.py")
     jobs = planned(checkout)
     assert "log-Mel images: emodb" in jobs
-    assert not {job for job in jobs if job.startswith("stand-in speech")}
+    assert not {job for job in jobs if job.startswith("synthetic speech")}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_touched_features_leave_the_speech_alone(checkout):
         (("data=.",), "DATA is given without CORPUS"),
         (
             ("schedule=long",),
-            "SCHEDULE=long is none of paper, validated, watched, bfloat16, short, stand-in, warp, masks, mixup, smooth, "
+            "SCHEDULE=long is none of paper, validated, watched, bfloat16, short, synthetic, warp, masks, mixup, smooth, "
             "balance, average",
         ),
     ],
@@ -108,11 +109,11 @@ def test_a_wrong_setting_is_one_line(given, message):
 
 def test_every_portion_of_the_evidence_can_be_planned(tmp_path):
     config = ("--config", "corpus=emodb", f"data={tiny_emodb(tmp_path / 'emodb')}")
-    targets = [f"evidence_{number}" for number, _ in enumerate(evidence.portions("emodb"), 1)]
+    targets = [f"evidence_{number}" for number, _ in enumerate(experiments.experiments_of("emodb"), 1)]
     result = snakemake(ROOT, "--dry-run", *config, "--", *targets)
     assert result.returncode == 0, result.stderr
     planned = set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
-    assert {f"evidence, emodb: {portion.title}" for portion in evidence.portions("emodb")} <= planned
+    assert {f"evidence, emodb: {experiment.title}" for experiment in experiments.experiments_of("emodb")} <= planned
     assert "baseline majority: emodb (recordings), random-0" in planned
 
 
@@ -148,10 +149,10 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
 def test_code_is_what_is_imported_at_the_top(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert code("serlib/losses.py") == ["serlib/losses.py"]
-    assert set(code("serlib/features.py")) == {"serlib/features.py", "serlib/config.py", "serlib/files.py"}
+    assert set(code("serlib/data/features.py")) == {"serlib/data/features.py", "serlib/config.py", "serlib/files.py"}
     granularity = code("notebooks/audit_granularity.ipynb")
-    assert "serlib/evaluation.py" in granularity
-    assert not {"serlib/model.py", "serlib/features.py"} & set(granularity)
+    assert "serlib/metrics.py" in granularity
+    assert not {"serlib/model.py", "serlib/data/features.py"} & set(granularity)
     assert "serlib/model.py" in code("notebooks/audit_permutation.ipynb")
 
 

@@ -18,7 +18,7 @@ import papermill  # noqa: E402
 from papermill.exceptions import PapermillException, PapermillExecutionError  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
-from serlib.files import whole  # noqa: E402
+from serlib.files import atomic_write  # noqa: E402
 
 
 def main(source: str, target: str, *assignments: str) -> int:
@@ -36,7 +36,10 @@ def main(source: str, target: str, *assignments: str) -> int:
             raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
         defaults = {name: ast.literal_eval(about["default"]) for name, about in known.items()}
         parameters = {name: value for name, value in parameters.items() if value != defaults[name]}
-        with whole(Path(target)) as beside, TemporaryDirectory() as sockets:  # the kernel is not spoken to by network
+        with (
+            atomic_write(Path(target)) as beside,
+            TemporaryDirectory() as sockets,
+        ):  # the kernel is not spoken to by network
             local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             local.NotebookClient.extra_arguments = ["--log-level=CRITICAL"]
             notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)

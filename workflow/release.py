@@ -1,7 +1,7 @@
 """``python workflow/release.py RECORD NAME --data FOLDER``: trained weights as they are committed, with their card.
 
 Writes ``weights/NAME.safetensors`` (half precision) and ``weights/NAME.md``, every number of it from the record, and from
-predicting the held-out recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads them.
+predicting the test recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads them.
 """
 
 import argparse
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
-from serlib import config, corpora, evaluation, features, flops, model, notebook, paper, records, splits, training
-from serlib.files import sha256, whole
+from companion import notebook
+from serlib import config, flops, metrics, model, records, training
+from serlib.data import corpora, facts, features, splits
+from serlib.files import atomic_write, sha256
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,7 +53,7 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     rows = torch.tensor([row[file] for file in test.file])
     predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
-    with whole(options.out / f"{options.name}.md") as beside:
+    with atomic_write(options.out / f"{options.name}.md") as beside:
         beside.write_text(card(record, weights, changed), encoding="utf-8")
     print(weights)
 
@@ -60,8 +62,8 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
     """The model card in Markdown."""
     c, settings = record.configuration.run.model, record.configuration.training
     test, train = record.parts["test"], record.parts["train"]
-    ua = notebook.percent(notebook.accuracy(record, measure=evaluation.unweighted_accuracy))
-    facts = paper.CORPORA.get(record.corpus)
+    ua = notebook.percent(notebook.accuracy(record, measure=metrics.unweighted_accuracy))
+    known = facts.CORPORA.get(record.corpus)
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     command = (
         f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
@@ -70,7 +72,7 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
     )
     rows = [
         ("run", f"`{record.run}`{follows}"),
-        ("corpus", f"{facts.title if facts else record.corpus}; {facts.terms if facts else 'terms: its own'}"),
+        ("corpus", f"{known.title if known else record.corpus}; {known.terms if known else 'terms: its own'}"),
         ("emotions", ", ".join(record.emotions)),
         ("trained on", f"{len(train.file):,} utterances, {settings.epochs} epochs a stage, seed {record.seed}"),
         (
@@ -79,10 +81,13 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
         ),
         ("WA % held out", notebook.percent(notebook.accuracy(record))),
         ("UA % held out", ua),
-        ("WA % on the training part", notebook.percent(notebook.accuracy(record, "train"))),
-        ("changed by half precision", f"{changed} of {len(test.file):,} held-out predictions"),
+        ("WA % on the training set", notebook.percent(notebook.accuracy(record, "train"))),
+        ("changed by half precision", f"{changed} of {len(test.file):,} test predictions"),
         ("parameters, operations an image", "{0.parameters:,}, {0.flops:,}".format(flops.count(c))),
-        ("record", f"result `{record.result[:12]}`, code `{record.made['commit'][:8]}`, {record.made['date']}"),
+        (
+            "record",
+            f"result `{record.result[:12]}`, code `{record.provenance['commit'][:8]}`, {record.provenance['date']}",
+        ),
         ("SHA-256", f"`{sha256(weights)}`"),
     ]
     return (

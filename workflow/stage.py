@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from serlib import prose
-from serlib.files import whole
+from companion import prose
+from serlib.files import atomic_write
 
 HOSTS = ("github.com", "gitlab.com")
 
@@ -29,7 +29,7 @@ def main(root: Path, stage: Path) -> None:
         config["repository"] = {"url": address, "branch": branch, "path_to_book": ""}
         config["html"] |= {"use_repository_button": True, "use_edit_page_button": True}
     _copy(root / "book", stage / "book")
-    with whole(stage / "_config.yml") as beside:
+    with atomic_write(stage / "_config.yml") as beside:
         beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
 
 

@@ -1,0 +1,1 @@
+"""The telling: what is specific to this paper and this book."""

@@ -1,0 +1,66 @@
+"""What people make of the same recordings: how often listeners named the emotion that the actor was asked for.
+
+* EmoDB, ``erkennung.txt``: the share of about 20 listeners. The published 535 utterances were kept because at least
+  80 % of the listeners recognised them, so the share is high by selection;
+* CREMA-D, ``summaryTable.csv``: the emotion that most listeners named who heard the voice alone. Where several were
+  named equally often, the intended one counts for its part.
+"""
+
+import csv
+from pathlib import Path
+
+from companion.paper import CORPORA
+from serlib.data.corpora import Corpus, CorpusError
+from serlib.files import atomic_write
+
+RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file
+COLUMNS = ("file", "speaker", "recognised")
+
+
+def recognised(corpus: Corpus, ratings: Path) -> list[float]:
+    """For each utterance of ``corpus``, in [0, 1], how far listeners recognised it.
+
+    Raises:
+        CorpusError: no ratings are known of this corpus, the file is missing or another, or an utterance is not in it.
+    """
+    if corpus.name not in RATINGS:
+        raise CorpusError(f"{corpus.name}: no listeners' ratings are known; of {', '.join(RATINGS)} they are")
+    try:
+        found = (_emodb if corpus.name == "emodb" else _crema_d)(ratings)
+    except FileNotFoundError as error:
+        raise CorpusError(f"{ratings}: no such file; it is {RATINGS[corpus.name]} of the corpus") from error
+    except (KeyError, IndexError, ValueError, csv.Error) as error:
+        raise CorpusError(f"{ratings}: not {RATINGS[corpus.name]} of {corpus.name} ({error})") from error
+    missing = [u.key for u in corpus.utterances if u.key not in found]
+    if missing:
+        raise CorpusError(f"{ratings}: no ratings of {missing[0]} and {len(missing) - 1} other(s)")
+    return [found[u.key] for u in corpus.utterances]
+
+
+def _emodb(ratings: Path) -> dict[str, float]:
+    """Tabs, Latin-1, decimal commas, filled up with non-breaking spaces: number, file, recognised, natural."""
+    rows = [line.split("\t") for line in ratings.read_text(encoding="latin-1").splitlines()[1:]]
+    return {row[1].strip(): float(row[2].strip().replace(",", ".")) / 100 for row in rows}
+
+
+def _crema_d(ratings: Path) -> dict[str, float]:
+    """Votes as initials of the emotions, several with colons between them."""
+    initials = {code: emotion[0].upper() for code, emotion in CORPORA["crema-d"].codes.items()}
+    with ratings.open(newline="", encoding="utf-8") as file:
+        votes = {row["FileName"]: row["VoiceVote"].split(":") for row in csv.DictReader(file)}
+    return {f"{name}.wav": (initials[name.split("_")[2]] in named) / len(named) for name, named in votes.items()}
+
+
+def save(corpus: Corpus, shares: list[float], table: Path) -> None:
+    """Write the shares as CSV: file, speaker, recognised."""
+    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((u.key, u.speaker, f"{share:.4g}") for u, share in zip(corpus.utterances, shares, strict=True))
+
+
+def read(table: Path) -> tuple[list[str], list[float]]:
+    """Speakers and shares of the table that :func:`save` wrote."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [row["speaker"] for row in rows], [float(row["recognised"]) for row in rows]

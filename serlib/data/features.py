@@ -1,0 +1,212 @@
+"""Waveform to log-Mel image, many files at once, cached by content.
+
+The image of a recording of ``s`` seconds is the log-Mel spectrogram of the first ten seconds, in decibels below its own
+loudest point, low frequencies at the bottom, silence and padding black (0), the loudest point 1. Every number on the way
+is a field of :class:`serlib.config.Features`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from serlib.config import ORIGINAL, PERTURBATIONS, Features, digest
+from serlib.files import atomic_write
+
+WAITING = 256  # images that may wait to be written: 16 MB
+LEAST_POWER = 1e-37  # keeps the logarithm finite; far below every floor, which is relative to the loudest point
+CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # of this module: another computation rounds otherwise
+
+
+def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
+    """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged.
+
+    Raises:
+        ValueError: the file is missing, unreadable or empty; the message names it.
+    """
+    import soundfile
+    import torchaudio
+
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        reason = "no such file" if not Path(path).exists() else f"unreadable audio ({error})"
+        raise ValueError(f"{path}: {reason}") from error
+    if not len(samples):
+        raise ValueError(f"{path}: no samples")
+    waveform = torch.from_numpy(samples.mean(axis=1))
+    if rate != config.sample_rate:
+        waveform = torchaudio.functional.resample(waveform, rate, config.sample_rate)
+    return waveform
+
+
+@lru_cache
+def window(config: Features) -> Float[Tensor, " samples"]:
+    """Hann, periodic, of ``config.window_length`` samples."""
+    return torch.hann_window(config.window_length)
+
+
+@lru_cache
+def mel_filters(config: Features) -> Float[Tensor, "mel bins"]:
+    """The triangles of Slaney's mel scale, each of area one."""
+    import torchaudio
+
+    bins = config.fft_length // 2 + 1
+    edges = (config.low_frequency, config.high_frequency, config.mel_bands, config.sample_rate)
+    return torchaudio.functional.melscale_fbanks(bins, *edges, norm="slaney", mel_scale="slaney").T.contiguous()
+
+
+@lru_cache
+def _mel_groups(config: Features, size: int = 16) -> list[tuple[slice, Tensor]]:
+    """The filters in groups of neighbours, each with the bins that it reaches: most of the whole matrix is zero."""
+    groups = []
+    for filters in mel_filters(config).split(size):
+        reached = filters.any(dim=0).nonzero()
+        bins = slice(int(reached.min()), int(reached.max()) + 1) if len(reached) else slice(0, 1)
+        groups.append((bins, filters[:, bins].T.contiguous()))
+    return groups
+
+
+@lru_cache
+def across(config: Features) -> Float[Tensor, "frames width"]:
+    """The interpolation of ``config.n_frames`` frames to the image's width (bilinear, antialiased) as a matrix."""
+    if config.n_frames == config.image_size[1]:
+        return torch.eye(config.n_frames)
+    size = (config.n_frames, config.image_size[1])
+    return functional.interpolate(torch.eye(config.n_frames)[None, None], size, mode="bilinear", antialias=True)[0, 0]
+
+
+def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """Mel power of the frames that the waveform reaches; later frames would be exactly zero.
+
+    Silence stands before and after the waveform, not a mirror of it.
+    """
+    spectrum = torch.stft(
+        functional.pad(waveform[: config.n_samples], (0, config.fft_length)),
+        config.fft_length,
+        config.hop_length,
+        config.window_length,
+        window(config),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    parts = torch.view_as_real(spectrum.T[: config.n_frames]).square_()
+    power = parts[..., 0] + parts[..., 1]  # (frames, bins), as the transform leaves them in memory
+    return torch.cat([power[:, bins] @ filters for bins, filters in _mel_groups(config)], dim=1).T
+
+
+def _level(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """The frames of :func:`log_mel` that the waveform reaches; the others are zero."""
+    decibels = mel_power(waveform, config).clamp_min_(LEAST_POWER).log10_().mul_(10)
+    loudest = decibels.max()
+    if loudest <= 10 * np.log10(LEAST_POWER):
+        return torch.zeros_like(decibels)
+    return decibels.sub_(loudest).div_(config.dynamic_range).add_(1).clamp_min_(0)
+
+
+def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """Log-Mel spectrogram of ``config.n_frames`` frames in [0, 1]: 1 the loudest point, 0 ``dynamic_range`` dB below it.
+
+    Row 0 is the lowest frequency. A silent waveform gives zeros.
+    """
+    level = _level(waveform, config)
+    return functional.pad(level, (0, config.n_frames - level.shape[1]))
+
+
+def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "1 height width"]:
+    """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
+    level = _level(waveform, config)
+    picture = (level.flip(0) @ across(config)[: level.shape[1]]).clamp_(0, 1)[None]
+    if config.colour == "inferno-red":
+        picture = _inferno_red()[(picture * 255).round().long()]
+    return picture
+
+
+@lru_cache
+def _inferno_red() -> Float[Tensor, " 256"]:
+    """The first channel of matplotlib's inferno, which the released loader keeps of a saved picture [C]."""
+    from matplotlib import colormaps
+
+    return torch.tensor(colormaps["inferno"](np.arange(256))[:, 0], dtype=torch.float32)
+
+
+def images(
+    paths: Sequence[Path],
+    hashes: Sequence[str],
+    config: Features,
+    cache: Path,
+    progress: bool = True,
+    versions: Sequence[str] | None = None,
+) -> Float[Tensor, "files 1 height width"]:
+    """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
+
+    The cache's file name is the SHA-256 over the files' hashes, the settings and this module's text, so that a changed
+    recording, setting or computation can never read a stale image. The tensor is mapped from disk: memory holds what is used.
+
+    Args:
+        paths: audio files.
+        hashes: their SHA-256, as :func:`serlib.data.corpora.load` gives them.
+        config: settings.
+        cache: folder of the cache.
+        progress: show a bar with the time left.
+        versions: each file's perturbation, part of its hash; none: every file as it is.
+
+    Raises:
+        ValueError: a file is missing or unreadable; the message names it.
+    """
+    from tqdm import tqdm
+
+    def picture(path: Path, sha256: str, version: str) -> np.ndarray:
+        waveform = perturb(read_audio(path, config), version, config, seed=int(sha256[:8], 16))
+        return image(waveform, config).numpy()
+
+    jobs = list(zip(paths, hashes, versions or [ORIGINAL] * len(paths), strict=True))
+    key = hashlib.sha256("".join((*hashes, digest(config), CODE)).encode()).hexdigest()
+    stored = cache / f"{key}.npy"
+    if not stored.exists():
+        about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))  # a file is little work
+        bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
+        try:
+            with atomic_write(stored) as beside, beside.open("wb") as file, pool, bar:
+                np.lib.format.write_array_header_1_0(file, about)
+                for start in range(0, len(paths), WAITING):
+                    for made in pool.map(lambda job: picture(*job), jobs[start : start + WAITING]):
+                        file.write(made.astype("<f4").tobytes())
+                        bar.update()
+        finally:
+            torch.set_num_threads(threads)
+    return torch.from_numpy(np.load(stored, mmap_mode="c"))
+
+
+def perturb(
+    waveform: Float[Tensor, " samples"], kind: str, config: Features, seed: int = 0
+) -> Float[Tensor, " changed"]:
+    """The perturbations shown with the paper's attention figure [C]; how strong they are there is not stated.
+
+    ``original``: unchanged; ``speed``: 1.2 times as fast, pitch included; ``noise``: white noise 20 dB below the speech;
+    ``time shift``: one second of silence before it.
+
+    Raises:
+        ValueError: no such perturbation.
+    """
+    import torchaudio
+
+    if kind == ORIGINAL:
+        return waveform
+    if kind == "speed":
+        return torchaudio.functional.resample(waveform, 6, 5)
+    if kind == "noise":
+        noise = torch.randn(len(waveform), generator=torch.Generator().manual_seed(seed))
+        return waveform + noise * waveform.square().mean().sqrt() * 10 ** (-20 / 20)
+    if kind == "time shift":
+        return functional.pad(waveform, (config.sample_rate, 0))
+    raise ValueError(f"perturbation {kind!r} is none of {', '.join(PERTURBATIONS)}")

@@ -1,0 +1,228 @@
+"""Which utterances train and which are evaluated, and what the two parts share.
+
+Five protocols. The first two put every speaker and every sentence on both sides; the others keep speakers apart:
+
+========================  =====  ==================================================================================
+protocol                  folds  test set
+========================  =====  ==================================================================================
+``random``                any    20 %, stratified by emotion; fold k is the k-th draw
+``stratified-folds``      5      one of five parts, stratified by emotion
+``leave-one-speaker-out`` all    one speaker
+``speaker-folds``         5      one of five groups of speakers, as even in emotions as the groups allow
+``actor-split``           1      19 of CREMA-D's actors; 63 train, 9 are for choosing [github.com/nttcslab/eval-audio-repr]
+========================  =====  ==================================================================================
+
+Two more divide a corpus in which every utterance stands in several versions (:func:`serlib.data.corpora.versions`), by
+random draws as ``random`` does: ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on
+both sides, as when a corpus is augmented before it is split; ``augmented-grouped`` draws 20 % of the utterances.
+
+One is for choosing among ways of training: fold k of ``selection`` leaves the speaker of fold k of
+``leave-one-speaker-out`` out altogether, and holds out the next two speakers.
+"""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from serlib.config import ORIGINAL
+from serlib.data.corpora import Corpus, Utterance
+from serlib.files import atomic_write
+
+FOLDS = 5
+ACTORS = Path(__file__).with_name("crema-d_actors.csv")
+ACTOR_PARTS = ("train", "validation", "test")
+PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds", "actor-split")
+AUGMENTED = ("augmented-leaky", "augmented-grouped")
+SELECTION = "selection"
+DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
+
+NEW, KNOWN = "new speakers", "speakers also trained on"
+VERSIONS = "utterances also trained on in another version"
+
+# What a protocol holds out.
+HELD_OUT = {
+    "random": KNOWN,
+    "stratified-folds": KNOWN,
+    "leave-one-speaker-out": NEW,
+    "speaker-folds": NEW,
+    "actor-split": NEW,
+    "augmented-leaky": VERSIONS,
+    "augmented-grouped": KNOWN,
+    SELECTION: "speakers that choose and are not reported",
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Keys of the training and the test utterances of one fold."""
+
+    protocol: str
+    fold: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    validation: tuple[str, ...] = ()  # for choosing; neither trained on nor reported
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The keys of each part by its name; ``validation`` only where there is one."""
+        parts = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: keys for name, keys in parts.items() if keys or name != "validation"}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over which utterance stands in which part."""
+        lines = (f"{key} {name}\n" for name, keys in self.parts.items() for key in sorted(keys))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def folds(corpus: Corpus, protocol: str) -> int:
+    """How many folds a protocol has; of random draws the first five are meant."""
+    if protocol == "actor-split":
+        return 1
+    return len(corpus.speakers) if protocol in ("leave-one-speaker-out", SELECTION) else FOLDS
+
+
+def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
+    """Fold ``fold`` (from 0) of a protocol.
+
+    Raises:
+        ValueError: unknown protocol, fold out of range, or too few utterances or speakers for the protocol.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
+
+    if protocol not in (*PROTOCOLS, *AUGMENTED, SELECTION):
+        raise ValueError(f"protocol {protocol!r} is none of {', '.join((*PROTOCOLS, *AUGMENTED, SELECTION))}")
+    if protocol == "augmented-grouped":
+        return _together(corpus, fold)
+    if fold < 0 or (protocol not in DRAWN and fold >= folds(corpus, protocol)):
+        raise ValueError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
+    keys = [utterance.key for utterance in corpus.utterances]
+    labels = corpus.labels
+    speakers = [utterance.speaker for utterance in corpus.utterances]
+    emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
+    needed = {**dict.fromkeys(DRAWN, 2), "leave-one-speaker-out": 1, "actor-split": 1, SELECTION: 1}.get(
+        protocol, FOLDS
+    )
+    if fewest < needed:
+        raise ValueError(
+            f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
+        )
+    if protocol in DRAWN and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
+        raise ValueError(f"{protocol}: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
+    if protocol in DRAWN:
+        pairs = StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels)
+        train, test = next(pairs)
+    elif protocol == "stratified-folds":
+        train, test = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(keys, labels))[fold]
+    elif protocol == "leave-one-speaker-out":
+        out = corpus.speakers[fold]
+        train = [i for i, speaker in enumerate(speakers) if speaker != out]
+        test = [i for i, speaker in enumerate(speakers) if speaker == out]
+        if not train:
+            raise ValueError(f"{protocol} needs at least two speakers; {corpus.name} has {len(corpus.speakers)}")
+    elif protocol == "actor-split":
+        return _actor_split(corpus)
+    elif protocol == SELECTION:
+        if len(corpus.speakers) < 4:
+            raise ValueError(f"{protocol} needs at least four speakers; {corpus.name} has {len(corpus.speakers)}")
+        after = [corpus.speakers[(fold + k) % len(corpus.speakers)] for k in range(3)]
+        train = [i for i, speaker in enumerate(speakers) if speaker not in after]
+        test = [i for i, speaker in enumerate(speakers) if speaker in after[1:]]
+    else:
+        if len(corpus.speakers) < FOLDS:
+            raise ValueError(f"{protocol} needs at least {FOLDS} speakers; {corpus.name} has {len(corpus.speakers)}")
+        grouped = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+        train, test = list(grouped.split(keys, labels, speakers))[fold]
+    return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
+
+
+def _actor_split(corpus: Corpus) -> Split:
+    """The actors of CREMA-D as ``crema-d_actors.csv`` divides them."""
+    with ACTORS.open(newline="", encoding="utf-8") as file:
+        part_of = {row["actor"]: row["part"] for row in csv.DictReader(file)}
+    unknown = [speaker for speaker in corpus.speakers if speaker not in part_of]
+    if unknown:
+        raise ValueError(f"actor-split is of CREMA-D's actors; {corpus.name} has the speaker {unknown[0]}")
+    parts = {name: tuple(u.key for u in corpus.utterances if part_of[u.speaker] == name) for name in ACTOR_PARTS}
+    empty = [name for name, keys in parts.items() if not keys]
+    if empty:
+        raise ValueError(f"actor-split: {corpus.name} has none of the {empty[0]} actors; it needs the whole corpus")
+    return Split("actor-split", 0, parts["train"], parts["test"], parts["validation"])
+
+
+def _together(corpus: Corpus, fold: int) -> Split:
+    originals = replace(corpus, utterances=tuple(u for u in corpus.utterances if u.version == ORIGINAL))
+    test = set(split(originals, "random", fold).test)
+    parts = {True: [], False: []}
+    for utterance in corpus.utterances:
+        parts[utterance.source in test].append(utterance.key)
+    return Split("augmented-grouped", fold, tuple(parts[False]), tuple(parts[True]))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What training and test set share; an honest test of generalisation over people shares no speaker.
+
+    ``identical`` lists test files whose bytes also stand in the training set. The shares are of the test set.
+    """
+
+    train: int
+    test: int
+    speakers: tuple[str, ...]
+    sentences: tuple[str, ...]
+    identical: tuple[str, ...]
+    share_known_speaker: float
+    share_known_sentence: float
+    share_known_utterance: float  # whose utterance the training set holds in another version
+
+
+def audit(corpus: Corpus, split: Split) -> Audit:
+    """What the two parts of ``split`` share.
+
+    Raises:
+        ValueError: an utterance stands in both parts, or is not in the corpus.
+    """
+    by_key = {utterance.key: utterance for utterance in corpus.utterances}
+    both = set(split.train) & set(split.test)
+    if both:
+        raise ValueError(f"{min(both)}: in the training and the test set")
+    unknown = (set(split.train) | set(split.test)) - set(by_key)
+    if unknown:
+        raise ValueError(f"{min(unknown)}: in the split but not in the corpus")
+    train = [by_key[key] for key in split.train]
+    test = [by_key[key] for key in split.test]
+
+    def known(field: str) -> tuple[list[Utterance], tuple[str, ...]]:
+        seen = {getattr(utterance, field) for utterance in train if getattr(utterance, field)}
+        shared = [utterance for utterance in test if getattr(utterance, field) in seen]
+        return shared, tuple(sorted({getattr(utterance, field) for utterance in shared}))
+
+    by_speaker, speakers = known("speaker")
+    by_text, sentences = known("text")
+    identical, _ = known("sha256")
+    by_utterance, _ = known("source")
+    return Audit(
+        train=len(train),
+        test=len(test),
+        speakers=speakers,
+        sentences=sentences,
+        identical=tuple(utterance.key for utterance in identical),
+        share_known_speaker=len(by_speaker) / len(test),
+        share_known_sentence=len(by_text) / len(test),
+        share_known_utterance=len(by_utterance) / len(test),
+    )
+
+
+def save(splits: Sequence[Split], table: Path) -> None:
+    """Write folds of one protocol as CSV: file, and train or test in each fold."""
+    part = {
+        (s.fold, key): name for s in splits for name, keys in (("train", s.train), ("test", s.test)) for key in keys
+    }
+    keys = sorted({key for _, key in part})
+    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
+        writer.writerows((key, *(part[s.fold, key] for s in splits)) for key in keys)

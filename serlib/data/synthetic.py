@@ -1,0 +1,328 @@
+"""Synthetic speech: the three corpora in miniature, in their real layouts, spoken by espeak-ng instead of people.
+
+The default build needs recordings, and recordings stay out of the repository; so a formant synthesizer speaks the
+corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the machinery works and says nothing about
+people, their emotions or any claim of the paper.
+
+* :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
+* :func:`speak` speaks one sentence; ``PROSODY`` holds what an emotion changes in it;
+* ``MINIATURES``, ``VOICES``, ``TEXTS``: which speakers say which sentences, with which voices.
+
+The direction of each change follows published findings, its size is chosen here ("." is neutral):
+
+=========  =====  =====  =====  ======  ====  ==================================================================
+emotion    rate   pitch  range  volume  tilt  sources; voice quality
+=========  =====  =====  =====  ======  ====  ==================================================================
+anger      up     up     up     up      up    [1] [2] [3]
+boredom    down   down   down   down    down  [1] [3] [4]
+disgust    down   down   up     down    down  [5]; "grumbled chest tone": irregular cycles
+fear       up     up     down   .       down  [2]; irregular. [1] panic: wider range and more high energy instead
+happiness  up     up     up     up      up    [1] [2]; [4] wide range
+sadness    down   down   down   down    down  [1] [2] [3]; [4] breathy
+surprise   .      up     up     up      up    no source: the highest and widest voice, chosen here
+=========  =====  =====  =====  ======  ====  ==================================================================
+
+[1] Scherer (2003), Speech Communication 40, 227-256, doi 10.1016/S0167-6393(02)00084-5
+[2] Juslin & Laukka (2003), Psychological Bulletin 129, 770-814, doi 10.1037/0033-2909.129.5.770
+[3] Banse & Scherer (1996), J. Personality and Social Psychology 70, 614-636, doi 10.1037/0022-3514.70.3.614
+[4] Burkhardt & Sendlmeier (2000), ISCA Workshop on Speech and Emotion, 151-156 (formant synthesis, as here)
+[5] Murray & Arnott (1993), J. Acoustical Society of America 93, 1097-1108
+
+A log-Mel image is scaled to its recording's own loudest point: volume is invisible there; the others carry the emotion.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from companion.paper import CORPORA
+
+SAMPLE_RATE = 22_050  # Hz: espeak-ng's own
+WORDS_PER_MINUTE = 145  # of neutral speech
+PEAK = 0.4  # of neutral speech, full scale is 1; +6 dB reaches 0.8
+
+TIME_WARP, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
+SYNCHRONOUS, DO_NOT_EXIT, UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, option of espeak_Initialize, flag of espeak_Synth
+LONGEST_DATA_PATH = 150  # bytes: espeak-ng cuts longer ones silently
+
+
+@dataclass(frozen=True)
+class Prosody:
+    """What an emotion changes, relative to the same voice's neutral speech."""
+
+    rate: float = 1.0  # times the speaking rate
+    pitch: float = 1.0  # times the mean fundamental frequency
+    pitch_range: float = 1.0  # times the range of the fundamental frequency
+    volume: float = 0.0  # dB
+    tilt: float = 0.0  # dB per octave about 1 kHz: above 0 bright and tense, below 0 dull and lax
+    breath: float = 0.0  # noise, relative to the voice's envelope
+    jitter: float = 0.0  # irregularity of the cycles: standard deviation of a period, as a share of it
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("rate", self.rate, 0.6, 2.5),  # 87 to 363 words per minute: espeak-ng takes 80 to 450
+            ("pitch", self.pitch, 0.5, 2.0),
+            ("pitch_range", self.pitch_range, 0.0, 2.0),
+            ("volume", self.volume, -20.0, 6.0),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} {value} is not within {low} to {high}")
+
+
+PROSODY = {
+    "anger": Prosody(1.25, 1.30, 1.60, +6.0, +3.0, jitter=0.01),
+    "boredom": Prosody(0.80, 0.85, 0.35, -3.0, -1.5),
+    "disgust": Prosody(0.85, 0.80, 1.20, -1.0, -0.5, jitter=0.06),
+    "fear": Prosody(1.40, 1.60, 0.60, 0.0, -1.5, breath=0.10, jitter=0.04),
+    "happiness": Prosody(1.10, 1.40, 1.80, +3.0, +1.0),
+    "neutral": Prosody(),
+    "sadness": Prosody(0.70, 0.80, 0.50, -6.0, -4.0, breath=0.15, jitter=0.01),
+    "surprise": Prosody(1.00, 1.75, 1.90, +3.0, +2.0),
+}
+
+VOICES = {  # corpus -> speaker -> espeak-ng voice; female speakers (f) have female voices
+    "savee": {"DC": "en-gb-x-rp+m1", "JE": "en-gb-x-rp+m3", "JK": "en-gb-x-rp+m6", "KL": "en-gb-x-rp+m7"},
+    "emodb": {"03": "de+m1", "08": "de+f2", "09": "de+f4", "10": "de+m3"},
+    "crema-d": {"1001": "en-us+m3", "1002": "en-us+f2", "1003": "en-us+f1", "1005": "en-us+m6"},
+}
+
+TEXTS = {  # corpus -> sentence -> text
+    # The TIMIT sentences that SAVEE's speakers say in all seven emotions; their order within SAVEE is not verified.
+    "savee": {
+        "01": "She had your dark suit in greasy wash water all year.",
+        "02": "Don't ask me to carry an oily rag like that.",
+        "03": "Will you tell me why?",
+    },
+    "emodb": {
+        "a01": "Der Lappen liegt auf dem Eisschrank.",
+        "a02": "Das will sie am Mittwoch abgeben.",
+        "a04": "Heute abend könnte ich es ihm sagen.",
+        "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+        "a07": "In sieben Stunden wird es soweit sein.",
+        "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+        "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+        "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+        "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+        "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+    },
+    "crema-d": {
+        "DFA": "Don't forget a jacket.",
+        "IEO": "It's eleven o'clock.",
+        "IOM": "I'm on my way to the meeting.",
+        "ITH": "I think I have a doctor's appointment.",
+        "ITS": "I think I've seen this before.",
+        "IWL": "I would like a new alarm clock.",
+        "IWW": "I wonder what this is about.",
+        "MTI": "Maybe tomorrow it will be cold.",
+        "TAI": "The airplane is almost full.",
+        "TIE": "That is exactly what happened.",
+        "TSI": "The surface is slick.",
+        "WSI": "We'll stop in a couple of minutes.",
+    },
+}
+
+LAYOUTS = {  # the corpora's own folders and file names; EmoDB's take is a, CREMA-D's level unspecified
+    "savee": "{speaker}/{code}{sentence}.wav",
+    "emodb": "wav/{speaker}{sentence}{code}a.wav",
+    "crema-d": "AudioWAV/{speaker}_{sentence}_{code}_XX.wav",
+}
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """Who says what: every speaker says every sentence once in every emotion of the corpus."""
+
+    speakers: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+MINIATURES = {
+    "savee": Miniature(tuple(VOICES["savee"]), ("01", "02", "03")),
+    "emodb": Miniature(tuple(VOICES["emodb"]), ("a01", "a04", "b01")),
+    "crema-d": Miniature(tuple(VOICES["crema-d"]), ("DFA", "IWL", "MTI")),
+}
+
+
+def _is_loaded(library: str) -> bool:
+    """Whether this process holds the shared library at that path."""
+    import _ctypes
+
+    try:
+        _ctypes.dlclose(_ctypes.dlopen(library, os.RTLD_NOLOAD | os.RTLD_NOW))
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _fresh_espeak() -> Iterator[ctypes.CDLL]:
+    """espeak-ng as if never used before.
+
+    It keeps state between utterances that no call resets (the phase of its flutter table, its gain control), so that
+    what it says depends on what it said. The library is therefore loaded anew for every utterance (about 1 ms), and
+    from a copy where this process holds it already: its variables start as the file has them.
+
+    Raises:
+        RuntimeError: espeak-ng does not start.
+    """
+    import _ctypes
+
+    import espeakng_loader
+
+    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+    with ExitStack() as stack:
+        if _is_loaded(library):
+            library = shutil.copy(library, stack.enter_context(TemporaryDirectory()))
+        if len(os.fsencode(data)) > LONGEST_DATA_PATH:
+            short = f"{stack.enter_context(TemporaryDirectory())}/espeak-ng-data"
+            os.symlink(data, short)
+            data = short
+        espeak = ctypes.CDLL(library)
+        stack.callback(_ctypes.dlclose, espeak._handle)
+        if espeak.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DO_NOT_EXIT) != SAMPLE_RATE:
+            raise RuntimeError(f"espeak-ng does not start with the voices in {data}: reinstall espeakng-loader")
+        stack.callback(espeak.espeak_Terminate)
+        yield espeak
+
+
+class _Voice(ctypes.Structure):
+    """The head of espeak-ng's ``espeak_VOICE``."""
+
+    _fields_ = [(name, ctypes.c_char_p) for name in ("name", "languages", "identifier")]
+
+
+def _synthesize(text: str, voice: str, parameters: dict[int, int], seed: int) -> np.ndarray:
+    """espeak-ng's own samples, int16 ``(samples,)``; ``seed`` draws its noise."""
+    pieces: list[bytes] = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+    def collect(samples: int | None, count: int, events: int | None) -> int:
+        if samples:
+            pieces.append(ctypes.string_at(samples, 2 * count))
+        return 0  # go on
+
+    with _fresh_espeak() as espeak:
+        espeak.espeak_GetCurrentVoice.restype = ctypes.POINTER(_Voice)
+        status = espeak.espeak_SetVoiceByName(voice.encode())
+        _, plus, variant = voice.partition("+")  # an unknown variant is dropped without an error
+        if status or not espeak.espeak_GetCurrentVoice().contents.identifier.endswith((plus + variant).encode()):
+            raise ValueError(f"voice {voice!r} is none of espeak-ng's, which are called like en-us or de+f2")
+        for parameter, value in parameters.items():
+            espeak.espeak_SetParameter(parameter, value, 0)
+        espeak.espeak_ng_SetRandSeed(ctypes.c_long(seed % 2**31))
+        espeak.espeak_SetSynthCallback(collect)
+        encoded = text.encode()
+        espeak.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, UTF8, None, None)
+    return np.frombuffer(b"".join(pieces), dtype=np.int16)
+
+
+def synthesize(text: str, voice: str, prosody: Prosody, seed: int) -> np.ndarray:
+    """One utterance, with 0.1 to 0.3 s of silence before and after it.
+
+    Args:
+        text: one sentence in the voice's language.
+        voice: an espeak-ng voice with or without a variant, such as ``"de+f2"``.
+        prosody: the emotion; ``seed`` varies it by a few per cent, so that takes differ.
+        seed: at least 0; the same seed gives the same samples, whatever was spoken before.
+
+    Returns:
+        float32 ``(samples,)`` at ``SAMPLE_RATE``, mono, within [-1, 1].
+
+    Raises:
+        ValueError: espeak-ng has no such voice, or the text holds nothing to say.
+    """
+    random = np.random.default_rng(seed)
+    rate, pitch, pitch_range = np.exp(random.normal(0, (0.03, 0.03, 0.08)))
+    parameters = {
+        TIME_WARP: round(WORDS_PER_MINUTE * prosody.rate * rate),
+        PITCH: round(np.clip(50 + 50 * np.log2(prosody.pitch * pitch), 0, 99)),  # 50 steps an octave
+        RANGE: round(np.clip(50 * prosody.pitch_range * pitch_range, 0, 99)),
+    }
+    wave = _synthesize(text, voice, parameters, seed) / 32_768
+    loud = np.flatnonzero(np.abs(wave) > 0.005)
+    if not len(loud):
+        raise ValueError(f"text {text!r} holds nothing to say")
+    wave = wave[loud[0] : loud[-1] + 1]
+
+    step = SAMPLE_RATE // 200  # 5 ms: about one cycle of the voice
+    knots = np.arange(0, len(wave) + step, step)
+    warped = np.cumsum(1 + random.normal(0, prosody.jitter, len(knots)).clip(-0.5, 0.5)) - 1
+    time = np.interp(np.arange(len(wave)), knots, warped * step)
+    wave = np.interp(time, np.arange(len(wave)), wave)
+
+    total = np.cumsum(np.pad(np.abs(wave), (4 * step, 0)))
+    envelope = (total[4 * step :] - total[: -4 * step]) / (4 * step)  # mean over the last 20 ms
+    wave = wave + prosody.breath * envelope * np.diff(random.standard_normal(len(wave) + 1))  # rises 6 dB per octave
+
+    size = 1 << len(wave).bit_length()
+    frequency = np.fft.rfftfreq(size, 1 / SAMPLE_RATE).clip(125, 8_000)
+    tilt = prosody.tilt + random.normal(0, 0.3)
+    wave = np.fft.irfft(np.fft.rfft(wave, size) * 10 ** (tilt * np.log2(frequency / 1_000) / 20))[: len(wave)]
+
+    wave = wave / np.abs(wave).max() * PEAK * 10 ** (prosody.volume / 20)
+    return np.pad(wave, random.integers(SAMPLE_RATE // 10, 3 * SAMPLE_RATE // 10, 2)).astype(np.float32)
+
+
+def _files(name: str) -> dict[str, tuple[str, str, str]]:
+    """The miniature's files, relative to its folder: speaker, sentence and emotion of each."""
+    return {
+        LAYOUTS[name].format(speaker=speaker, sentence=sentence, code=code): (speaker, sentence, emotion)
+        for speaker in MINIATURES[name].speakers
+        for code, emotion in CORPORA[name].codes.items()
+        for sentence in MINIATURES[name].sentences
+    }
+
+
+def _wav(name: str, speaker: str, sentence: str, emotion: str, seed: int) -> bytes:
+    """One file of the miniature: 16-bit mono WAV at the corpus's sampling rate."""
+    from io import BytesIO
+
+    import soundfile
+    from scipy.signal import resample_poly
+
+    take = int.from_bytes(hashlib.sha256(f"{seed} {name} {speaker} {sentence} {emotion}".encode()).digest()[:4], "big")
+    wave = synthesize(TEXTS[name][sentence], VOICES[name][speaker], PROSODY[emotion], take)
+    rate = CORPORA[name].sample_rate
+    wave = resample_poly(wave.astype(np.float64), rate, SAMPLE_RATE)
+    soundfile.write(buffer := BytesIO(), np.round(wave * 32_767).astype(np.int16), rate, "PCM_16", format="WAV")
+    return buffer.getvalue()
+
+
+def make_corpus(name: str, folder: Path, seed: int = 0) -> int:
+    """Writes the miniature of corpus ``name`` below ``folder`` and returns the number of its files.
+
+    A file appears whole or not at all; files that this miniature left there before stay as they are.
+
+    Raises:
+        ValueError: there is no such corpus, or ``folder`` holds something else, which is never overwritten.
+    """
+    if name not in MINIATURES:
+        raise ValueError(f"corpus {name!r} is none of {', '.join(MINIATURES)}")
+    folder = Path(folder)
+    files = _files(name)
+    # Hidden files are the marks of workflow tools and what a killed run had begun.
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    there = {path.relative_to(folder).as_posix() for path in found}
+    foreign = there - files.keys() or {
+        file for file in there if (folder / file).read_bytes() != _wav(name, *files[file], seed)
+    }
+    if foreign:
+        raise ValueError(
+            f"{folder} holds {len(foreign)} files such as {min(foreign)} that are not of the synthetic {name} with seed "
+            f"{seed}: give an empty folder, or delete this one if nothing in it is worth keeping"
+        )
+    for file in (file for file in files if file not in there):
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_bytes(_wav(name, *files[file], seed))
+        beside.replace(path)
+    return len(files)
