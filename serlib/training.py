@@ -29,6 +29,7 @@ from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.files import atomic_write
 from serlib.model import Output, SpectrogramViT, save
+from serlib.precision import device_name, products
 
 Images = Float[Tensor, "images 1 height width"]
 Curves = dict[str, dict[str, list[float]]]
@@ -192,7 +193,7 @@ def execute(
         corpus,
         split,
         predicted,
-        records.provenance(str(fabric.device), torch.get_num_threads(), state.seconds),
+        records.provenance(device_name(settings.precision, fabric.device), torch.get_num_threads(), state.seconds),
         teacher=teacher[1] if teacher else "",
         curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()},
     )
@@ -229,7 +230,8 @@ def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
         sums: dict[str, Tensor] = {}
         for rows in torch.randperm(len(learn)).split(settings.batch_size):
             rows = learn[rows].to(device)
-            values = loss(wrapped, rows)
+            with products(settings.precision, device):
+                values = loss(wrapped, rows)
             optimizer.zero_grad()
             state.fabric.backward(values["loss"])
             optimizer.step()
