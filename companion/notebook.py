@@ -4,17 +4,18 @@ A notebook reads. Where something has not been made, the message says the comman
 """
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from IPython.display import Markdown
 
-from companion import figures
-from serlib import config, metrics, records
-from serlib.data import corpora, facts
+from companion import claims, figures, results, text
+from serlib import config, records
+from serlib.data import corpora
 
 if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
     from torch import Tensor
@@ -27,9 +28,6 @@ SYNTHETIC = (
     "that the machinery works and says nothing about people, and nothing about the paper's numbers. What is said here of "
     "people's recordings rests on committed records and published files instead."
 )
-
-# Who speaks, as tables say it; the hyphen keeps its word on one line.
-SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
 
 
 def start(namespace: Mapping[str, Any]) -> "Build":
@@ -106,7 +104,7 @@ class Build:
     def corpora(self) -> list[corpora.Corpus]:
         """Every corpus of this build with this speech, in the order of the paper."""
         folder = self.root / "build" / self.speech
-        names = sorted((path.parent.name for path in folder.glob("*/corpus.csv")), key=_paper_order)
+        names = results.in_order(path.parent.name for path in folder.glob("*/corpus.csv"))
         if not names:
             raise ValueError(f"no {self.speech} in this build: {self.remedy}")
         return [replace(self, corpus=name).utterances for name in names]
@@ -163,237 +161,48 @@ class Build:
             if record.configuration.schedule == self.schedule
         ]
 
-    def probes(self, committed: bool) -> list["Probe"]:
-        """The committed probes, all of people's recordings; or those of this build with this corpus and schedule."""
+    @cached_property
+    def probes(self) -> list["Probe"]:
+        """The probes of this build with this corpus and schedule."""
         from serlib import probes
 
-        if committed:
-            return probes.read_all(self.root / "results/probes")
-        built = probes.read_all(self.root / "build/probes" / self.speech)
-        return [p for p in built if (p.corpus, p.schedule) == (self.corpus, self.schedule)]
+        found = probes.read_all(self.root / "build/probes" / self.speech)
+        return [p for p in found if (p.corpus, p.schedule) == (self.corpus, self.schedule)]
+
+    @cached_property
+    def committed_probes(self) -> list["Probe"]:
+        """The committed probes, all of people's recordings."""
+        from serlib import probes
+
+        return probes.read_all(self.root / "results/probes")
 
     @cached_property
     def committed(self) -> list[records.Record]:
         """Every committed record; all are of people's recordings."""
         return records.read_all(self.root / "results/recordings")
 
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The committed records' predictions, see :func:`companion.results.predictions`."""
+        return results.predictions(self.committed)
+
+    @cached_property
+    def noise(self) -> results.Noise:
+        """How far seeds lie apart in the committed records."""
+        return results.seed_noise(self.predictions)
+
+    def verdict(self, claim: str) -> Markdown:
+        """A claim's verdict from the committed records and probes, and this build's records of recordings."""
+        people = [r for r in self.built if r.speech == "recordings"] if self.speech == "recordings" else []
+        predicted = results.predictions([*self.committed, *people]) if people else self.predictions
+        found = claims.verdict(claim, predicted, results.tokens(self.committed_probes))
+        return text.note(text.verdict(found))
+
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""
         if self.speech == "synthetic":
-            return note(SYNTHETIC)
+            return text.note(SYNTHETIC)
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
-        return note(
+        return text.note(
             f"Made from **recordings of people** ({self.corpus}), {epochs} epochs a stage (schedule `{self.schedule}`)."
         )
-
-
-def note(text: str) -> Markdown:
-    """A paragraph set off from the text."""
-    return Markdown(f"> {text}")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
-    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
-
-
-def times(size: Sequence[int]) -> str:
-    """``128 x 128``."""
-    return " x ".join(map(str, size))
-
-
-def percent(interval: metrics.Interval, digits: int = 1) -> str:
-    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent."""
-    at, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
-    return f"{at:.{digits}f} [{low:.{digits}f},\N{NO-BREAK SPACE}{high:.{digits}f}]"
-
-
-def points(interval: metrics.Interval) -> str:
-    """``+1.2 [-0.3, +2.8]``: a difference of two accuracies and its interval in points."""
-    # adding zero takes the sign from a negative zero
-    at, low, high = (round(100 * value, 1) + 0.0 for value in (interval.estimate, interval.low, interval.high))
-    return f"{at:+.1f} [{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}]"
-
-
-def direction(interval: metrics.Interval) -> str:
-    """What a difference's interval says: "better", "worse", or, where it holds zero, "no difference shown"."""
-    return "better" if interval.low > 0 else "worse" if interval.high < 0 else "no difference shown"
-
-
-def spread(values: Mapping[str, float]) -> str:
-    """``2.2 [2.0, 2.3]``: the median of some measurements, the smallest and the largest."""
-    middle, low, high = (f"{values[key]:.3g}" for key in ("median", "min", "max"))
-    return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
-
-
-def accuracy(record: records.Record, part: str = "test", measure=metrics.weighted_accuracy) -> metrics.Interval:
-    """A record's accuracy on a part, with its interval over speakers."""
-    true, predicted = record.labels(part)
-    return metrics.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
-
-
-def pooled(used: Iterable[records.Record]) -> list[records.Record]:
-    """Records of one run and protocol as one: their parts put end to end, so that accuracies pool every fold and seed."""
-    groups: dict[tuple[str, ...], list[records.Record]] = {}
-    for record in used:
-        groups.setdefault(_group(record), []).append(record)
-    return [joined(groups[key]) for key in sorted(groups, key=lambda key: (_paper_order(key[1]), key))]
-
-
-def joined(group: Sequence[records.Record]) -> records.Record:
-    """Some records as one: all that of the first, but the parts of all put end to end."""
-
-    def values(part: str, column: str) -> tuple:
-        return tuple(value for record in group for value in getattr(record.parts[part], column))
-
-    columns = [column.name for column in fields(records.Part)]
-    parts = {part: records.Part(**{c: values(part, c) for c in columns}) for part in ("train", "test")}
-    return replace(group[0], parts=parts)
-
-
-def layers_table(found: Iterable["Probe"]) -> Markdown:
-    """How well each run's tokens tell their column's number, on the image and at the first and the last layer."""
-    from serlib import probes
-
-    rows = []
-    for (_, corpus, _, protocol), runs in probes.grouped(found).items():
-        for run, folds in runs.items():
-            p = probes.pooled(folds)
-            compared = probes.compared(run, runs)
-            rows.append(
-                (
-                    f"`{corpus}`, `{protocol}` {ranges(fold.fold for fold in folds)}",
-                    f"`{run}`",
-                    f"{len(p.file):,}",
-                    *(share(p.explained(layer)) for layer in (probes.IMAGE, "embedding", p.last)),
-                    f"{share(compared.gain, '+')} (`{compared.base}`)" if compared else "",
-                )
-            )
-    head = (
-        "corpus, split, folds",
-        "run",
-        "held out",
-        "image",
-        "embedding",
-        "last block",
-        "last block minus that of the run named",
-    )
-    return table(head, rows)
-
-
-def orders_table(found: Iterable["Probe"]) -> Markdown:
-    """What another order of the columns of speech costs each run."""
-    from serlib import probes
-
-    rows = []
-    for (_, corpus, _, protocol), runs in probes.grouped(found).items():
-        for run, folds in runs.items():
-            p = probes.pooled(folds)
-            cells = []
-            for order in probes.ORDERS[1:]:
-                changed = sum(a != b for a, b in zip(p.predicted[probes.ORDERS[0]], p.predicted[order], strict=True))
-                cells.append(f"{percent(p.lost(order))}; {changed}")
-            where = f"`{corpus}`, `{protocol}` {ranges(fold.fold for fold in folds)}"
-            rows.append((where, f"`{run}`", f"{len(p.file):,}", percent(p.accuracy(probes.ORDERS[0])), *cells))
-    changes = (f"{order}: points lost; decisions changed" for order in probes.ORDERS[1:])
-    return table(("corpus, split, folds", "run", "held out", "WA % as it is", *changes), rows)
-
-
-def share(at: metrics.Interval, sign: str = "") -> str:
-    """``0.93 [0.92, 0.95]``, with ``sign`` "+" ``+0.01 [-0.02, +0.04]``."""
-    low, middle, high = (f"{round(value, 2) + 0.0:{sign}.2f}" for value in (at.low, at.estimate, at.high))
-    return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
-
-
-ACCURACY_HEAD = ("corpus, split, folds", "run", "epochs; seeds", "held out", "WA %", "UA %", "WA % trained on")
-
-
-def accuracy_rows(used: Sequence[records.Record]) -> list[tuple[Any, ...]]:
-    """A row for each run, protocol and schedule, under :data:`ACCURACY_HEAD`; the last is of the training set.
-
-    Behind the epochs stands the schedule's name where it is not the paper's.
-    """
-    rows = []
-    for r in pooled(used):
-        same = [o for o in used if _group(o) == _group(r)]
-        schedule = r.configuration.schedule
-        other = "" if schedule in ("paper", config.BASELINE) else f" ({schedule})"
-        spoken = ", synthetic" if r.speech == "synthetic" else ""
-        rows.append(
-            (
-                f"`{r.corpus}`{spoken}, `{r.protocol}` {ranges(o.fold for o in same)}",
-                f"`{r.run}`",
-                f"{epochs(r)}{other}; {ranges(o.seed for o in same)}",
-                f"{len(r.parts['test'].file):,}",
-                percent(accuracy(r)),
-                percent(accuracy(r, measure=metrics.unweighted_accuracy)),
-                percent(accuracy(r, "train")),
-            )
-        )
-    return rows
-
-
-def epochs(r: records.Record) -> str:
-    """Epochs a stage; a baseline that does not learn in epochs has none."""
-    return str(r.configuration.training.epochs) if r.curves else "\N{EN DASH}"
-
-
-def _group(r: records.Record) -> tuple[str, ...]:
-    return r.speech, r.corpus, r.configuration.schedule, r.protocol, r.run
-
-
-def _paper_order(corpus: str) -> int:
-    names = list(facts.CORPORA)
-    return names.index(corpus) if corpus in names else len(names)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """``0-9``, or ``0, 2`` where there are gaps."""
-    found = sorted(set(numbers))
-    if len(found) > 1 and found[-1] - found[0] == len(found) - 1:
-        return f"{found[0]}-{found[-1]}"
-    return ", ".join(map(str, found))
-
-
-def commands(used: Iterable[records.Record]) -> Markdown:
-    """For each run, protocol, seed and precision the one command of the graph that makes the records of ``used`` again.
-
-    The graph makes what a run needs first: images, and the teacher of a student that follows one.
-    """
-    folds: dict[tuple[Any, ...], set[int]] = {}
-    for r in used:
-        c = r.configuration
-        group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.training.precision)
-        folds.setdefault(group, set()).add(r.fold)
-    lines = []
-    for (corpus, schedule, protocol, run, seed, precision), some in folds.items():
-        fold = ",".join(map(str, sorted(some)))
-        place = records.location(
-            "recordings", corpus, schedule, protocol, f"{{{fold}}}" if len(some) > 1 else fold, run, seed
-        )
-        usual = config.SCHEDULES.get(schedule, config.Training()).precision
-        exact = "" if precision == usual else f" precision={precision}"
-        lines.append(
-            f".venv/bin/snakemake build/runs/{place} --workflow-profile workflow/profiles/default "
-            f"--config corpus={corpus} data=data/{corpus}{exact}"
-        )
-    return Markdown("\n".join(("```bash", *lines, "```")))
-
-
-def sources(used: Iterable[records.Record]) -> Markdown:
-    """Where the numbers of a page came from: run, split, seed, commit, date and seconds of every record used."""
-    rows = [
-        (
-            f"`{r.run}`",
-            f"`{r.corpus}`, {SPEAKERS[r.speech]}",
-            f"`{r.protocol}` {r.fold}",
-            r.seed,
-            epochs(r),
-            f"{r.provenance['seconds']:.0f}",
-            f"`{r.provenance['commit'][:8]}`{' + changes' if r.provenance['dirty'] else ''}",
-            f"`{r.result[:12]}`",
-        )
-        for r in used
-    ]
-    return table(("run", "corpus", "split, fold", "seed", "epochs", "seconds", "code", "result"), rows)

@@ -6,26 +6,22 @@
 Links are relative to ``book/``, where the prose lies.
 """
 
-import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from companion import beyond, claims, experiments, notebook, paper
+import pandas as pd
+
+from companion import beyond, claims, experiments, paper, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
-if TYPE_CHECKING:  # it needs torch, which is imported where it is used
-    from serlib.probes import Probe
-
 # Those that add nothing to the paper's training; the others are beyond it.
-STATED_SCHEDULES = {name: s for name, s in config.SCHEDULES.items() if name not in config.BEYOND}
+STATED_SCHEDULES = {name: s for name, s in config.SCHEDULES.items() if not s.beyond}
 
-
-SHOWN_SCHEDULES = ("paper", "short", config.BASELINE)  # of several, the one with the most epochs is shown
 
 # What the fields of a run record hold, in a reader's words.
 RECORD_FIELDS = {
@@ -41,8 +37,8 @@ RECORD_FIELDS = {
     "configuration": "the run's name, network, schedule and images: every field of `serlib.config`",
     "teacher": "digest of the result of the teacher's record; empty for a run without a teacher",
     "curves": "for each stage, each loss at each epoch (mean over the training set)",
-    "parts": "`train` and `test`: file, speaker, true and predicted label of every utterance",
-    "made": "date, seconds, device, machine, library versions, commit, and whether the code differed from it",
+    "parts": "`train`, `test` and, of `actor-split`, `validation`: file, speaker, true and predicted label of every utterance",
+    "provenance": "date, seconds, device, machine, library versions, commit, and whether the code differed from it",
 }
 
 
@@ -52,16 +48,22 @@ def values(root: Path) -> dict[str, str]:
     Returns:
         name to Markdown: a number, a phrase, or a table of several lines.
     """
-    committed = records.read_all(root / "results/recordings")
+    from serlib import probes
+
     built = records.read_all(root / "build/runs")
+    committed = results.predictions(records.read_all(root / "results/recordings"))
+    people = results.predictions(r for r in built if r.speech == "recordings")
+    predicted = pd.concat((committed, people), ignore_index=True) if len(people) else committed
+    tokens = results.tokens(probes.read_all(root / "results/probes"))
     found = {
         **_settings(),
         **_counted(),
         **_corpora(),
-        "claims_table": claims_table(committed, built, root),
-        "measurements_table": measurements_table(committed, built),
-        "coverage_table": coverage_table(committed, built),
+        "claims_table": claims_table(predicted, tokens),
+        "measurements_table": measurements_table(predicted),
+        "coverage_table": coverage_table(predicted),
         "measured_table": measured_table(committed),
+        "noise_note": noise_note(committed),
         "build_note": build_note(built),
         "beyond_note": beyond_note(committed),
         "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
@@ -72,99 +74,123 @@ def values(root: Path) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def claims_table(committed: Sequence[records.Record], built: Sequence[records.Record], root: Path) -> str:
+def claims_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
     """Claim by claim: what the abstract says, the verdict by the rule, what it rests on. No verdict is typed."""
-    from serlib import probes
-
+    beside = {**_probed(tokens), "accuracy": _in_versions(predicted)}
+    beside["transfer"] = "<br>".join(filter(None, (_token_map(predicted), beside.get("transfer"))))
     rows = []
-    found, probed = [*committed, *built], probes.read_all(root / "results/probes")
-    known_of_time = _probed(probed)
-    beside = {
-        **known_of_time,
-        "transfer": "<br>".join(filter(None, (_matched_otherwise(found), known_of_time.get("transfer")))),
-        "accuracy": _in_versions(committed),
-    }
     for claim in paper.CLAIMS:
-        verdict = claims.verdict(claim.key, found, probed)
-        known = verdict.because, beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
+        v = claims.verdict(claim.key, predicted, tokens)
+        known = text.because(v), beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
-        rows.append((f"{claim.says} Tested on {links}.", f"**{verdict.found}**", "<br>".join(filter(None, known))))
+        rows.append((f"{claim.says} Tested on {links}.", f"**{text.found(v)}**", "<br>".join(filter(None, known))))
     return _table(("the abstract says", "verdict", "what is known"), rows)
 
 
-def measurements_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
-    """Claim by claim the runs that test it, as far as they were measured on recordings."""
-    rows = []
-    spoken = {r.run for r in built if r.speech == "synthetic"}
+def measurements_table(predicted: pd.DataFrame) -> str:
+    """Every comparison that a claim rests on, with what it lacks to decide."""
+    noise, rows = results.seed_noise(predicted), []
     for claim in paper.CLAIMS:
-        needed = claims.NEEDED[claim.key]
-        measured = "<br>".join(f"{m}." for m in claims.behind(claim.key, [*committed, *built]))
-        machinery = " The machinery runs on synthetic speech." if spoken.issuperset(needed) else ""
-        rows.append((claim.key, measured or f"Not yet measured on recordings.{machinery}"))
-    return _table(("claim", "its runs on the same test recordings"), rows)
+        pairs = claims.NEEDED[claim.key]
+        compared = [c for pair in pairs for c in claims.measurements(pair, predicted, noise)]
+        rows += [(claim.key, *row) for row in text.comparison_rows(compared)]
+        measured = {(c.first, c.second) for c in compared}
+        missing = (" minus ".join(map(text.display_name, pair)) for pair in pairs if pair not in measured)
+        rows += [(claim.key, runs, "not measured on recordings", *[""] * 5) for runs in missing]
+    return _table(("claim", *text.COMPARISON_HEAD), rows)
 
 
-def coverage_table(committed: Sequence[records.Record], built: Sequence[records.Record]) -> str:
-    """Which corpora and splits any record of recordings covers."""
-    people = [r for r in (*committed, *built) if r.speech == "recordings"]
-    names = dict.fromkeys((*facts.CORPORA, *(r.corpus for r in people)))
-
-    def cell(corpus: str, protocol: str) -> str:
-        here = [r for r in people if (r.corpus, r.protocol) == (corpus, protocol)]
-        said = []
-        for kind, of in (
-            ("network", [r for r in here if r.run not in config.BASELINES]),
-            ("baseline", [r for r in here if r.run in config.BASELINES]),
-        ):
-            runs = len({r.run for r in of})
-            said += [f"{runs} {kind}{'s' * (runs > 1)}, fold {notebook.ranges(r.fold for r in of)}"] * bool(of)
-        return "; ".join(said) or "not measured here"
-
-    rows = [(f"`{p}` ({splits.HELD_OUT[p]})", *(cell(name, p) for name in names)) for p in splits.HELD_OUT]
-    return _table(("protocol", *map(known.title, names)), rows)
+def coverage_table(predicted: pd.DataFrame) -> str:
+    """Which corpora and protocols any record of recordings covers."""
+    names = results.in_order({*facts.CORPORA, *predicted["corpus"]})
+    kind = predicted["run"].isin(config.BASELINES).map({True: "baseline", False: "network"})
+    there = predicted.groupby(["protocol", "corpus", kind], observed=True).agg(
+        runs=("run", "nunique"), folds=("fold", set)
+    )
+    cells: dict[tuple[str, str], list[str]] = {}
+    for (protocol, corpus, what), runs, folds in there.sort_index(ascending=False).itertuples():
+        said = f"{runs} {what}{'s' * (runs > 1)}, fold {text.ranges(folds)}"
+        cells.setdefault((protocol, corpus), []).append(said)
+    rows = [
+        (f"`{p}` ({words})", *("; ".join(cells.get((p, name), ["not measured here"])) for name in names))
+        for p, words in splits.HELD_OUT.items()
+    ]
+    return _table(("protocol", *map(facts.title, names)), rows)
 
 
-def measured_table(committed: Sequence[records.Record]) -> str:
+def measured_table(predicted: pd.DataFrame) -> str:
     """Of every corpus the main runs: what is published, and what was measured on each kind of part."""
-    shown = (*config.BASELINES, *experiments.PROTOCOL)
-    found = claims.accuracies(r for r in committed if r.run in shown and r.configuration.schedule in SHOWN_SCHEDULES)
+    shown = [*config.BASELINES, *experiments.PROTOCOL]
     rows = []
     for corpus in facts.CORPORA:
-        here = [a for a in found if a.corpus == corpus]
-        runs = dict.fromkeys((*(a.run for a in here), "teacher", "student-pooled"))
-        for run in sorted(runs, key=shown.index):
-            cells = {kind: ", ".join(map(_reached, of)) for kind, of in _by_kind(here, run).items()}
-            stated = claims.published(corpus, run) if run in ("teacher", "student-pooled", "student-tokens") else None
-            kinds = (cells.get(kind, "not measured here") for kind in ("trained", splits.KNOWN, splits.NEW))
-            name = facts.title(corpus).replace("-", "\N{NON-BREAKING HYPHEN}")
-            rows.append((name, f"`{run}`", "" if stated is None else f"{100 * stated:.2f}", *kinds))
-    head = ("corpus", "run", "published", "trained on", f"held out, {splits.KNOWN}", f"held out, {splits.NEW}")
+        here = reached(predicted[predicted["corpus"] == corpus], shown)
+        for run in [run for run in shown if run in here or run in ("teacher", "student-pooled")]:
+            stated = claims.published(corpus, run)
+            kinds = (here.get(run, {}).get(kind, "not measured here") for kind in ("trained", splits.KNOWN, splits.NEW))
+            title = facts.title(corpus).replace("-", "\N{NON-BREAKING HYPHEN}")
+            rows.append((title, text.display_name(run), "" if stated is None else f"{100 * stated:.2f}", *kinds))
+    head = ("corpus", "run", "published", "training set", f"test set, {splits.KNOWN}", f"test set, {splits.NEW}")
     return _table(head, rows)
 
 
-def _by_kind(found: Iterable[claims.Accuracy], run: str) -> dict[str, list[tuple[metrics.Interval, Sequence[str]]]]:
-    """A run's accuracies by what was held out; "trained" is the training set of random splits, if there are any."""
-    of_run = [a for a in found if a.run == run and a.protocol not in (*splits.AUGMENTED, splits.SELECTION)]
-    kinds: dict[str, list[tuple[metrics.Interval, Sequence[str]]]] = {}
-    for a in of_run:
-        kinds.setdefault(a.held_out, []).append((a.at, (*a.drawn, *a.lacks)))
-    for a in sorted(of_run, key=lambda a: a.protocol != "random")[:1]:
-        kinds["trained"] = [(a.trained, a.lacks)]
-    return kinds
+def reached(predicted: pd.DataFrame, runs: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By run and kind of part ("trained": the training set, of random splits if there are any) its accuracies in words.
+
+    Of several schedules one is taken, see :func:`companion.results.longest`.
+    """
+    counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["run"].isin(runs)
+    noise, best = results.seed_noise(predicted), results.longest(predicted[counts])
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for (run, protocol), rows in sorted(best.items(), key=lambda item: item[0][1] != "random"):
+        tested, trained = (rows[rows["part"] == part] for part in ("test", "train"))
+        about = [f"draws {text.ranges(rows['fold'])}"] if protocol in splits.DRAWN else []
+        missing = results.missing_folds(rows)
+        about += [f"{rows['fold'].nunique()} of {rows['fold'].nunique() + missing} folds"] if missing else []
+        epochs = rows["epochs"].iloc[0]
+        about += [f"{epochs} epochs"] if epochs < config.SCHEDULES["paper"].epochs else []
+        of_run = kinds.setdefault(run, {})
+        at = results.accuracy(tested, noise=noise)
+        said = f"{text.percent(at)} ({', '.join([*about, text.counted(at)])})"
+        of_run.setdefault(splits.HELD_OUT[protocol], []).append(said)
+        of_run.setdefault("trained", [text.percent(results.accuracy(trained))])
+    return {run: {kind: ", ".join(said) for kind, said in of.items()} for run, of in kinds.items()}
 
 
-def _reached(accuracy: tuple[metrics.Interval, Sequence[str]]) -> str:
-    at, lacks = accuracy
-    return notebook.percent(at) + (f" ({', '.join(lacks)})" if lacks else "")
+def noise_note(predicted: pd.DataFrame) -> str:
+    """How large the seeds' part of an interval is, and from how many trainings it was estimated."""
+    said = (
+        f"`{protocol}`: a standard deviation of {100 * noise.variance**0.5:.1f} points, {noise.df} degrees of freedom"
+        for protocol, noise in results.seed_noise(predicted).items()
+    )
+    return "; ".join(said) or "no run has more than one seed yet"
 
 
-def beyond_note(committed: Sequence[records.Record]) -> str:
+def beyond_note(predicted: pd.DataFrame) -> str:
     """Of each corpus with speakers that choose: what was tried beyond the paper, and what came of it."""
-    corpora_of = [
-        name for name in facts.CORPORA if any((r.corpus, r.protocol) == (name, splits.SELECTION) for r in committed)
-    ]
-    said = (f"{facts.title(name)}: {beyond.summary(r for r in committed if r.corpus == name)}" for name in corpora_of)
+    said = []
+    for corpus in facts.CORPORA:
+        here = predicted[predicted["corpus"] == corpus]
+        if (here["protocol"] == splits.SELECTION).any():
+            said.append(f"{facts.title(corpus)}: {beyond_summary(here)}")
     return " ".join(said) or "Nothing was tried yet."
+
+
+def beyond_summary(predicted: pd.DataFrame) -> str:
+    """In a sentence or two: how many variants were tried, which was chosen, and what it does on other speakers."""
+    found = beyond.tried(predicted)
+    said = f"{len(found)} of {len(experiments.VARIANTS)} additions were tried. "
+    variant = beyond.chosen(found)
+    if variant == experiments.PLAIN:
+        return said + "None does better on the speakers that choose than the student alone, so none is chosen."
+    said += f"Best on the speakers that choose: {variant.adds} (`{variant.run}`, schedule `{variant.schedule}`). "
+    outcome = beyond.reported(predicted, variant, beyond.choosers(found), results.seed_noise(predicted))
+    if outcome is None:
+        return said + "On other speakers it has not been measured yet."
+    gain, plain = outcome.gain("UA"), outcome.accuracies(measure="UA")[experiments.PLAIN.run]
+    return said + (
+        f"On {gain.speakers} other speakers it changes the unweighted accuracy of the student alone, "
+        f"{text.percent(plain)} %, by {text.points(gain)} points: {text.direction(gain, gain.p)}."
+    )
 
 
 def build_note(built: Sequence[records.Record]) -> str:
@@ -196,8 +222,8 @@ def choices() -> dict[str, tuple[str, str]]:
     deep = config.RUNS["teacher-deep"].model
     alphas = sorted({run.alpha for run in config.RUNS.values()} - {transfer.alpha})
     return {
-        "image": (notebook.times(features.image_size), "as stated"),
-        "patch": (notebook.times(model.patch_size), "as stated"),
+        "image": (text.times(features.image_size), "as stated"),
+        "patch": (text.times(model.patch_size), "as stated"),
         "stem": (", ".join(map(str, model.stem)) + " channels", "as stated"),
         "coordinates": (
             "after the stem, each axis divided by its own length",
@@ -211,8 +237,13 @@ def choices() -> dict[str, tuple[str, str]]:
         ),
         "student": (f"depth {config.STUDENT.depth}, {config.STUDENT.heads} heads", "as stated"),
         "stages": (
-            ", ".join(f"{s.epochs} epochs a stage in schedule `{name}`" for name, s in STATED_SCHEDULES.items()),
-            "`paper` is as stated; `validated` takes the epoch that a tenth of the training set prefers; `watched` notes the test accuracy after each epoch; `bfloat16` multiplies in half the bits; the others are shorter; "
+            ", ".join(
+                f"{s.epochs} epochs a stage in schedule `{name}`"
+                for name, s in STATED_SCHEDULES.items()
+                if s.precision == "32-true"
+            ),
+            "`paper` is as stated; `validated` takes the epoch that a tenth of the training set prefers; `logged` notes the "
+            "test accuracy after each epoch; the others are shorter; each also with `-bf16`, in bf16 mixed precision; "
             "the epochs are named on every page",
         ),
         "feature map": (
@@ -239,8 +270,8 @@ def choices() -> dict[str, tuple[str, str]]:
             "the default of the released code; the miniature corpora are small",
         ),
         "precision": (
-            "single; products in bfloat16 in schedule `paper-bf16` and where a record says so",
-            "bfloat16 is quicker; the page of the evidence says what it changes",
+            "single; bf16 mixed precision in every schedule whose name ends in `-bf16`",
+            "bf16 is quicker; the page of the evidence says what it changes",
         ),
         "sampling rate, FFT, mel range": (
             f"{features.sample_rate:,} Hz, Hann window of {window:g} ms, {features.fft_length} points, "
@@ -292,12 +323,11 @@ def _differs(model: config.Model, base: config.Model, name: str) -> bool:
 
 def _settings() -> dict[str, Any]:
     features, teacher, student = config.Features(), config.TEACHER, config.STUDENT
-    bootstrap = inspect.signature(metrics.bootstrap).parameters
     return {
         "paper_title": paper.TITLE,
-        "image": notebook.times(features.image_size),
-        "wide_image": notebook.times((features.mel_bands, features.n_frames)),
-        "patch": notebook.times(student.patch_size),
+        "image": text.times(features.image_size),
+        "wide_image": text.times((features.mel_bands, features.n_frames)),
+        "patch": text.times(student.patch_size),
         "patches": student.num_patches,
         "teacher_patch_values": teacher.patch_values,
         "student_patch_values": student.patch_values,
@@ -318,9 +348,9 @@ def _settings() -> dict[str, Any]:
         "dynamic_range": f"{features.dynamic_range:g}",
         **{f"epochs_{name.replace('-', '_')}": schedule.epochs for name, schedule in STATED_SCHEDULES.items()},
         "folds": splits.FOLDS,
-        "fewest_speakers": metrics.MIN_CLUSTERS,
-        "bootstrap_draws": f"{bootstrap['draws'].default:,}",
-        "bootstrap_level": f"{bootstrap['level'].default:.0%}".replace("%", " %"),
+        "interval_level": f"{100 * metrics.LEVEL:.0f} %",
+        "widest": f"{100 * claims.WIDEST:.0f}",
+        "power": f"{100 * metrics.POWER:.0f} %",
     }
 
 
@@ -367,7 +397,7 @@ def _cost_counted() -> str:
     counted = _counted()
     others, name = min((other.flops, name) for name, other in flops.others().items())
     return (
-        f"Counted: the student needs {counted['student_flops']} operations an image, {counted['flops_ratio']} of the "
+        f"Counted: the student needs {counted['student_flops']} FLOPs per image, {counted['flops_ratio']} of the "
         f"teacher's {counted['teacher_flops']}; the smallest of the other networks counted here, {name}, needs {others:,}."
     )
 
@@ -375,72 +405,48 @@ def _cost_counted() -> str:
 def _patches_cost() -> str:
     from serlib import flops
 
-    runs = (*claims.NEEDED["vertical patches"], claims.AT_EQUAL_COST[1])
-    vertical, square, horizontal = (flops.count(config.RUNS[run].model).flops for run in runs)
-    return f"Counted: square patches need {square / vertical:.0%} of the operations, horizontal ones {horizontal / vertical:.0%}."
+    (teacher, squares), (_, rows) = claims.NEEDED["vertical patches"]
+    vertical, square, horizontal = (flops.count(config.RUNS[run].model).flops for run in (teacher, squares, rows))
+    return f"Counted: square patches need {square / vertical:.0%} of the FLOPs, horizontal ones {horizontal / vertical:.0%}."
 
 
 def _order_theorem() -> str:
     return "Proved: with any weights, the student's logits do not depend on the order of the columns."
 
 
-def _probed(found: Sequence["Probe"]) -> dict[str, str]:
+def _probed(tokens: pd.DataFrame) -> dict[str, str]:
     """What probes of networks say of two claims."""
-    from serlib import probes
-
-    teacher, without, matched = [], [], []
-    for (_, corpus, _, protocol), runs in probes.grouped(found).items():
-        held_out = f"{facts.title(corpus)}, {splits.HELD_OUT[protocol]}, fold"
-        compared = {run: probes.compared(run, runs) for run in runs}
-        if "teacher" in runs:
-            folds = notebook.ranges(p.fold for p in runs["teacher"])
-            whole = probes.pooled(runs["teacher"])
-            teacher.append(f"{notebook.share(whole.explained(whole.last))} ({held_out} {folds})")
-        if c := compared.get("teacher-no-position"):
-            explained = notebook.share(c.ours.explained(c.ours.last))
-            without.append(f"{explained} ({held_out} {notebook.ranges(c.folds)})")
-        if c := compared.get("student-pooled"):
-            matched.append(f"{notebook.share(c.gain, '+')} ({held_out} {notebook.ranges(c.folds)})")
-    said = {}
-    if teacher:
-        apart = f" Trained without coordinates: {'; '.join(without)}." if without else ""
-        said["coordinate encoding"] = (
-            f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(teacher)}.{apart}"
-        )
-    if matched:
-        said["transfer"] = f"Probed: matching changes the R2 of the student's tokens by {'; '.join(matched)}."
-    return said
+    teacher, matched = [], []
+    last = tokens[tokens["run"].eq("teacher") & tokens["last"].astype(bool)]
+    for (corpus, protocol), rows in last.groupby(["corpus", "protocol"]):
+        where = f"{facts.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {text.ranges(rows['fold'])}"
+        teacher.append(f"{text.fraction(results.explained(rows))} ({where})")
+    for (corpus, protocol, _), (gain, rows) in results.position_r2_gain(
+        tokens, "student-pooled", "student-alone"
+    ).items():
+        where = f"{facts.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {text.ranges(rows['fold'])}"
+        matched.append(f"{text.fraction(gain, '+')} ({where})")
+    said = {
+        "coordinate encoding": f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(teacher)}.",
+        "transfer": f"Probed: matching changes the R2 of the student's tokens by {'; '.join(matched)}.",
+    }
+    return {key: words for (key, words), of in zip(said.items(), (teacher, matched), strict=True) if of}
 
 
-def _matched_otherwise(found: Sequence[records.Record]) -> str:
-    """Transfer beside its verdict: the other feature map, and both maps where precision differs in no fold."""
-
-    def gained(match: str, used: Iterable[records.Record]) -> list[str]:
-        return [m.compared for m in claims.measurements((f"student-{match}", "student-alone"), used)]
-
-    same = claims.as_precise(found)
-    pooled, tokens = (gained(match, found) for match in ("pooled", "tokens"))
-    precise = [
-        f"{words}: {'; '.join(new)}"
-        for words, match, above in (("pooled", "pooled", pooled), ("token map", "tokens", tokens))
-        if (new := [at for at in gained(match, same) if at not in above])
-    ]
-    said = [
-        f"The verdict is of matching the pooled vector; matching the token map instead: {'; '.join(tokens)}."
-    ] * bool(tokens)
-    said += [f"With one precision in every fold, {', '.join(precise)}."] * bool(precise)
-    return "<br>".join(said)
+def _token_map(predicted: pd.DataFrame) -> str:
+    """Transfer beside its verdict: the other feature map."""
+    found = claims.measurements(("student-tokens", "student-alone"), predicted, results.seed_noise(predicted))
+    return f"The verdict is of matching the pooled vector. The other map: {text.against(found)}." if found else ""
 
 
-def _in_versions(committed: Sequence[records.Record]) -> str:
+def _in_versions(predicted: pd.DataFrame) -> str:
     """What an accuracy is where other versions of the test utterances were trained on."""
-    apart = [r for r in committed if splits.HELD_OUT[r.protocol] == splits.VERSIONS]
+    leaky = results.test(predicted[predicted["protocol"] == "augmented-leaky"])
     figures = "; ".join(
-        f"{facts.title(r.corpus)}, `{r.run}` {notebook.percent(notebook.accuracy(r))} "
-        f"({len(r.parts['test'].file):,} predictions, `{r.protocol}`)"
-        for r in notebook.pooled(apart)
+        f"{facts.title(corpus)}, {text.display_name(run)} {text.percent(results.accuracy(rows))}"
+        for (corpus, run), rows in leaky.groupby(["corpus", "run"], observed=True)
     )
-    return f"On {splits.VERSIONS}: WA % {figures}." if figures else ""
+    return f"{splits.VERSIONS[0].upper()}{splits.VERSIONS[1:]}: WA % {figures}." if figures else ""
 
 
 # What is known of a claim without any recording: arithmetic, counts, proofs.
@@ -527,7 +533,7 @@ def _record_rows() -> list[tuple[str, str]]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    return notebook.table(head, rows).data
+    return text.table(head, rows).data
 
 
 def _page_name(page: str) -> str:

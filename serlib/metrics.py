@@ -1,8 +1,9 @@
-"""Predictions to figures of merit: accuracies, confusion, intervals, and the arithmetic of printed accuracies."""
+"""Predictions to figures of merit: accuracies, confusion, intervals over speakers and seeds, attainable accuracies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,9 +11,8 @@ from numpy import ndarray
 
 Labels = Int[ndarray, " utterances"]
 
-
-LEVEL, DRAWS = 0.95, 2_000  # of every interval: the share of draws between its bounds, the number of draws
-MIN_CLUSTERS = 4  # speakers that are drawn; of fewer, utterances are
+LEVEL = 0.95  # of every interval
+POWER = 0.8  # of the difference that a comparison could have seen
 
 
 def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "classes classes"]:
@@ -22,95 +22,122 @@ def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "cl
     return counts
 
 
-def weighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"] | float:
-    """WA: the share of utterances that are right, in [0, 1]; NaN for none."""
-    with np.errstate(invalid="ignore"):
-        return np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
+def weighted_accuracy(right: Float[ndarray, "... classes"], total: Float[ndarray, "... classes"]) -> ndarray:
+    """WA, plain accuracy: the fraction of utterances that are right. ``right`` of ``total`` utterances of each class."""
+    return right.sum(axis=-1) / total.sum(axis=-1)
 
 
-def unweighted_accuracy(counts: Int[ndarray, "*runs classes classes"]) -> Float[ndarray, "*runs"] | float:
-    """UA: the mean of the classes' recalls (UAR), in [0, 1]; classes without an utterance do not count."""
-    totals = counts.sum(axis=-1)
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    recalls = np.divide(right, totals, out=np.zeros(totals.shape), where=totals > 0)
-    with np.errstate(invalid="ignore"):
-        return recalls.sum(axis=-1) / (totals > 0).sum(axis=-1)
+def unweighted_accuracy(right: Float[ndarray, "... classes"], total: Float[ndarray, "... classes"]) -> ndarray:
+    """UA: the mean of the classes' recalls (UAR); classes without an utterance do not count."""
+    recalls = np.divide(right, total, out=np.zeros(np.broadcast(right, total).shape), where=total > 0)
+    return recalls.sum(axis=-1) / (total > 0).sum(axis=-1)
+
+
+class SeedNoise(NamedTuple):
+    """Variance of a figure of merit over seeds, pooled over runs, and its degrees of freedom."""
+
+    variance: float
+    df: float
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds between which the stated share of the bootstrap estimates lies."""
+    """An estimate, its bounds, and how many speakers and seeds stand behind it; NaN for what one speaker cannot tell."""
 
     estimate: float
     low: float
     high: float
+    speakers: int
+    seeds: int = 1
+    error: float = np.nan  # standard error
+    df: float = np.nan  # its degrees of freedom
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value of "the estimate is zero"."""
+        from scipy import stats
+
+        if not self.error:
+            return float(self.estimate == 0)
+        return float(2 * stats.t.sf(abs(self.estimate) / self.error, self.df))
+
+    @property
+    def detectable(self) -> float:
+        """The difference that an interval of this width would have shown with a chance of :data:`POWER`."""
+        return (_quantile((1 + LEVEL) / 2, self.df) + _quantile(POWER, self.df)) * self.error
+
+    def within(self, low: float, high: float) -> "Interval":
+        """The same with bounds that no figure of its kind can pass."""
+        return replace(self, low=max(self.low, low), high=min(self.high, high))
 
 
-def bootstrap(
-    true: Labels,
-    predicted: Labels,
-    speakers: Sequence[str],
-    classes: int,
-    measure=weighted_accuracy,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+def _quantile(fraction: float, df: float) -> float:
+    """Of Student's t."""
+    from scipy import stats
+
+    return float(stats.t.ppf(fraction, df))
+
+
+def interval(
+    values: Sequence | ndarray,
+    speakers: Sequence | ndarray,
+    *,
+    classes: Sequence | ndarray | None = None,
+    weights: Sequence | ndarray | None = None,
+    seeds: Sequence | ndarray | None = None,
+    noise: SeedNoise | None = None,
 ) -> Interval:
-    """Percentile bootstrap over speakers: whole speakers are drawn with replacement, since one speaker's utterances are
-    not independent (Davison & Hinkley 1997, section 3.8). Of fewer than :data:`MIN_CLUSTERS` speakers, the utterances are
-    drawn instead: two or three speakers give so few different draws that an interval over them can be far too narrow.
+    """The mean of one value an utterance, with its uncertainty from speakers and seeds.
 
-    Returns:
-        the measure on all utterances and its interval, in [0, 1].
+    The speakers' part is the delete-one-speaker jackknife, ``(J - 1) / J * sum_j (m_j - mean(m))^2`` with ``m_j`` the mean
+    without speaker j (Efron & Tibshirani 1993, section 11.5); utterances of one speaker are not independent. The seeds'
+    part is the variance of the seeds' means over their number; with one seed it is ``noise``, if that is given. Bounds
+    are of Student's t with J - 1 degrees of freedom, both parts' joined by Satterthwaite (1946).
+
+    Args:
+        values: 1.0 where a prediction is right and 0.0 where it is wrong; or the difference of two such values.
+        speakers, seeds: of every value. A value for each seed: the same utterances may stand in several.
+        classes: of every utterance; then the mean of the classes' means (UA), else the mean of all values (WA).
+        weights: of every value; the figure is then the ratio of two sums, of ``values`` over ``weights``.
+
+    Raises:
+        ValueError: no value.
     """
-    drawn, cells = _draws(true, [predicted], speakers, classes, draws, seed)
-    return _interval(measure(drawn[0]), measure(cells[0]), level)
+    if not len(values):
+        raise ValueError("no utterance: no figure of merit")
+    names, speaker = np.unique(np.asarray(speakers), return_inverse=True)
+    seed_names, seed = np.unique(np.zeros(len(values)) if seeds is None else np.asarray(seeds), return_inverse=True)
+    kinds, kind = np.unique(np.zeros(len(values)) if classes is None else np.asarray(classes), return_inverse=True)
+    shape = len(seed_names), len(names), len(kinds)
+    cell = np.ravel_multi_index((seed, speaker, kind), shape)
+    above, below = (
+        np.bincount(cell, of, minlength=int(np.prod(shape))).reshape(shape)
+        for of in (np.asarray(values, dtype=float), None if weights is None else np.asarray(weights, dtype=float))
+    )
+    by_seed = unweighted_accuracy(above.sum(axis=1), below.sum(axis=1))
+    right, total = above.sum(axis=0), below.sum(axis=0)
+    estimate = float(unweighted_accuracy(right.sum(axis=0), total.sum(axis=0)))
+    if len(names) == 1:
+        return Interval(estimate, np.nan, np.nan, 1, len(seed_names))
+    without = unweighted_accuracy(right.sum(axis=0) - right, total.sum(axis=0) - total)
+    parts = [((len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum(), len(names) - 1)]
+    if len(seed_names) > 1:
+        parts.append((by_seed.var(ddof=1) / len(seed_names), len(seed_names) - 1))
+    elif noise is not None:
+        parts.append((noise.variance, noise.df))
+    variance = sum(v for v, _ in parts)
+    df = float(variance**2 / sum(v**2 / d for v, d in parts) if variance > 0 else parts[0][1])
+    error = float(np.sqrt(variance))
+    half = _quantile((1 + LEVEL) / 2, df) * error
+    return Interval(estimate, estimate - half, estimate + half, len(names), len(seed_names), error, df)
 
 
-def paired(
-    true: Labels, first: Labels, second: Labels, speakers: Sequence[str], classes: int, measure=weighted_accuracy
-) -> Interval:
-    """How much better ``first`` predicts the same utterances than ``second``, in points of [0, 1].
-
-    As :func:`bootstrap`, with the same speakers drawn for both, so that what makes a speaker hard cancels out.
-    """
-    drawn, cells = _draws(true, [first, second], speakers, classes, DRAWS, seed=0)
-    return _interval(measure(drawn[0]) - measure(drawn[1]), measure(cells[0]) - measure(cells[1]), LEVEL)
-
-
-def ratio(above: Sequence[float], below: Sequence[float], speakers: Sequence[str]) -> Interval:
-    """The sum of one value an utterance over the sum of another, with its interval as :func:`bootstrap` draws it."""
-    member, drawn = _drawn(speakers, DRAWS, seed=0)
-    sums = [np.bincount(member, values) for values in (above, below)]
-    return _interval(drawn @ sums[0] / (drawn @ sums[1]), sums[0].sum() / sums[1].sum(), LEVEL)
-
-
-def _drawn(speakers: Sequence[str], draws: int, seed: int) -> tuple[Labels, Int[ndarray, "draws speakers"]]:
-    """Each utterance's speaker as a number, and how often every draw takes each; of few speakers, each utterance."""
-    names, member = np.unique(np.asarray(speakers), return_inverse=True)
-    if len(names) < MIN_CLUSTERS:
-        names = member = np.arange(len(speakers))
-    chances = np.full(len(names), 1 / len(names))
-    return member, np.random.default_rng(seed).multinomial(len(names), chances, size=draws)
-
-
-def _draws(
-    true: Labels, predictions: Sequence[Labels], speakers: Sequence[str], classes: int, draws: int, seed: int
-) -> tuple[list[Int[ndarray, "draws classes classes"]], list[Int[ndarray, "classes classes"]]]:
-    """For each of some predictions, the confusions of every draw of speakers, and of all utterances."""
-    member, drawn = _drawn(speakers, draws, seed)
-    confusions, sums = [], []
-    for predicted in predictions:
-        cells = np.zeros((drawn.shape[1], classes, classes), dtype=np.int64)
-        np.add.at(cells, (member, true, predicted), 1)
-        confusions.append(np.einsum("ds,sij->dij", drawn, cells))
-        sums.append(cells.sum(axis=0))
-    return confusions, sums
-
-
-def _interval(estimates: Float[ndarray, " draws"], estimate: float, level: float) -> Interval:
-    low, high = np.nanquantile(estimates, ((1 - level) / 2, (1 + level) / 2))
-    return Interval(float(estimate), float(low), float(high))
+def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
+    """p-values adjusted for being several (Holm 1979): the chance of one false finding among all stays below the level."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1)
+    return adjusted[np.argsort(order)]
 
 
 def by_speaker(true: Labels, predicted: Labels, speakers: Sequence[str]) -> dict[str, float]:

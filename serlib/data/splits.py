@@ -39,8 +39,8 @@ AUGMENTED = ("augmented-leaky", "augmented-grouped")
 SELECTION = "selection"
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
 
-NEW, KNOWN = "new speakers", "speakers also trained on"
-VERSIONS = "utterances also trained on in another version"
+NEW, KNOWN = "speaker-independent", "speaker-dependent"
+VERSIONS = "with other versions of the test utterances in the training set"
 
 # What a protocol holds out.
 HELD_OUT = {
@@ -51,7 +51,7 @@ HELD_OUT = {
     "actor-split": NEW,
     "augmented-leaky": VERSIONS,
     "augmented-grouped": KNOWN,
-    SELECTION: "speakers that choose and are not reported",
+    SELECTION: "speaker-independent, for choosing alone",
 }
 
 

@@ -43,7 +43,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from companion.paper import CORPORA
+from serlib.data.facts import CORPORA
 
 SAMPLE_RATE = 22_050  # Hz: espeak-ng's own
 WORDS_PER_MINUTE = 145  # of neutral speech

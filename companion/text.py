@@ -1,0 +1,362 @@
+"""Numbers to words: the only place where a value of the book becomes text.
+
+* :func:`percent`, :func:`points`, :func:`fraction`, :func:`counted`: intervals;
+* :func:`verdict`, :func:`because`: a claim's verdict as words;
+* :func:`table` and the tables that several pages share; :func:`commands`, :func:`sources`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from companion import claims, paper, results
+from companion.claims import Finding, Limit, Verdict
+from companion.results import Comparison
+from serlib import config, metrics, records
+from serlib.data import facts, splits
+
+if TYPE_CHECKING:  # it needs torch, which is imported where it is used
+    from serlib.probes import Probe
+
+# How a reader meets each run and baseline.
+DISPLAY_NAMES: dict[str, str] = {
+    "teacher": "Teacher",
+    "student-alone": "Student, no teacher",
+    "student-alone-long": "Student, no teacher, twice the epochs",
+    "student-pooled": "Student, pooled vector matched",
+    "student-tokens": "Student, token map matched",
+    "student-no-matching-stage": "Student, no matching stage",
+    "student-alpha-0.1": "Student, pooled vector matched, α = 0.1",
+    "student-alpha-10": "Student, pooled vector matched, α = 10",
+    "student-coordinates": "Student with coordinates, no teacher",
+    "student-per-band-norm": "Student with normalised mel bands, no teacher",
+    "student-4s": "Student on 4 s, no teacher",
+    "teacher-square-patches": "Teacher, square patches",
+    "teacher-horizontal-patches": "Teacher, horizontal patches",
+    "teacher-no-stem": "Teacher, no stem",
+    "teacher-no-position": "Teacher, no position",
+    "teacher-learned-position": "Teacher, learned position",
+    "teacher-sinusoidal-position": "Teacher, sinusoidal position",
+    "teacher-mean-pooling": "Teacher, mean pooling",
+    "teacher-deep": "Teacher, 12 blocks of 12 heads",
+    "majority": "Majority class",
+    "mel-statistics": "Mel statistics + logistic regression",
+    "opensmile": "openSMILE + SVM",
+    "resnet-18": "ResNet-18",
+}
+
+
+def display_name(run: str) -> str:
+    """``Student, no teacher`` for ``student-alone``."""
+    return DISPLAY_NAMES[run]
+
+
+SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
+LEVEL = 0.05  # of an adjusted p-value below which a comparison is called better or worse
+
+
+def note(text: str) -> Markdown:
+    """A paragraph set off from the text."""
+    return Markdown(f"> {text}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
+    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def times(size: Sequence[int]) -> str:
+    """``128 x 128``."""
+    return " x ".join(map(str, size))
+
+
+def _bounds(at: metrics.Interval, scale: float, form: str) -> str:
+    # adding zero takes the sign from a negative zero
+    middle, low, high = (format(round(scale * v, 2) + 0.0, form) for v in (at.estimate, at.low, at.high))
+    return middle if math.isnan(at.low) else f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
+
+
+def percent(at: metrics.Interval) -> str:
+    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent; of one speaker the estimate alone."""
+    return _bounds(at, 100, ".1f")
+
+
+def points(at: metrics.Interval) -> str:
+    """``+1.2 [-0.3, +2.8]``: a difference of two accuracies and its interval in points."""
+    return _bounds(at, 100, "+.1f")
+
+
+def fraction(at: metrics.Interval, sign: str = "") -> str:
+    """``0.93 [0.92, 0.95]``, with ``sign`` "+" ``+0.01 [-0.02, +0.04]``."""
+    return _bounds(at, 1, f"{sign}.2f")
+
+
+def counted(at: metrics.Interval) -> str:
+    """``10 speakers, 3 seeds``: what stands behind an interval."""
+    return f"{at.speakers} speaker{'s' * (at.speakers > 1)}, {at.seeds} seed{'s' * (at.seeds > 1)}"
+
+
+def direction(difference: metrics.Interval, p: float) -> str:
+    """What a comparison shows, by its p-value adjusted over its table."""
+    if not p < LEVEL:
+        return f"no difference shown (one of {100 * difference.detectable:.0f} points would have been)"
+    return "better" if difference.estimate > 0 else "worse"
+
+
+def spread(values: Mapping[str, float]) -> str:
+    """``2.2 [2.0, 2.3]``: the median of some measurements, the smallest and the largest."""
+    middle, low, high = (f"{values[key]:.3g}" for key in ("median", "min", "max"))
+    return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """``0-9``, or ``0, 2`` where there are gaps."""
+    found = sorted(set(numbers))
+    if len(found) > 1 and found[-1] - found[0] == len(found) - 1:
+        return f"{found[0]}-{found[-1]}"
+    return ", ".join(map(str, found))
+
+
+# Verdicts
+
+
+def found(v: Verdict) -> str:
+    """A verdict's finding and what it is limited to: ``holds only as to position``."""
+    where = " and ".join(map(facts.title, v.corpora))
+    first, *others = (pair[1] for pair in claims.NEEDED[v.claim])
+    words = {
+        Limit.CORPORA: f"holds on {where}",
+        Limit.SPEAKER_DEPENDENT: f"holds only where the split is {splits.KNOWN}",
+        Limit.FIRST_PAIR: f"holds only against {display_name(first)}",
+        Limit.SECOND_PAIR_MISSING: f"holds against {display_name(first)} on {where}; {' and '.join(map(display_name, others))} not complete",
+        Limit.POSITION: "holds only as to position",
+        Limit.POSITION_RULED_OUT: "not shown; that position passes on is ruled out by proof",
+        Limit.OPERATIONS: "holds only as to the number of operations",
+    }
+    return next((words[limit] for limit in v.limits if limit in words), v.finding.value)
+
+
+def because(v: Verdict) -> str:
+    """The comparisons that a verdict rests on."""
+    if v.claim in claims.AGAINST_PUBLISHED:
+        said = [beside_published(c) for c in v.comparisons[0] if c.decides or v.finding is Finding.PENDING]
+    else:
+        said = [against(of_pair) for of_pair in v.comparisons if of_pair]
+    if v.position:
+        gains = (f"{facts.title(c)}: {fraction(gain, '+')}" for c, gain in v.position.items())
+        said.append(
+            f"R2 of the column's number from the last tokens, {splits.NEW}, with coordinates minus without: {'; '.join(gains)}"
+        )
+    if Limit.TRAINING_SET in v.limits:
+        said.append("The published accuracies are reached on the training set alone")
+    if Limit.WIDE in v.limits:
+        said.append(f"An interval wider than {100 * claims.WIDEST:.0f} points to each side is consistent with nothing")
+    wait = "No corpus is complete, speaker-independent. " if v.finding is Finding.PENDING else ""
+    return wait + " ".join(f"{sentence}." for sentence in said)
+
+
+def verdict(v: Verdict) -> str:
+    """A claim in the abstract's words and its verdict, for the page that tests it."""
+    (claim,) = (claim for claim in paper.CLAIMS if claim.key == v.claim)
+    return f"**The claim:** {claim.says} **Verdict: {found(v)}.** {because(v)}"
+
+
+def against(compared: Sequence[Comparison]) -> str:
+    """Two runs, and by how much the first was better wherever both were measured."""
+    where = "; ".join(f"{place(c)}: {points(c.difference)} points, {counted(c.difference)}" for c in compared)
+    return f"{display_name(compared[0].first)} minus {display_name(compared[0].second)}: {where}"
+
+
+def place(c: Comparison) -> str:
+    """``EmoDB, speaker-independent``, and what the comparison lacks to decide."""
+    lacks = [f"{c.missing} folds missing"] if c.missing else []
+    lacks += [] if c.full_length else [f"{c.epochs} epochs a stage"]
+    lacks += [] if c.complete else ["not the corpus as published"]
+    return f"{facts.title(c.corpus)}, {c.held_out}" + (f" ({', '.join(lacks)})" if lacks else "")
+
+
+def beside_published(c: Comparison) -> str:
+    trained = c.accuracies("train")
+    figures = ", ".join(
+        f"{display_name(run)} {percent(at)}, on its training set {100 * trained[run].estimate:.1f}, published "
+        f"{100 * claims.published(c.corpus, run):.2f}"
+        for run, at in c.accuracies().items()
+    )
+    return f"{place(c)}: {figures}"
+
+
+# Tables that several pages share
+
+ACCURACY_HEAD = ("corpus", "run", "split, folds", "epochs; seeds", "test set", "WA %", "UA %", "WA %, training set")
+
+
+def accuracy_rows(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[tuple[Any, ...]]:
+    """A row for each run, protocol and schedule, under :data:`ACCURACY_HEAD`."""
+    rows = []
+    order = results.in_order(predicted["corpus"].unique())
+    for key, same in predicted.groupby([*results.CONDITION, "run"], observed=True):
+        about = dict(zip([*results.CONDITION, "run"], key, strict=True))
+        tested, trained = (same[same["part"] == part] for part in ("test", "train"))
+        wa, ua = (results.accuracy(tested, measure, noise) for measure in ("WA", "UA"))
+        baseline = about["run"] in config.BASELINES and about["run"] != "resnet-18"
+        schedule = "" if about["schedule"] in ("paper", config.BASELINE) else f" ({about['schedule']})"
+        row = (
+            facts.title(about["corpus"]) + (", synthetic" if about["speech"] == "synthetic" else ""),
+            display_name(about["run"]),
+            f"{splits.HELD_OUT[about['protocol']]}: `{about['protocol']}` {ranges(same['fold'])}",
+            f"{EN_DASH if baseline else same['epochs'].iloc[0]}{schedule}; {ranges(same['seed'])}",
+            f"{tested['utterance'].nunique():,}, {counted(wa)}",
+            percent(wa),
+            percent(ua),
+            percent(results.accuracy(trained)),
+        )
+        protocol = list(splits.HELD_OUT).index(about["protocol"])
+        rows.append(
+            ((order.index(about["corpus"]), protocol, results.RUNS.index(about["run"]), about["schedule"]), row)
+        )
+    return [row for _, row in sorted(rows)]
+
+
+EN_DASH = "\N{EN DASH}"
+COMPARISON_HEAD = ("runs", "test set", "folds; seeds", "utterances", "points", "speakers, seeds", "by Holm's p")
+
+
+def comparison_rows(compared: Sequence[Comparison], measure: results.Measure = "WA") -> list[tuple[Any, ...]]:
+    """A row a comparison under :data:`COMPARISON_HEAD`; better or worse by p-values adjusted over these rows."""
+    return [
+        (
+            f"{display_name(c.first)} minus {display_name(c.second)}"
+            + (f" (`{c.schedule}`)" if c.schedule != "paper" else ""),
+            place(c),
+            f"{ranges(c.folds)}; {ranges(c.seeds)}",
+            f"{c.utterances:,}",
+            points(row.difference),
+            counted(row.difference),
+            direction(row.difference, row.p),
+        )
+        for row in results.comparison_table(compared, measure).itertuples()
+        for c in [row.comparison]
+    ]
+
+
+def ablations(runs: Sequence[str], predicted: pd.DataFrame) -> Markdown:
+    """Runs that change the teacher in one thing: what each costs, and what it reaches beside the teacher."""
+    from serlib import flops
+
+    cost = {run: flops.count(config.RUNS[run].model).flops for run in ("teacher", *runs)}
+    noise = results.seed_noise(predicted)
+    compared = [c for run in runs for c in claims.measurements(("teacher", run), predicted, noise)]
+    gflops = {run: f"{cost[run] / 1e9:.2f} ({cost[run] / cost['teacher']:.0%} of the teacher's)" for run in runs}
+    rows = [
+        (display_name(c.second), gflops[c.second], *row[1:4], *map(percent, c.accuracies().values()), *row[4:])
+        for c, row in zip(compared, comparison_rows(compared), strict=True)
+    ]
+    rows += [
+        (display_name(run), gflops[run], "not measured", *[""] * 7)
+        for run in runs
+        if run not in {c.second for c in compared}
+    ]
+    head = (
+        "run",
+        "GFLOPs per image",
+        *COMPARISON_HEAD[1:4],
+        "teacher, WA %",
+        "this run, WA %",
+        "teacher minus this run, points",
+    )
+    return table((*head, *COMPARISON_HEAD[5:]), rows)
+
+
+def layers_table(tokens: pd.DataFrame) -> Markdown:
+    """R2 on the image, at the first and at the last layer, and beside the run that the last column names."""
+    gains = {
+        (run, *where): f"{fraction(gain, '+')} ({display_name(base)})"
+        for run in config.RUNS
+        for base in ["teacher" if run.startswith("teacher") else "student-alone"]
+        if run != base
+        for where, (gain, _) in results.position_r2_gain(tokens, run, base).items()
+    }
+    rows = [
+        (
+            f"{facts.title(corpus)}, `{protocol}` {ranges(of['fold'])}, `{schedule}`",
+            display_name(run),
+            f"{of['file'].nunique():,}, {of['speaker'].nunique()} speakers",
+            *(
+                fraction(results.explained(of[at]))
+                for at in (of["layer"] == "image", of["layer"] == "embedding", of["last"])
+            ),
+            gains.get((run, corpus, protocol, schedule), ""),
+        )
+        for (corpus, protocol, schedule, run), of in tokens.groupby(
+            ["corpus", "protocol", "schedule", "run"], sort=False
+        )
+    ]
+    head = ("corpus, split, folds, schedule", "run", "test set", "image", "embedding", "last block")
+    return table((*head, "last block minus that of the run named"), rows)
+
+
+def orders_table(probed: Iterable["Probe"]) -> Markdown:
+    """What another order of the columns of speech costs each run."""
+    from serlib import probes
+
+    rows = []
+    for (corpus, protocol, schedule, run), of in results.orders(probed).groupby(
+        ["corpus", "protocol", "schedule", "run"], sort=False
+    ):
+        intact, *others = ((order, at) for order, at in of.groupby("order", sort=False))
+        cells = []
+        for _, at in others:
+            lost = metrics.interval(
+                intact[1]["correct"].to_numpy() - at["correct"].to_numpy(), at["speaker"].to_numpy()
+            )
+            changed = (intact[1]["predicted"].to_numpy() != at["predicted"].to_numpy()).sum()
+            cells.append(f"{percent(lost)}; {changed}")
+        whole = metrics.interval(intact[1]["correct"].to_numpy(), intact[1]["speaker"].to_numpy()).within(0, 1)
+        where = f"{facts.title(corpus)}, `{protocol}` {ranges(of['fold'])}, `{schedule}`"
+        rows.append((where, display_name(run), f"{len(intact[1]):,}", percent(whole), *cells))
+    changes = (f"{order}: points lost; decisions changed" for order in probes.ORDERS[1:])
+    return table(("corpus, split, folds, schedule", "run", "test set", "WA % as it is", *changes), rows)
+
+
+def commands(used: Iterable[records.Record]) -> Markdown:
+    """For each run, schedule, protocol and seed the one command of the graph that makes the records of ``used`` again.
+
+    The graph makes what a run needs first: images, and the teacher of a student that follows one.
+    """
+    folds: dict[tuple[Any, ...], set[int]] = {}
+    for r in used:
+        c = r.configuration
+        group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.features.image_size)
+        folds.setdefault(group, set()).add(r.fold)
+    lines = []
+    for (corpus, schedule, protocol, run, seed, size), some in folds.items():
+        fold = ",".join(map(str, sorted(some)))
+        fold = f"{{{fold}}}" if len(some) > 1 else fold
+        where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, size)
+        lines.append(
+            f".venv/bin/snakemake build/runs/{where} --workflow-profile workflow/profiles/default "
+            f"--config corpus={corpus} data=data/{corpus}"
+        )
+    return Markdown("\n".join(("```bash", *lines, "```")))
+
+
+def sources(used: Iterable[records.Record]) -> Markdown:
+    """Where the numbers of a page came from: run, split, seed, commit, date and seconds of every record used."""
+    rows = [
+        (
+            f"`{r.run}`",
+            f"{facts.title(r.corpus)}, {SPEAKERS[r.speech]}",
+            f"`{r.protocol}` {r.fold}",
+            r.seed,
+            f"`{r.configuration.schedule}`",
+            f"{r.provenance['seconds']:.0f}",
+            f"`{r.provenance['commit'][:8]}`{' + changes' if r.provenance['dirty'] else ''}",
+            f"`{r.result[:12]}`",
+        )
+        for r in used
+    ]
+    return table(("run", "corpus", "split, fold", "seed", "schedule", "seconds", "code", "result"), rows)
