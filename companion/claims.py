@@ -152,10 +152,10 @@ def _against_each_other(
 
 def _against_published(key: str, found: tuple[tuple[Comparison, ...], ...], deciding: list[Comparison]) -> Verdict:
     independent = [c for c in deciding if c.held_out == splits.NEW]
-    reached = [c for c in deciding if all(reaches(c.corpus, run, at) for run, at in c.accuracies().items())]
-    consistent = [c for c in reached if all((at.high - at.low) / 2 <= WIDEST for at in c.accuracies().values())]
+    reached = [c for c in deciding if all(reaches(c.corpus, run, at) for run, at in c.accuracies())]
+    consistent = [c for c in reached if all((at.high - at.low) / 2 <= WIDEST for _, at in c.accuracies())]
     limits = [Limit.WIDE] * (len(consistent) < len(reached))
-    trained = [all(reaches(c.corpus, run, at) for run, at in c.accuracies("train").items()) for c in deciding]
+    trained = [all(reaches(c.corpus, run, at) for run, at in c.accuracies("train")) for c in deciding]
     limits += [Limit.TRAINING_SET] * (all(trained) and not consistent)
     if key == "cost" and not fewer_operations():
         return Verdict(key, Finding.NOT_SHOWN, tuple(limits), (), found)

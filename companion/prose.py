@@ -186,7 +186,7 @@ def beyond_summary(predicted: pd.DataFrame) -> str:
     outcome = beyond.reported(predicted, variant, beyond.choosers(found), results.seed_noise(predicted))
     if outcome is None:
         return said + "On other speakers it has not been measured yet."
-    gain, plain = outcome.gain("UA"), outcome.accuracies(measure="UA")[experiments.PLAIN.run]
+    gain, (_, (_, plain)) = outcome.gain("UA"), outcome.accuracies(measure="UA")
     return said + (
         f"On {gain.speakers} other speakers it changes the unweighted accuracy of the student alone, "
         f"{text.percent(plain)} %, by {text.points(gain)} points: {text.direction(gain, gain.p)}."

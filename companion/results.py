@@ -217,11 +217,11 @@ class Comparison:
         noise = self.noise and metrics.SeedNoise(2 * self.noise.variance, self.noise.df)
         return _interval(self.joined, measure, noise)
 
-    def accuracies(self, part: str = "test", measure: Measure = "WA") -> dict[str, metrics.Interval]:
-        """Of both runs, by name."""
-        sides = {self.first: self.ours, self.second: self.theirs}
-        noise = {self.protocol: self.noise} if self.noise else {}
-        return {run: accuracy(rows[rows["part"] == part], measure, noise) for run, rows in sides.items()}
+    def accuracies(self, part: str = "test", measure: Measure = "WA") -> list[tuple[str, metrics.Interval]]:
+        """Of both runs, ours first, with their names."""
+        noise = {self.protocol: self.noise} if self.noise else NO_NOISE
+        sides = (self.first, self.ours), (self.second, self.theirs)
+        return [(run, accuracy(rows[rows["part"] == part], measure, noise)) for run, rows in sides]
 
 
 def compare(

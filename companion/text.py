@@ -180,11 +180,11 @@ def place(c: Comparison) -> str:
 
 
 def beside_published(c: Comparison) -> str:
-    trained = c.accuracies("train")
+    trained = dict(c.accuracies("train"))
     figures = ", ".join(
         f"{display_name(run)} {percent(at)}, on its training set {100 * trained[run].estimate:.1f}, published "
         f"{100 * claims.published(c.corpus, run):.2f}"
-        for run, at in c.accuracies().items()
+        for run, at in c.accuracies()
     )
     return f"{place(c)}: {figures}"
 
@@ -252,7 +252,7 @@ def ablations(runs: Sequence[str], predicted: pd.DataFrame) -> Markdown:
     compared = [c for run in runs for c in claims.measurements(("teacher", run), predicted, noise)]
     gflops = {run: f"{cost[run] / 1e9:.2f} ({cost[run] / cost['teacher']:.0%} of the teacher's)" for run in runs}
     rows = [
-        (display_name(c.second), gflops[c.second], *row[1:4], *map(percent, c.accuracies().values()), *row[4:])
+        (display_name(c.second), gflops[c.second], *row[1:4], *(percent(at) for _, at in c.accuracies()), *row[4:])
         for c, row in zip(compared, comparison_rows(compared), strict=True)
     ]
     rows += [
