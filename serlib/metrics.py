@@ -6,7 +6,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from numpy import ndarray
 
 Labels = Int[ndarray, " utterances"]
@@ -22,12 +22,9 @@ def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "cl
     return counts
 
 
-def weighted_accuracy(right: Float[ndarray, "... classes"], total: Float[ndarray, "... classes"]) -> ndarray:
-    """WA, plain accuracy: the fraction of utterances that are right. ``right`` of ``total`` utterances of each class."""
-    return right.sum(axis=-1) / total.sum(axis=-1)
-
-
-def unweighted_accuracy(right: Float[ndarray, "... classes"], total: Float[ndarray, "... classes"]) -> ndarray:
+def unweighted_accuracy(
+    right: Num[ndarray, "*runs classes"], total: Num[ndarray, "*runs classes"]
+) -> Float[ndarray, "*runs"] | float:
     """UA: the mean of the classes' recalls (UAR); classes without an utterance do not count."""
     recalls = np.divide(right, total, out=np.zeros(np.broadcast(right, total).shape), where=total > 0)
     return recalls.sum(axis=-1) / (total > 0).sum(axis=-1)
