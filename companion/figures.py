@@ -74,9 +74,10 @@ def band_frequencies(settings: Features) -> Float[ndarray, " mel"]:
 
 
 def is_speech(image: Float[ndarray, "height width"]) -> Bool[ndarray, " width"]:
-    """The columns before the padding, which repeats the last column to the image's end."""
-    different = np.flatnonzero((image != image[:, -1:]).any(axis=0))
-    return np.arange(image.shape[1]) < (different[-1] + 1 if len(different) else image.shape[1])
+    """The columns before the padding, which is the last column again and again; all where nothing is padded."""
+    width = image.shape[1]
+    end = np.flatnonzero((image != image[:, -1:]).any(axis=0)).max(initial=-1) + 1
+    return np.arange(width) < (end if 0 < end < width - 1 else width)
 
 
 def plot_channel(
@@ -231,7 +232,7 @@ def plot_intervals(
     by, category = (y, "y") if across else (x, "x")
     hues = list(table[hue].unique()) if hue else [None]
     sns.pointplot(table, x=x, y=y, hue=hue, errorbar=None, dodge=0.18 * (len(hues) - 1) if hue else False, ax=ax,
-                  **{"linestyles": "-" if joined else "none", "markers": list(MARKERS[: len(hues)]), "markersize": 5,
+                  **{"linestyles": "-" if joined else "none", "markers": list(MARKERS[: len(hues)]) if hue else "o", "markersize": 5,
                      "linewidth": 1} | options)  # fmt: skip
     for level, line in zip(hues, list(ax.lines), strict=False):
         rows = (table if hue is None else table[table[hue] == level]).set_index(by).reindex(table[by].unique())
@@ -272,11 +273,12 @@ def plot_cost(
 
     ``networks`` are named above the axis: name to FLOPs. Accuracies of one network stand side by side, each moved by a
     few per cent, and their labels in a column beside them: to the left of the smallest and of the largest, where nothing
-    else stands. Every one of ``kinds`` keeps its colour.
+    else stands. Every one of ``kinds`` keeps its colour; one that is published alone has that of the published.
     """
     table = pd.DataFrame(points)
     table[["low", "high"]] = table[["low", "high"]].astype(float)
-    colours = dict(zip(kinds, PALETTE, strict=False))
+    others = set(table.kind[table.by != "published by the paper"])
+    colours = {kind: at if kind in others else COLOURS["published"] for kind, at in zip(kinds, PALETTE, strict=False)}
     smallest, largest = table.flops.min(), table.flops.max()
     for flops, same in table.sort_values("accuracy", ascending=False, kind="stable").groupby("flops"):
         height, beside = np.inf, 1.06 ** (len(same) / 2 + 1)
@@ -328,7 +330,9 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role
         ax.text(3.95, -i, gives, va="center", ha="right", fontsize=8, family="monospace")
         if i:
             ax.add_patch(
-                FancyArrowPatch((2, 0.63 - i), (2, 0.36 - i), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0)
+                FancyArrowPatch(
+                    (2, 0.63 - i), (2, 0.36 - i), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color="0.3"
+                )
             )
     ax.set(xlim=(-0.2, 4.2), ylim=(-len(boxes) + 0.4, 0.6), title=title)
     ax.axis("off")
