@@ -4,6 +4,7 @@
 intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as they stand.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is 
 
 def style() -> None:
     """The look of every figure: readable at the width of a phone, no frame where none is needed."""
+    warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which librosa's downloads load
     sns.set_theme(
         context="paper",
         style="ticks",
