@@ -1,149 +1,299 @@
-"""Drawing: records and arrays in, ``ax`` in, ``ax`` out. Nothing is computed here that a table would also need.
+"""Drawing: tables, records and images in, ``ax`` in, ``ax`` out. Nothing is trained, read or estimated here.
 
-:func:`style` sets the look of every figure once; colours are matplotlib's colour-blind-safe cycle.
+:func:`style` sets the look of every figure once; seaborn draws the tables and librosa the spectrograms. A table with
+intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as they stand.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float, Int
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from numpy import ndarray
 
-from serlib.metrics import Interval
+from serlib.config import Features
+from serlib.records import Record
 
-HELD_OUT, TRAINING = "tab:blue", "tab:orange"
+# Who a number comes from. All colours have a contrast of at least 4.5:1 on white, so that they serve for text.
+COLOURS = {
+    "teacher": "#B84A00",
+    "student": "#0072B2",
+    "published": "#222222",
+    "baseline": "#737373",
+    "listeners": "#A0207F",
+}
+# What else tells lines apart (splits, layers, machines), never by colour alone.
+PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
+MARKERS = "osD^vP*X"
+FEATURES = Features()
+RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is readable on all of it
 
 
 def style() -> None:
     """The look of every figure: readable at the width of a phone, no frame where none is needed."""
-    plt.style.use("tableau-colorblind10")
-    plt.rcParams |= {
-        "figure.dpi": 110,
-        "figure.constrained_layout.use": True,
-        "font.size": 10,
-        "axes.titlesize": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "image.cmap": "inferno",
-    }
+    warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which librosa's downloads load
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette=PALETTE,
+        rc={
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "image.cmap": "inferno",
+            "legend.frameon": False,
+        },
+    )
 
 
-def plot_image(image: Float[ndarray, "height width"], ax: Axes, title: str = "", seconds: float | None = None) -> Axes:
-    """A log-Mel image or any channel of it; with ``seconds``, the time axis is in seconds."""
-    height, width = image.shape
-    extent = (0, width if seconds is None else seconds, 0, height)
-    ax.imshow(image, aspect="auto", extent=extent, interpolation="nearest")
-    ax.set(title=title, xlabel="column" if seconds is None else "time (s)", ylabel="mel band")
+# Spectrograms
+
+
+def column_times(columns: int, settings: Features) -> Float[ndarray, " columns"]:
+    """Seconds at the centre of each column of an image that is ``columns`` wide; a frame's centre is its time."""
+    frames = (np.arange(columns) + 0.5) * settings.n_frames / columns - 0.5
+    return frames * settings.hop_length / settings.sample_rate
+
+
+def band_frequencies(settings: Features) -> Float[ndarray, " mel"]:
+    """Hertz at the peak of each mel filter, lowest first."""
+    import librosa
+
+    edges = settings.low_frequency, settings.high_frequency
+    return librosa.mel_frequencies(settings.mel_bands + 2, fmin=edges[0], fmax=edges[1])[1:-1]
+
+
+def is_speech(image: Float[ndarray, "height width"]) -> Bool[ndarray, " width"]:
+    """The columns before the padding, which is the last column again and again; all where nothing is padded."""
+    width = image.shape[1]
+    end = np.flatnonzero((image != image[:, -1:]).any(axis=0)).max(initial=-1) + 1
+    return np.arange(width) < (end if 0 < end < width - 1 else width)
+
+
+def plot_channel(
+    values: Float[ndarray, "height width"],
+    ax: Axes,
+    title: str = "",
+    columns: int | None = None,
+    settings: Features = FEATURES,
+    **options,
+) -> Axes:
+    """Values over the pixels of a log-Mel image, on axes of hertz and seconds.
+
+    Args:
+        values: a channel of the image's size, its top row the highest band.
+        columns: how many of them are shown, from the left; None: all.
+        options: for ``pcolormesh``.
+    """
+    import librosa.display
+
+    columns = columns or values.shape[1]
+    times = column_times(values.shape[1], settings)
+    librosa.display.specshow(
+        values[::-1, :columns],
+        x_coords=times[:columns],
+        y_coords=band_frequencies(settings),
+        x_axis="s",
+        y_axis="mel",
+        ax=ax,
+        **{"cmap": "inferno"} | options,
+    )
+    end = times[columns - 1] + (times[1] - times[0]) / 2
+    ax.set(title=title, xlim=(0, end), ylim=(settings.low_frequency, settings.high_frequency))
+    ax.set(xlabel="time (s)", ylabel="mel frequency (Hz)")
     return ax
 
 
-def plot_curves(curves: Mapping[str, Sequence[float]], ax: Axes, title: str = "") -> Axes:
-    """One stage's losses, a line each, by epoch."""
-    for name, values in curves.items():
-        ax.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=name)
-    ax.set(title=title, xlabel="epoch", ylabel="loss")
-    ax.set_ylim(bottom=0)
-    ax.locator_params(axis="x", integer=True)
-    if len(curves) > 1:
-        ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.25))
-    return ax
-
-
-def plot_confusion(counts: Int[ndarray, "classes classes"], classes: Sequence[str], ax: Axes, title: str = "") -> Axes:
-    """Counts in the cells, rows (true classes) shaded by their share."""
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8)
-    ticks = range(len(classes))
-    ax.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(ticks, classes)
-    ax.set(title=title, xlabel="predicted", ylabel="true")
-    ax.spines[:].set_visible(False)
+def plot_spectrogram(
+    image: Float[ndarray, "height width"],
+    ax: Axes,
+    title: str = "",
+    columns: int | None = None,
+    settings: Features = FEATURES,
+    bar: bool = True,
+) -> Axes:
+    """A log-Mel image in decibels below its loudest point; without ``columns``, those before the padding."""
+    level = settings.dynamic_range * (image - 1)
+    columns = columns or int(is_speech(image).sum())
+    plot_channel(level, ax, title, columns, settings, vmin=-settings.dynamic_range, vmax=0)
+    if bar:
+        ax.figure.colorbar(ax.collections[-1], ax=ax, label="level (dB)")
     return ax
 
 
 def plot_attention(
-    image: Float[ndarray, "height width"], looks: Float[ndarray, "height width"], ax: Axes, title: str = ""
+    image: Float[ndarray, "height width"],
+    attention: Float[ndarray, "height width"],
+    ax: Axes,
+    title: str = "",
+    columns: int | None = None,
+    settings: Features = FEATURES,
 ) -> Axes:
-    """A map of attention laid over its image: grey where it is least, coloured where it is most."""
-    ax.imshow(1 - image, cmap="gray", aspect="auto", interpolation="nearest", vmin=-0.5, vmax=1)
-    level = (looks - looks.min()) / max(np.ptp(looks), 1e-12)
-    ax.imshow(level, cmap="autumn_r", alpha=0.85 * level, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
-    ax.set(title=title, xticks=(), yticks=())
+    """A map of attention laid over its image: clear where it is least of what is shown, red where it is most."""
+    columns = columns or int(is_speech(image).sum())
+    shown = attention[:, :columns]
+    level = (attention - shown.min()) / max(np.ptp(shown), 1e-12)
+    plot_channel(1 - image, ax, title, columns, settings, cmap="gray", vmin=-0.5, vmax=1)
+    alpha = 0.85 * level[::-1, :columns]
+    return plot_channel(level, ax, title, columns, settings, cmap="autumn_r", alpha=alpha, vmin=0, vmax=1)
+
+
+def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, title: str = "") -> Axes:
+    """Cosine similarity between tokens, in [-1, 1]."""
+    ticks = {"xticklabels": 32, "yticklabels": 32}
+    sns.heatmap(similarity, vmin=-1, vmax=1, cmap="RdBu_r", cbar=False, square=True, rasterized=True, ax=ax, **ticks)
+    ax.set(title=title, xlabel="token", ylabel="token")
+    ax.tick_params(axis="y", rotation=0)
     return ax
 
 
-def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, title: str = ""):
-    """Cosine similarity between tokens, in [-1, 1]. Returns the image, for a shared colour bar."""
-    shown = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
-    ax.set(title=title, xlabel="token", ylabel="token")
-    return shown
+# Records and tables
+
+
+def plot_curves(
+    records: Iterable[Record], stage: str, ax: Axes, losses: Sequence[str] | None = None, **options
+) -> Axes:
+    """A stage's losses by epoch: the mean over the records, and a band from the smallest to the largest.
+
+    Args:
+        losses: those drawn, a line each; None: all that the stage has.
+        options: for ``seaborn.lineplot``, ``color`` or ``hue="run"`` for example.
+    """
+    table = pd.DataFrame(
+        [
+            (record.run, record.fold, record.seed, loss, epoch, value)
+            for record in records
+            for loss in losses or record.curves[stage]
+            for epoch, value in enumerate(record.curves[stage][loss], 1)
+        ],
+        columns=["run", "fold", "seed", "loss", "epoch", "value"],
+    )
+    sns.lineplot(table, x="epoch", y="value", style="loss", errorbar=("pi", 100), ax=ax, **options)
+    ax.set(xlabel="epoch", ylabel="loss")
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", integer=True)
+    ax.get_legend().set(title="", visible=table.loss.nunique() > 1 or "hue" in options)
+    return ax
+
+
+def plot_confusion(counts: pd.DataFrame, ax: Axes, title: str = "", bar: bool = True) -> Axes:
+    """Recall in per cent with the count below it; the title ends in accuracy and mean recall.
+
+    Args:
+        counts: utterances; rows are true classes, columns predicted ones, in one order.
+    """
+    if list(counts.index) != list(counts.columns):
+        raise ValueError(f"classes {list(counts.columns)} predicted, {list(counts.index)} true: want one order")
+    recall = 100 * counts.div(counts.sum(axis=1), axis=0)  # NaN, drawn blank, for a class without an utterance
+    words = np.where(counts > 0, recall.map("{:.0f}".format) + "\n(" + counts.map("{:,}".format) + ")", "")
+    black = {"color": "black", "fontsize": 7}
+    scale = {"vmin": 0, "vmax": 100, "cmap": RECALL, "cbar": bar}
+    sns.heatmap(recall, annot=words, fmt="", annot_kws=black, cbar_kws={"label": "recall (%)"} if bar else None,
+                linewidths=0.5, ax=ax, **scale)  # fmt: skip
+    cells = counts.to_numpy()
+    accuracy, mean = 100 * cells.trace() / cells.sum(), np.nanmean(np.diag(recall))
+    ax.set_title(f"{title}\naccuracy {accuracy:.1f} %, mean recall {mean:.1f} %".lstrip())
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.tick_params(axis="y", rotation=0)
+    plt.setp(ax.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def plot_intervals(
+    table: pd.DataFrame,
+    ax: Axes,
+    x: str = "estimate",
+    y: str = "estimate",
+    hue: str | None = None,
+    percent: bool = True,
+    joined: bool = False,
+    **options,
+) -> Axes:
+    """A dot for each row, with its interval: rows of one category stand side by side, one for each ``hue``.
+
+    Args:
+        table: a row a dot; without ``low`` and ``high`` (NaN), a dot alone.
+        x, y: name the categories by one of them; the other is the estimate.
+        percent: estimates are shares of one, shown in per cent.
+        joined: the dots of one ``hue`` are joined, for categories in an order.
+        options: for ``seaborn.pointplot``.
+    """
+    across = x == "estimate"
+    by, category = (y, "y") if across else (x, "x")
+    hues = list(table[hue].unique()) if hue else [None]
+    sns.pointplot(table, x=x, y=y, hue=hue, errorbar=None, dodge=0.18 * (len(hues) - 1) if hue else False, ax=ax,
+                  **{"linestyles": "-" if joined else "none", "markers": list(MARKERS[: len(hues)]) if hue else "o", "markersize": 5,
+                     "linewidth": 1} | options)  # fmt: skip
+    for level, line in zip(hues, list(ax.lines), strict=False):
+        rows = (table if hue is None else table[table[hue] == level]).set_index(by).reindex(table[by].unique())
+        draw = ax.hlines if across else ax.vlines
+        draw(line.get_data()[across], rows.low, rows.high, color=line.get_color(), linewidth=1)
+    if percent:
+        (ax.xaxis if across else ax.yaxis).set_major_formatter(PercentFormatter(1, symbol=None))
+        ax.set(**{"xlim" if across else "ylim": (0, 1.01)})
+    ax.set(**{f"{category}label": ""})
+    if hue and across:
+        _legend_below(ax)
+    elif hue:
+        ax.get_legend().set_title("")
+    return ax
 
 
 @dataclass(frozen=True)
 class Point:
-    """An accuracy in the plot of cost and accuracy. ``by`` is who measured it: a key of :data:`MARKERS`."""
+    """A row of :func:`plot_cost`'s table. ``by`` is who measured it: a key of :data:`MEASURED`."""
 
     label: str
     flops: float
     accuracy: float  # in [0, 1]
-    kind: str  # what was held out: the colour
+    kind: str  # the split: the colour
     by: str = "measured here"
     low: float | None = None  # interval
     high: float | None = None
 
 
 # Who measured: the marker, and whether it is filled.
-MARKERS = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
+MEASURED = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
 
 
 def plot_cost(
     points: Sequence[Point], networks: Mapping[str, float], kinds: Sequence[str], ax: Axes, title: str = ""
 ) -> Axes:
-    """Operations (logarithmic) against accuracy: measured filled with its interval, all else hollow.
+    """FLOPs (logarithmic) against accuracy: measured filled with its interval, all else hollow.
 
-    ``networks`` are named above the axis: name to operations. Accuracies of one network stand side by side, each moved
-    by a few per cent, and their labels in a column beside them: to the left of the smallest and of the largest, where
-    nothing else stands. Every one of ``kinds`` keeps its colour.
+    ``networks`` are named above the axis: name to FLOPs. Accuracies of one network stand side by side, each moved by a
+    few per cent, and their labels in a column beside them: to the left of the smallest and of the largest, where nothing
+    else stands. Every one of ``kinds`` keeps its colour; one that is published alone has that of the published.
     """
-    colours = {kind: f"C{number}" for number, kind in enumerate(kinds)}
-    smallest, largest = (end(point.flops for point in points) for end in (min, max))
-    for flops in dict.fromkeys(point.flops for point in points):
-        same = sorted((p for p in points if p.flops == flops), key=lambda p: -p.accuracy)
-        height = np.inf
-        for number, p in enumerate(same):
-            marker, filled = MARKERS[p.by]
-            at = flops / 1e9 * 1.06 ** (number - (len(same) - 1) / 2)
-            spread = None if p.low is None or p.high is None else [
-                [100 * (p.accuracy - p.low)], [100 * (p.high - p.accuracy)]
-            ]  # fmt: skip
-            colour = colours[p.kind]
-            face = colour if filled else "none"
-            ax.errorbar(at, 100 * p.accuracy, spread, fmt=marker, color=colour, markerfacecolor=face, capsize=2)
+    table = pd.DataFrame(points)
+    table[["low", "high"]] = table[["low", "high"]].astype(float)
+    others = set(table.kind[table.by != "published by the paper"])
+    colours = {kind: at if kind in others else COLOURS["published"] for kind, at in zip(kinds, PALETTE, strict=False)}
+    smallest, largest = table.flops.min(), table.flops.max()
+    for flops, same in table.sort_values("accuracy", ascending=False, kind="stable").groupby("flops"):
+        height, beside = np.inf, 1.06 ** (len(same) / 2 + 1)
+        right = smallest < flops < 0.5 * largest
+        for number, p in enumerate(same.itertuples()):
+            marker, filled = MEASURED[p.by]
+            colour, at = colours[p.kind], flops / 1e9 * 1.06 ** (number - (len(same) - 1) / 2)
+            ax.vlines(at, 100 * p.low, 100 * p.high, color=colour, linewidth=1)
+            ax.plot(at, 100 * p.accuracy, marker, color=colour, markerfacecolor=colour if filled else "white")
             height = min(100 * p.accuracy, height - 4)
-            beside = 1.06 ** (len(same) / 2 + 1)
-            right = smallest < flops < 0.5 * largest
-            ax.annotate(
-                p.label,
-                (at, 100 * p.accuracy),
-                (flops / 1e9 * (beside if right else 1 / beside), height),
-                color=colour,
-                fontsize=7,
-                ha="left" if right else "right",
-                va="center",
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4, "alpha": 0.5},
-            )
+            ax.annotate(p.label, (at, 100 * p.accuracy), (flops / 1e9 * beside ** (1 if right else -1), height),
+                        color=colour, fontsize=7, ha="left" if right else "right", va="center",
+                        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4})  # fmt: skip
     line, lower, lines = 9, 0.0, 2  # points; of the network before; lines of names in use
     for name, flops in sorted(networks.items(), key=lambda item: item[1]):
         raised = flops < 2.5 * lower  # two names this near would run into each other
@@ -151,14 +301,13 @@ def plot_cost(
         ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
         ax.annotate(name, (flops / 1e9, 1), (0, 3 + 2 * line * raised), xycoords=("data", "axes fraction"),
                     textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
-    lowest = min(p.accuracy if p.low is None else p.low for p in points)
+    lowest = table[["low", "accuracy"]].min(axis=None)
     ax.set(xscale="log", xlim=(smallest / 1e9 / 10, largest / 1e9 * 2), ylim=(10 * np.floor(10 * lowest - 0.5), 104))
     ax.set_title(title, pad=8 + line * lines)  # above the networks' names
-    ax.set(xlabel="operations for one recording (GFLOP, a multiply-add as two)", ylabel="weighted accuracy (%)")
+    ax.set(xlabel="GFLOP per image or recording (a multiply-add as two)", ylabel="accuracy (%)")
     _plain_numbers(ax.xaxis)
-    shown = dict.fromkeys(p.kind for p in points)
-    handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in shown]
-    for by, (marker, filled) in MARKERS.items():
+    handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in set(table.kind)]
+    for by, (marker, filled) in MEASURED.items():
         face = "0.3" if filled else "none"
         handles.append(Line2D([], [], color="0.3", marker=marker, markerfacecolor=face, linestyle="none", label=by))
     ax.legend(handles=handles, fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.15))
@@ -166,61 +315,33 @@ def plot_cost(
 
 
 def plot_splits(rows: Mapping[str, Float[ndarray, " kinds"]], kinds: Sequence[str], ax: Axes) -> Axes:
-    """Horizontal bars: for each protocol, the share of the test set whose speaker, sentence, ... is also trained on."""
-    places = np.arange(len(rows))
-    height = 0.8 / len(kinds)
-    for i, kind in enumerate(kinds):
-        ax.barh(places + i * height, [100 * shares[i] for shares in rows.values()], height, label=kind)
-    ax.set_yticks(places + 0.4 - height / 2, rows)
-    ax.invert_yaxis()
-    ax.set(xlabel="share of the test set (%)", xlim=(0, 100))
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=len(kinds))
+    """Bars: for each protocol, the share of the test set whose speaker, sentence, ... is also in the training set."""
+    shares = 100 * pd.DataFrame(rows, index=list(kinds)).T
+    table = shares.melt(var_name="kind", value_name="share", ignore_index=False).reset_index(names="split")
+    sns.barplot(table, x="share", y="split", hue="kind", errorbar=None, ax=ax)
+    ax.set(xlabel="share of the test set (%)", ylabel="", xlim=(0, 100))
+    _legend_below(ax)
     return ax
 
 
-def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "") -> Axes:
-    """A column of boxes joined by arrows, top to bottom: (name, what it gives) each."""
+def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role: str = "student") -> Axes:
+    """A column of boxes joined by arrows, top to bottom: (name, what it gives) each, in the colour of ``role``."""
     for i, (name, gives) in enumerate(boxes):
-        top = -i * 1.0
-        colour = "tab:blue" if i % 2 == 0 else "tab:cyan"
-        ax.add_patch(FancyBboxPatch((0, top - 0.32), 4, 0.64, "round,pad=0.05", facecolor=colour, alpha=0.18))
-        ax.text(0.1, top, name, va="center", fontsize=9)
-        ax.text(3.95, top, gives, va="center", ha="right", fontsize=8, family="monospace")
+        ax.add_patch(FancyBboxPatch((0, -i - 0.32), 4, 0.64, "round,pad=0.05", facecolor=COLOURS[role], alpha=0.15))
+        ax.text(0.1, -i, name, va="center", fontsize=9)
+        ax.text(3.95, -i, gives, va="center", ha="right", fontsize=8, family="monospace")
         if i:
-            ax.add_patch(FancyArrowPatch((2, top + 0.63), (2, top + 0.36), arrowstyle="-|>", mutation_scale=8))
+            ax.add_patch(
+                FancyArrowPatch(
+                    (2, 0.63 - i), (2, 0.36 - i), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color="0.3"
+                )
+            )
     ax.set(xlim=(-0.2, 4.2), ylim=(-len(boxes) + 0.4, 0.6), title=title)
     ax.axis("off")
     return ax
 
 
-def plot_kinds(lines: Mapping[str, Mapping[str, Interval]], kinds: Sequence[str], ax: Axes, title: str = "") -> Axes:
-    """A line for each run: its accuracies of several kinds, each with its interval, in per cent."""
-    for number, (kind, marker) in enumerate(zip(kinds, "osD^v" * 5, strict=False)):
-        places = [i for i, values in enumerate(lines.values()) if kind in values]
-        shown = [values[kind] for values in lines.values() if kind in values]
-        at = np.array([100 * one.estimate for one in shown])
-        bars = np.array([[100 * (one.estimate - one.low), 100 * (one.high - one.estimate)] for one in shown])
-        aside = (number - (len(kinds) - 1) / 2) * 0.18
-        ax.errorbar(
-            at, np.array(places) + aside, xerr=bars.reshape(-1, 2).T, fmt=marker, markersize=5, capsize=2, label=kind
-        )
-    ax.set_yticks(range(len(lines)), lines)
-    ax.set(title=title, xlabel="weighted accuracy (%)", xlim=(0, 101), ylim=(len(lines) - 0.5, -0.5))
-    ax.figure.legend(*ax.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
-    return ax
-
-
-def plot_layers(lines: Mapping[str, Mapping[str, Interval]], ax: Axes, y: str, title: str = "") -> Axes:
-    """A line for each network over its layers in their order, each value with its interval; shorter networks end early."""
-    layers = list(max(lines.values(), key=len))
-    for number, ((name, values), marker) in enumerate(zip(lines.items(), "osD^v" * 5, strict=False)):
-        at = np.array([layers.index(layer) for layer in values]) + 0.06 * (number - (len(lines) - 1) / 2)
-        low, middle, high = (np.array([getattr(v, k) for v in values.values()]) for k in ("low", "estimate", "high"))
-        bars = np.stack((middle - low, high - middle))
-        ax.errorbar(at, middle, bars, marker=marker, markersize=4, capsize=2, lw=1, elinewidth=1, label=name)
-    ax.set_xticks(range(len(layers)), layers, rotation=30, ha="right")
-    ax.set(ylabel=y, title=title, ylim=(min(-0.05, ax.get_ylim()[0]), 1))
-    return ax
+# Speed
 
 
 def plot_spreads(
@@ -230,17 +351,31 @@ def plot_spreads(
 
     ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
     """
-    for (name, values), marker in zip(series.items(), "osD^vP*X" * 5, strict=False):
-        places = list(values)
-        low, middle, high = (np.array([values[at][key] for at in places]) for key in ("min", "median", "max"))
-        bars = np.stack((middle - low, high - middle))
-        line = "-" if joined else "none"
-        ax.errorbar(
-            places, middle, bars, marker=marker, markersize=5, capsize=2, lw=1, ls=line, elinewidth=1, label=name
-        )
+    for (name, values), marker in zip(series.items(), MARKERS, strict=False):
+        table = pd.DataFrame(values).T
+        (line,) = ax.plot(table["median"], "-" if joined else "none", marker=marker, lw=1, label=name)
+        ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     _plain_numbers(ax.xaxis, ax.yaxis)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    return ax
+
+
+def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
+    """Parts of a computation under the machine's two limits.
+
+    Args:
+        parts: name to (FLOPs a byte, FLOPs a second).
+        operations, bandwidth: the limits, a second: of a matrix product, of bytes in a pass over memory.
+    """
+    places = [intensity for intensity, _ in parts.values()]
+    x = np.geomspace(min(places) / 3, max(places) * 3, 100)
+    ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
+    for (name, (intensity, speed)), marker in zip(parts.items(), MARKERS, strict=False):
+        ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel="GFLOP a second")
+    _plain_numbers(ax.xaxis, ax.yaxis)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18))
     return ax
 
 
@@ -252,19 +387,7 @@ def _plain_numbers(*axes: Axis) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
-    """Parts of a computation under the machine's two limits.
-
-    Args:
-        parts: name to (operations a byte, operations a second).
-        operations, bandwidth: the limits, a second: of a matrix product, of bytes in a pass over memory.
-    """
-    places = [intensity for intensity, _ in parts.values()]
-    x = np.geomspace(min(places) / 3, max(places) * 3, 100)
-    ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
-    for (name, (intensity, speed)), marker in zip(parts.items(), "osD^vP*X" * 5, strict=False):
-        ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="GFLOP a second")
-    _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18))
-    return ax
+def _legend_below(ax: Axes) -> None:
+    """The legend below the figure, where it covers nothing however long the labels of the axis are."""
+    ax.get_legend().remove()
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
