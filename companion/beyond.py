@@ -1,6 +1,6 @@
 """Beyond the paper: what is added to the student alone, chosen on some speakers, reported on others.
 
-* :data:`VARIANTS`: what is tried;
+* :data:`companion.experiments.VARIANTS`: what is tried;
 * :func:`trials`: each variant against the plain student on the speakers that choose;
 * :func:`chosen`: the variant that does best there;
 * :func:`reported`: a variant on the speakers that chose nothing;
@@ -13,39 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from companion import claims, notebook
+from companion.experiments import CHOOSING_FOLDS, PLAIN, VARIANTS, Variant
 from serlib import config, metrics, records
 from serlib.data import splits
-
-CHOOSING_FOLDS = (0, 2)  # of splits.SELECTION: each holds two speakers out, all four different
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A run and a schedule: what is added to the paper's student, trained alone."""
-
-    run: str
-    schedule: str
-    adds: str
-
-
-PLAIN = Variant("student-alone", "paper", "nothing")
-VARIANTS = (
-    Variant("student-alone", "balance", "every emotion counts the same in the loss"),
-    Variant("student-alone", "smooth", f"{config.BEYOND['smooth'].smoothing:g} of each label spread over all emotions"),
-    Variant("student-alone", "ema", "the running mean of the weights instead of the last"),
-    Variant("student-alone", "masks", "two bands of rows and a run of columns of every training image black"),
-    Variant("student-alone", "warp", "time and frequency of every training image stretched"),
-    Variant("student-alone", "mixup", "pairs of training images and their labels mixed"),
-    Variant("student-per-band-norm", "paper", "every mel band by its mean and spread over the training set's speech"),
-    Variant("student-4s", "paper", f"{config.RUNS['student-4s'].seconds:g} s of sound in the image, not {config.Features().seconds:g}"),
-    Variant("student-coordinates", "paper", "coordinates as two more channels"),
-    # the second round: the best of the first, with the next two, and for longer
-    Variant("student-alone", "warp-ema", "the images stretched, and the running mean of the weights"),
-    Variant("student-4s", "warp", f"the images stretched, and {config.RUNS['student-4s'].seconds:g} s of sound in them"),
-    Variant("student-alone", "warp-longer", f"the images stretched, for {config.BEYOND['warp-longer'].epochs} epochs"),
-)  # fmt: skip
-# What EmoDB's committed records choose, as a test holds.
-CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "warp"))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from helpers import tiny_record
 from companion import beyond, experiments
 from serlib import config, records
 
-MASKS = next(variant for variant in beyond.VARIANTS if variant.schedule == "masks")
+MASKS = next(variant for variant in beyond.VARIANTS if variant.schedule == "masks-bf16")
 WIDER = next(variant for variant in beyond.VARIANTS if variant.run == "student-4s")
 
 
@@ -54,7 +54,7 @@ def test_the_recipe_that_gains_most_on_the_choosing_speakers_is_chosen():
 
 def test_the_committed_records_choose_what_the_evidence_reports():
     found = records.read_all(Path(__file__).parents[1] / "results/recordings/emodb")
-    assert beyond.chosen(beyond.comparisons(found)) == beyond.CHOSEN
+    assert beyond.chosen(beyond.comparisons(found)) == experiments.CHOSEN
 
 
 def test_the_plain_student_stays_where_nothing_gains():
@@ -100,7 +100,7 @@ def test_a_student_alone_in_another_precision_is_not_compared():
 
 def test_every_schedule_beyond_the_paper_is_a_recipe():
     schedules = {variant.schedule for variant in beyond.VARIANTS}
-    assert schedules == {*config.BEYOND, "paper"}
+    assert schedules == {f"{schedule}-bf16" for schedule in (*config.BEYOND, "paper")}
     assert len({(variant.run, variant.schedule) for variant in beyond.VARIANTS}) == len(beyond.VARIANTS)
     assert beyond.PLAIN not in beyond.VARIANTS
 
