@@ -3,7 +3,7 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
-CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED PRECISION THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
+CONFIG := $(foreach name,CORPUS DATA SCHEDULE SEED THREADS,$(if $($(name)),$(shell echo $(name) | tr A-Z a-z)='$($(name))'))
 GRAPH := $(BIN)/python -m snakemake --workflow-profile workflow/profiles/default --cores $(CORES) $(if $(strip $(CONFIG)),--config $(CONFIG))
 
 # Copies the records of runs on recordings, and the probes of their networks, to where they are committed.
@@ -29,7 +29,7 @@ test: .venv/installed
 # The runs that the book's claims rest on, worth most first; every experiment's records go into results/, to be committed.
 evidence: .venv/installed
 	@$(if $(CORPUS),,echo 'serlib: name the corpus, as in make evidence CORPUS=emodb DATA=data/emodb' >&2; exit 1)
-	@for experiment in $$($(BIN)/python -m serlib evidence '$(CORPUS)' --numbers); do \
+	@for experiment in $$($(BIN)/python -m companion evidence '$(CORPUS)' --numbers); do \
 	    $(GRAPH) -- evidence_$$experiment && $(KEEP) || exit 1; done
 
 # How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [BENCH="--data folder"]

@@ -3,27 +3,26 @@
 #   snakemake --workflow-profile workflow/profiles/default              the book on synthetic speech
 #   ... --config corpus=emodb data=path/to/emodb                        the book on recordings
 #
-# Each step depends on the modules that it imports, so that a change is followed by what depends on it and nothing else.
+# Each step depends on the modules that it imports, so that a change is followed by what depends on it and nothing else:
+# no step of serlib depends on companion, so a change of wording trains nothing.
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from companion import experiments
-from serlib import config as settings
+from serlib import config as settings, records
 from serlib.data import facts
 from workflow.graph import code, listing, stop
 
 PYTHON = sys.executable
 JUPYTER_BOOK = Path(PYTHON).with_name("jupyter-book")
-SYNTHETIC = tuple(facts.CORPORA)
 
 CORPUS = config.get("corpus", "")
 DATA = config.get("data", "")
 SEED = int(config.get("seed", 0))
 SPEECH = "recordings" if CORPUS else "synthetic"
 SCHEDULE = config.get("schedule") or ("short" if CORPUS else "synthetic")
-PRECISION = config.get("precision", "")  # the schedule's, if empty
 THREADS = int(config.get("threads", 1))  # of one run: runs side by side keep cores busier than threads do
 
 if CORPUS:
@@ -41,6 +40,7 @@ if SCHEDULE not in settings.SCHEDULES:
 wildcard_constraints:
     speech="recordings|synthetic",
     corpus="[^/]+",
+    image=f"{settings.Features.mel_bands}x\\d+",  # height and width in pixels
     schedule="[^/]+",
     split="[a-z-]+-\\d+",
     run="[a-z0-9.-]+?",
@@ -49,11 +49,12 @@ wildcard_constraints:
 
 def run(name, corpus=None, split="random-0"):
     """The record of one run of this build."""
-    return f"build/runs/{SPEECH}/{corpus or SHOWN}/{SCHEDULE}/{split}/{name}-seed{SEED}.json"
+    protocol, _, fold = split.rpartition("-")
+    return "build/runs/" + records.location(SPEECH, corpus or SHOWN, SCHEDULE, protocol, fold, name, SEED)
 
 
 # What this build shows: of synthetic speech all three corpora, and one in the figures.
-CORPORA = (CORPUS,) if CORPUS else SYNTHETIC
+CORPORA = (CORPUS,) if CORPUS else tuple(facts.CORPORA)
 SHOWN = CORPUS or "emodb"
 CORE = ("teacher", "student-alone", "student-pooled")
 TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
@@ -101,7 +102,7 @@ rule runs:
     input: ALL_RUNS, PROBES, IMAGES, TABLES
 
 
-rule speak:
+rule synthesize:
     message: "synthetic speech: {wildcards.corpus}"
     input: code("serlib/data/synthetic.py", "serlib/data/corpora.py")
     output: "build/synthetic/{corpus}/corpus.csv"
@@ -122,12 +123,26 @@ rule check:
         "{PYTHON} -m serlib corpora {wildcards.corpus} --data '{params.data}' --table {output}"
 
 
+def recordings(w):
+    """What every command on a corpus is given."""
+    where = f"build/{w.speech}/{w.corpus}"
+    synthetic = " --synthetic" if w.speech == "synthetic" else ""
+    return f"{w.corpus} --data {where}/audio --table {where}/corpus.csv{synthetic}"
+
+
+def cell(w):
+    """Which run, of which split, on which images."""
+    protocol, _, fold = w.split.rpartition("-")
+    width = w.image.rpartition("x")[2]
+    return f"--run {w.run} --protocol {protocol} --fold {fold} --seed {w.seed} --image-width {width}"
+
+
 rule images:
     message: "log-Mel images: {wildcards.corpus}"
     input: code("serlib/data/features.py"), table="build/{speech}/{corpus}/corpus.csv"
     output: touch("build/{speech}/{corpus}/images")
-    params: data=lambda w: f"build/{w.speech}/{w.corpus}/audio"
-    shell: "{PYTHON} -m serlib features {wildcards.corpus} --data {params.data} --table {input.table}"
+    params: corpus=recordings
+    shell: "{PYTHON} -m serlib features {params.corpus}"
 
 
 def teacher(wildcards):
@@ -135,7 +150,7 @@ def teacher(wildcards):
     named = settings.RUNS.get(wildcards.run)
     if named is None:
         stop(f"run {wildcards.run!r} is none of {', '.join(settings.RUNS)}")
-    where = "build/runs/{speech}/{corpus}/{schedule}/{split}".format(**wildcards)
+    where = "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}".format(**wildcards)
     return [f"{where}/{named.teacher}-seed{wildcards.seed}.json"] if named.teacher else []
 
 
@@ -147,21 +162,15 @@ rule train:
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
     output:
-        "build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json",
-        "build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.safetensors",
+        "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
+        "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.safetensors",
     wildcard_constraints: schedule=f"(?!{settings.BASELINE}/)[^/]+"  # the rule below makes the baselines
-    log: "build/logs/{speech}-{corpus}-{schedule}-{split}-{run}-seed{seed}.log"
-    params:
-        data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
-        protocol=lambda w: w.split.rpartition("-")[0],
-        fold=lambda w: w.split.rpartition("-")[2],
-        synthetic=lambda w: "--synthetic" if w.speech == "synthetic" else "",
-        precision=f"--precision {PRECISION}" if PRECISION else "",
+    log: "build/logs/{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
+    params: corpus=recordings, cell=cell
     threads: THREADS
     shell:
-        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.synthetic} "
-        "--run {wildcards.run} --schedule {wildcards.schedule} --protocol {params.protocol} --fold {params.fold} "
-        "--seed {wildcards.seed} {params.precision} --threads {threads} 2>&1 | tee {log}"
+        "{PYTHON} -m serlib train {params.corpus} {params.cell} --schedule {wildcards.schedule} --threads {threads} "
+        "2>&1 | tee {log}"
 
 
 rule baseline:
@@ -170,31 +179,21 @@ rule baseline:
         code("serlib/baselines.py", "serlib/data/splits.py", "serlib/records.py"),
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
-    output: "build/runs/{speech}/{corpus}/" + settings.BASELINE + "/{split}/{run}-seed{seed}.json"
-    params:
-        data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
-        protocol=lambda w: w.split.rpartition("-")[0],
-        fold=lambda w: w.split.rpartition("-")[2],
-        synthetic=lambda w: "--synthetic" if w.speech == "synthetic" else "",
-    shell:
-        "{PYTHON} -m serlib train {wildcards.corpus} --data {params.data} --table {input.table} {params.synthetic} "
-        "--run {wildcards.run} --protocol {params.protocol} --fold {params.fold} --seed {wildcards.seed} --threads 1"
+    output: "build/runs/{speech}/{corpus}/{image}/" + settings.BASELINE + "/{split}/{run}-seed{seed}.json"
+    params: corpus=recordings, cell=cell
+    shell: "{PYTHON} -m serlib train {params.corpus} {params.cell} --threads 1"
 
 
 rule probe:
     message: "probing {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
         code("serlib/probes.py"),
-        record="build/runs/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json",
+        record="build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
-    output: "build/probes/{speech}/{corpus}/{schedule}/{split}/{run}-seed{seed}.json"
-    params:
-        data=lambda w: f"build/{w.speech}/{w.corpus}/audio",
-        synthetic=lambda w: "--synthetic" if w.speech == "synthetic" else "",
-    shell:
-        "{PYTHON} -m serlib probe {wildcards.corpus} --data {params.data} --table {input.table} {params.synthetic} "
-        "--runs {input.record}"
+    output: "build/probes/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json"
+    params: corpus=recordings
+    shell: "{PYTHON} -m serlib probe {params.corpus} --runs {input.record}"
 
 
 # The evidence, a rule for each experiment: evidence_1 is worth most. `make evidence` asks for one after the other.

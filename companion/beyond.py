@@ -60,6 +60,4 @@ def compared(predicted: pd.DataFrame, variant: Variant, noise: results.Noise = r
 
 
 def _rows(predicted: pd.DataFrame, variant: Variant) -> pd.DataFrame:
-    """A variant's rows, in either precision."""
-    schedules = (variant.schedule, f"{variant.schedule}-bf16")
-    return predicted[predicted["run"].eq(variant.run) & predicted["schedule"].isin(schedules)]
+    return predicted[predicted["run"].eq(variant.run) & predicted["schedule"].eq(variant.schedule)]

@@ -5,11 +5,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from serlib import config, records
 from serlib.data import facts, splits
-
-CHOOSING_FOLDS = (0, 2)  # of splits.SELECTION: each holds two speakers out, all four different
 
 
 @dataclass(frozen=True)
@@ -21,28 +20,30 @@ class Variant:
     adds: str
 
 
-PLAIN = Variant("student-alone", "paper", "nothing")
+CHOOSING_FOLDS = (0, 2)  # of splits.SELECTION: each holds two speakers out, all four different
+PLAIN = Variant("student-alone", "paper-bf16", "nothing")
 VARIANTS = (
-    Variant("student-alone", "balance", "every emotion counts the same in the loss"),
-    Variant("student-alone", "smooth", f"{config.BEYOND['smooth'].smoothing:g} of each label spread over all emotions"),
-    Variant("student-alone", "ema", "the running mean of the weights instead of the last"),
-    Variant("student-alone", "masks", "two bands of rows and a run of columns of every training image black"),
-    Variant("student-alone", "warp", "time and frequency of every training image stretched"),
-    Variant("student-alone", "mixup", "pairs of training images and their labels mixed"),
-    Variant("student-per-band-norm", "paper", "every mel band by its mean and spread over the training set's speech"),
-    Variant("student-4s", "paper", f"{config.RUNS['student-4s'].seconds:g} s of sound in the image, not {config.Features().seconds:g}"),
-    Variant("student-coordinates", "paper", "coordinates as two more channels"),
+    Variant("student-alone", "balance-bf16", "every emotion counts the same in the loss"),
+    Variant("student-alone", "smooth-bf16", f"{config.BEYOND['smooth'].smoothing:g} of each label spread over all emotions"),
+    Variant("student-alone", "ema-bf16", "the running mean of the weights instead of the last"),
+    Variant("student-alone", "masks-bf16", "two bands of rows and a run of columns of every training image black"),
+    Variant("student-alone", "warp-bf16", "time and frequency of every training image stretched"),
+    Variant("student-alone", "mixup-bf16", "pairs of training images and their labels mixed"),
+    Variant("student-per-band-norm", "paper-bf16", "every mel band by its mean and spread over the training set's speech"),
+    Variant("student-4s", "paper-bf16", f"{config.RUNS['student-4s'].seconds:g} s of sound in the image, not {config.Features.seconds:g}"),
+    Variant("student-coordinates", "paper-bf16", "coordinates as two more channels"),
     # the second round: the best of the first, with the next two, and for longer
-    Variant("student-alone", "warp-ema", "the images stretched, and the running mean of the weights"),
-    Variant("student-4s", "warp", f"the images stretched, and {config.RUNS['student-4s'].seconds:g} s of sound in them"),
-    Variant("student-alone", "warp-longer", f"the images stretched, for {config.BEYOND['warp-longer'].epochs} epochs"),
+    Variant("student-alone", "warp-ema-bf16", "the images stretched, and the running mean of the weights"),
+    Variant("student-4s", "warp-bf16", f"the images stretched, and {config.RUNS['student-4s'].seconds:g} s of sound in them"),
+    Variant("student-alone", "warp-longer-bf16", f"the images stretched, for {config.BEYOND['warp-longer'].epochs} epochs"),
 )  # fmt: skip
 # What EmoDB's committed records choose, as a test holds.
-CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "warp"))
+CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "warp-bf16"))
 
-
-PROTOCOL = ("teacher", "student-alone", "student-pooled", "student-tokens")
-ABLATIONS = tuple(name for name in config.RUNS if name not in PROTOCOL and name not in {r.run for r in VARIANTS})
+STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-tokens")
+PROTOCOL = ("teacher", *STUDENTS)
+ABLATIONS = tuple(name for name in config.RUNS if name not in {*PROTOCOL, *(variant.run for variant in VARIANTS)})
+SIMPLER = ("teacher-square-patches", "teacher-no-position")  # what the claims on patches and position compare with
 FREE = ("majority", "mel-statistics")  # baselines that need no package of their own
 
 
@@ -54,7 +55,7 @@ class Experiment:
     protocol: str
     cells: tuple[tuple[int, int], ...]  # fold, seed
     runs: tuple[str, ...]
-    schedule: str = "paper"
+    schedule: str = "paper-bf16"
     probed: tuple[str, ...] = ()  # runs whose tokens are probed as well
 
     def places(self, corpus: str) -> Iterator[str]:
@@ -71,63 +72,58 @@ class Experiment:
                 yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed)
 
 
-def experiments_of(corpus: str) -> list[Experiment]:
-    """A corpus's experiments. Of random splits, draw k is trained with seed k, so that both vary together.
+def cells(folds: Iterable[int], seeds: Iterable[int] = (0,)) -> tuple[tuple[int, int], ...]:
+    """Every fold with every seed, seed by seed."""
+    return tuple((fold, seed) for seed, fold in product(seeds, folds))
 
-    Speakers are held out one by one where a corpus has few, in groups where it has many.
+
+def draws(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Of random splits, draw k is trained with seed k, so that both vary together."""
+    return tuple((number, number) for number in numbers)
+
+
+def experiments_of(corpus: str) -> list[Experiment]:
+    """A corpus's experiments.
+
+    Speakers are held out one by one where a corpus has few, in groups where it has many; CREMA-D's first as the field
+    divides its actors.
     """
     speakers = facts.CORPORA[corpus].speakers if corpus in facts.CORPORA else None
     few = speakers is not None and speakers <= 2 * splits.FOLDS
-    apart, count = ("leave-one-speaker-out", speakers) if few else ("speaker-folds", splits.FOLDS)
-
-    def new(seeds: Iterable[int]) -> tuple[tuple[int, int], ...]:
-        return tuple((fold, seed) for seed in seeds for fold in range(count))
-
-    def drawn(draws: Iterable[int]) -> tuple[tuple[int, int], ...]:
-        return tuple((draw, draw) for draw in draws)
-
-    choose = tuple((fold, 0) for fold in CHOOSING_FOLDS)
-    choosing = [
-        Experiment(
-            f"beyond the paper, for choosing: {r.run}, {r.schedule}", splits.SELECTION, choose, (r.run,), r.schedule
-        )
-        for r in (PLAIN, *VARIANTS)
-        if few and speakers > 2 * len(choose)  # some are left to report on
+    apart, folds = ("leave-one-speaker-out", range(speakers)) if few else ("speaker-folds", range(splits.FOLDS))
+    choosing = few and speakers > 2 * len(CHOOSING_FOLDS)  # some are left to report on
+    reporting = [fold for fold in folds if not any(k < fold <= k + 2 for k in CHOOSING_FOLDS)]
+    alone = ("student-alone",)
+    actors = [
+        Experiment("baselines, actor split", "actor-split", cells([0]), FREE, config.BASELINE),
+        Experiment("the protocol, patches and position, actor split", "actor-split", cells([0]), PROTOCOL + SIMPLER),
+        Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS),
     ]
-    others = tuple((fold, 0) for fold in range(count) if not any(k < fold <= k + 2 for k in CHOOSING_FOLDS))
-    best = CHOSEN
-    reporting = [Experiment("beyond the paper, on other speakers", apart, others, (best.run,), best.schedule)] * bool(
-        choosing
-    )
+    tries = [
+        Experiment(f"beyond the paper, for choosing: {v.run}, {v.schedule}", splits.SELECTION, cells(CHOOSING_FOLDS), (v.run,), v.schedule)
+        for v in (PLAIN, *VARIANTS)
+    ]  # fmt: skip
+    report = Experiment("beyond the paper, on other speakers", apart, cells(reporting), (CHOSEN.run,), CHOSEN.schedule)
     return [
-        Experiment("baselines, new speakers", apart, new([0]), FREE, config.BASELINE),
-        Experiment("baselines, random splits", "random", tuple((k, 0) for k in range(5)), FREE, config.BASELINE),
-        Experiment("the student alone, one random split", "random", drawn([0]), ("student-alone",)),
-        Experiment("the student alone, new speakers", apart, new([0]), ("student-alone",)),
-        Experiment("the protocol, one random split", "random", drawn([0]), PROTOCOL, probed=PROTOCOL),
-        Experiment("the protocol, new speakers", apart, new([0]), PROTOCOL, probed=PROTOCOL),
-        Experiment("the protocol, a second random split", "random", drawn([1]), PROTOCOL, probed=PROTOCOL),
+        *(actors if corpus == "crema-d" else []),
+        Experiment("baselines, speaker-independent", apart, cells(folds), FREE, config.BASELINE),
+        Experiment("baselines, random splits", "random", cells(range(5)), FREE, config.BASELINE),
+        Experiment("the protocol, speaker-independent", apart, cells(folds), PROTOCOL, probed=PROTOCOL),
         Experiment(
-            "the student alone, watched, random splits", "random", drawn(range(5)), ("student-alone",), "logged"
+            "the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL
         ),
-        Experiment("the student alone, watched, new speakers", apart, new([0]), ("student-alone",), "logged"),
-        Experiment("augmented, then split: the student alone", "augmented-leaky", drawn(range(5)), ("student-alone",)),
-        Experiment(
-            "split, then augmented: the student alone", "augmented-grouped", drawn(range(5)), ("student-alone",)
-        ),
-        Experiment(
-            "the student alone in bfloat16, new speakers", apart, new([0, 1, 2]), ("student-alone",), "paper-bf16"
-        ),
-        Experiment("the student with coordinates, new speakers", apart, new([0]), ("student-coordinates",)),
-        Experiment("ablations, new speakers", apart, new([0]), ABLATIONS, probed=("teacher-no-position",)),
-        Experiment("the protocol, three more random splits", "random", drawn([2, 3, 4]), PROTOCOL, probed=PROTOCOL),
-        Experiment("the protocol, new speakers, two more seeds", apart, new([1, 2]), PROTOCOL, probed=PROTOCOL),
-        Experiment("ResNet-18, one random split", "random", ((0, 0),), ("resnet-18",), config.BASELINE),
-        Experiment("ResNet-18, new speakers", apart, new([0]), ("resnet-18",), config.BASELINE),
-        Experiment("openSMILE, new speakers", apart, new([0]), ("opensmile",), config.BASELINE),
-        *choosing,
-        *reporting,
-        Experiment(
-            "openSMILE, random splits", "random", tuple((k, 0) for k in range(5)), ("opensmile",), config.BASELINE
-        ),
+        Experiment("ablations, speaker-independent", apart, cells(folds), ABLATIONS, probed=("teacher-no-position",)),
+        Experiment("the protocol, one random split", "random", draws([0]), PROTOCOL, "paper", probed=PROTOCOL),
+        Experiment("the student alone in single precision, speaker-independent", apart, cells(folds), alone, "paper"),
+        Experiment("the student alone, logged, random splits", "random", draws(range(5)), alone, "logged"),
+        Experiment("the student alone, logged, speaker-independent", apart, cells(folds), alone, "logged"),
+        Experiment("augmented, then split: the student alone", "augmented-leaky", draws(range(5)), alone, "paper"),
+        Experiment("split, then augmented: the student alone", "augmented-grouped", draws(range(5)), alone, "paper"),
+        Experiment("the student with coordinates, speaker-independent", apart, cells(folds), ("student-coordinates",)),
+        Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, probed=PROTOCOL),
+        Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), config.BASELINE),
+        Experiment("ResNet-18, speaker-independent", apart, cells(folds), ("resnet-18",), config.BASELINE),
+        Experiment("openSMILE, speaker-independent", apart, cells(folds), ("opensmile",), config.BASELINE),
+        *([*tries, report] if choosing else []),
+        Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), config.BASELINE),
     ]

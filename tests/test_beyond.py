@@ -11,8 +11,8 @@ from companion.experiments import CHOOSING_FOLDS, PLAIN, VARIANTS, Variant
 from serlib import config, flops, records
 from serlib.records import Part
 
-MASKS = next(variant for variant in VARIANTS if variant.schedule == "masks")
-WIDER = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "paper"))
+MASKS = next(variant for variant in VARIANTS if variant.schedule == "masks-bf16")
+WIDER = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "paper-bf16"))
 
 
 def record(variant: Variant, protocol: str, fold: int, speakers: Sequence[str], right: int, precision: str = "-bf16"):
@@ -24,7 +24,7 @@ def record(variant: Variant, protocol: str, fold: int, speakers: Sequence[str], 
         fold=fold,
         split=f"{protocol} {fold}",
         parts={"train": part, "test": part},
-        configuration=config.resolve(variant.run, variant.schedule + precision, 0, 2),
+        configuration=config.resolve(variant.run, variant.schedule.removesuffix("-bf16") + precision, 0, 2),
     )
 
 
@@ -90,7 +90,7 @@ def test_a_student_alone_in_another_precision_is_not_compared():
 
 
 def test_every_schedule_beyond_the_paper_is_a_variant():
-    assert {variant.schedule for variant in VARIANTS} == {*config.BEYOND, "paper"}
+    assert {variant.schedule for variant in VARIANTS} == {f"{name}-bf16" for name in (*config.BEYOND, "paper")}
     assert {variant.run for variant in VARIANTS} <= config.RUNS.keys()
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-PACKAGE = "serlib"
+PACKAGES = ("serlib", "companion")
 
 
 def stop(message: str) -> NoReturn:
@@ -18,48 +18,41 @@ def stop(message: str) -> NoReturn:
 
 
 def code(*sources: str) -> list[str]:
-    """The given files and every module of the package that they import, directly or not, wherever the import stands.
+    """The given files and every module of the packages that they import, directly or not, in functions as well.
 
-    A notebook counts with its own imports, and is itself not among them: its rule names it.
+    A rule names the modules of its step, not the command, which imports every step. A notebook counts with its own
+    imports, and is itself not among them: its rule names it.
     """
     found: set[str] = set()
-    for source in sources:
-        if not source.endswith(".ipynb"):
-            found.add(source)
-        found |= _imported(source)
-    return sorted(found)
-
-
-@cache
-def _imported(source: str) -> frozenset[str]:
-    found: set[str] = set()
-    pending = [source]
+    pending = list(sources)
     while pending:
-        for module in _direct(pending.pop()):
-            if module not in found:
-                found.add(module)
-                pending.append(module)
-    return frozenset(found)
+        source = pending.pop()
+        if source not in found:
+            found.add(source)
+            pending += imports(source)
+    return sorted(file for file in found if not file.endswith(".ipynb"))
 
 
 @cache
-def _direct(source: str) -> frozenset[str]:
-    """Modules of the package that one file imports at its top level, a notebook in any of its cells.
-
-    An import inside a function does not count: what it computes reaches a step through that step's inputs.
-    """
+def imports(source: str) -> frozenset[str]:
+    """Files of the packages that one file imports anywhere in it, a notebook in any of its cells."""
     text = Path(source).read_text(encoding="utf-8")
     if source.endswith(".ipynb"):
         cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
         text = "\n".join("".join(cell) for cell in cells)
-    names: set[str] = set()
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    files = {name.replace(".", "/") + ".py" for name in names}
+    files = {name.replace(".", "/") + ".py" for name in names(text) if name.split(".")[0] in PACKAGES}
     return frozenset(file for file in files if Path(file).exists())
+
+
+def names(text: str) -> set[str]:
+    """Every module, or name of one, that a program imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
 
 
 def listing(data: str) -> str:
