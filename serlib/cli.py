@@ -251,11 +251,12 @@ def _print_accuracy(record) -> None:
     print(f"{record.run}: {record.describe()}")
     for part in ("test", "train"):
         true, predicted = record.labels(part)
-        measured = []
-        for name, measure in (("WA", metrics.weighted_accuracy), ("UA", metrics.unweighted_accuracy)):
-            at = metrics.bootstrap(true, predicted, record.parts[part].speaker, len(record.emotions), measure)
-            measured.append(f"{name} {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]")
-        spread = metrics.by_speaker(true, predicted, record.parts[part].speaker).values()
+        speakers, right, measured = record.parts[part].speaker, (true == predicted).astype(float), []
+        for name, classes in (("WA", None), ("UA", true)):
+            at = metrics.interval(right, speakers, classes=classes).within(0.0, 1.0)
+            bounds = f" [{at.low:.1%}, {at.high:.1%}]" if at.speakers > 1 else ""
+            measured.append(f"{name} {at.estimate:.1%}{bounds}")
+        spread = metrics.by_speaker(true, predicted, speakers).values()
         measured.append(f"WA by speaker {min(spread):.1%} to {max(spread):.1%}")
         print(f"  {part} ({len(true):,} utterances): {', '.join(measured)}")
 
