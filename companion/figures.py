@@ -7,6 +7,7 @@ intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as the
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -231,19 +232,20 @@ def plot_intervals(
         options: for ``seaborn.pointplot``.
     """
     across = x == "estimate"
-    by, category = (y, "y") if across else (x, "x")
+    by, value = (y, ax.xaxis) if across else (x, ax.yaxis)
     hues = list(table[hue].unique()) if hue else [None]
-    sns.pointplot(table, x=x, y=y, hue=hue, errorbar=None, dodge=0.18 * (len(hues) - 1) if hue else False, ax=ax,
-                  **{"linestyles": "-" if joined else "none", "markers": list(MARKERS[: len(hues)]) if hue else "o", "markersize": 5,
-                     "linewidth": 1} | options)  # fmt: skip
+    look = {"linestyles": "-" if joined else "none", "markersize": 5, "linewidth": 1}
+    if hue:
+        look["markers"] = (3 * list(MARKERS))[: len(hues)]
+        look["dodge"] = (0.06 if joined else 0.18) * (len(hues) - 1)
+    sns.pointplot(table, x=x, y=y, hue=hue, errorbar=None, ax=ax, **look | options)
     for level, line in zip(hues, list(ax.lines), strict=False):
         rows = (table if hue is None else table[table[hue] == level]).set_index(by).reindex(table[by].unique())
-        draw = ax.hlines if across else ax.vlines
-        draw(line.get_data()[across], rows.low, rows.high, color=line.get_color(), linewidth=1)
+        bars = ax.hlines if across else ax.vlines
+        bars(line.get_data()[across], rows.low, rows.high, color=line.get_color(), linewidth=1)
     if percent:
-        (ax.xaxis if across else ax.yaxis).set_major_formatter(PercentFormatter(1, symbol=None))
-        ax.set(**{"xlim" if across else "ylim": (0, 1.01)})
-    ax.set(**{f"{category}label": ""})
+        value.set_major_formatter(PercentFormatter(1, symbol=None))
+    (ax.set_ylabel if across else ax.set_xlabel)("")
     if hue and across:
         _legend_below(ax)
     elif hue:
@@ -351,7 +353,7 @@ def plot_spreads(
 
     ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
     """
-    for (name, values), marker in zip(series.items(), MARKERS, strict=False):
+    for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
         table = pd.DataFrame(values).T
         (line,) = ax.plot(table["median"], "-" if joined else "none", marker=marker, lw=1, label=name)
         ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
@@ -371,7 +373,7 @@ def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, b
     places = [intensity for intensity, _ in parts.values()]
     x = np.geomspace(min(places) / 3, max(places) * 3, 100)
     ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
-    for (name, (intensity, speed)), marker in zip(parts.items(), MARKERS, strict=False):
+    for (name, (intensity, speed)), marker in zip(parts.items(), cycle(MARKERS), strict=False):
         ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
     ax.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel="GFLOP a second")
     _plain_numbers(ax.xaxis, ax.yaxis)
