@@ -109,7 +109,9 @@ def experiments_of(corpus: str) -> list[Experiment]:
         Experiment("baselines, speaker-independent", apart, cells(folds), FREE, config.BASELINE),
         Experiment("baselines, random splits", "random", cells(range(5)), FREE, config.BASELINE),
         Experiment("the protocol, speaker-independent", apart, cells(folds), PROTOCOL, probed=PROTOCOL),
-        Experiment("the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL),
+        Experiment(
+            "the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL
+        ),
         Experiment("ablations, speaker-independent", apart, cells(folds), ABLATIONS, probed=("teacher-no-position",)),
         Experiment("the protocol, one random split", "random", draws([0]), PROTOCOL, "paper", probed=PROTOCOL),
         Experiment("the student alone in single precision, speaker-independent", apart, cells(folds), alone, "paper"),
@@ -118,7 +120,9 @@ def experiments_of(corpus: str) -> list[Experiment]:
         Experiment("augmented, then split: the student alone", "augmented-leaky", draws(range(5)), alone, "paper"),
         Experiment("split, then augmented: the student alone", "augmented-grouped", draws(range(5)), alone, "paper"),
         Experiment("the student with coordinates, speaker-independent", apart, cells(folds), ("student-coordinates",)),
-        Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, "paper", probed=PROTOCOL),
+        Experiment(
+            "the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, "paper", probed=PROTOCOL
+        ),
         Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), config.BASELINE),
         Experiment("ResNet-18, speaker-independent", apart, cells(folds), ("resnet-18",), config.BASELINE),
         Experiment("openSMILE, speaker-independent", apart, cells(folds), ("opensmile",), config.BASELINE),

@@ -9,8 +9,8 @@
 import csv
 from pathlib import Path
 
-from companion.paper import CORPORA
 from serlib.data.corpora import Corpus, CorpusError
+from serlib.data.facts import CORPORA
 from serlib.files import atomic_write
 
 RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file

@@ -52,6 +52,6 @@ def tiny_record(**change: Any) -> Record:
             "train": Part(("a.wav", "b.wav", "c.wav", "d.wav"), ("03", "03", "08", "08"), (0, 1, 0, 1), (0, 1, 0, 0)),
             "test": Part(("e.wav",), ("08",), (1,), (0,)),
         },
-        "made": {"date": "2026-01-31", "seconds": 1.5, "commit": "c" * 40, "dirty": False},
+        "provenance": {"date": "2026-01-31", "seconds": 1.5, "commit": "c" * 40, "dirty": False},
     }
     return Record(**values | change)

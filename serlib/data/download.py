@@ -28,7 +28,7 @@ SAVEE_HELP = (
 
 def manifest(name: str) -> dict[str, str]:
     """File name to SHA-256 (hex) of every published file of ``emodb`` or ``crema-d``."""
-    text = resources.files("serlib").joinpath("manifests", f"{name}.csv").read_text(encoding="utf-8")
+    text = resources.files("serlib.data").joinpath("manifests", f"{name}.csv").read_text(encoding="utf-8")
     return {row["file"]: row["sha256"] for row in csv.DictReader(text.splitlines())}
 
 
