@@ -6,7 +6,7 @@ Modules are imported where they are used, so that ``--help`` does not wait for t
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,68 +14,85 @@ from pathlib import Path
 from serlib import config
 
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
+CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status; what the user can mend is said in one line."""
-    options = _parser().parse_args(arguments)
+    """Run one command. Returns the exit status."""
+    return run(_parser(), arguments)
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Run the command that a parser finds. Returns the exit status; what the user can mend is said in one line."""
+    options = parser.parse_args(arguments)
+    name = parser.prog.split()[-1]
     try:
         options.run(options)
         sys.stdout.flush()  # while a reader that has gone can still be caught
     except KeyboardInterrupt:
-        print("serlib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print(f"{name}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except ValueError as error:
-        print(f"serlib: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"serlib: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)
+        print(f"{name}: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)
         return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m serlib", description="A companion to Kim & Lee (2024).")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
+    """The parser of ``python -m package``, and what adds a command to it: its name, function and summary."""
+    parser = argparse.ArgumentParser(f"python -m {package}", description=description)
+    added = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name, run, summary):
-        sub = commands.add_parser(name, help=summary, description=summary)
+    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        sub = added.add_parser(name, help=summary, description=summary)
         sub.set_defaults(run=run)
         return sub
 
-    def corpus(sub):
-        sub.add_argument("corpus", help="savee, emodb, crema-d, or any name for a CSV file of your own")
-        sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
-        sub.add_argument(
-            "--table", type=Path, help="corpus table made by `corpora --table`, so that files are not checked again"
-        )
-        sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
-        sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
+    return parser, command
+
+
+def corpus_options(sub: argparse.ArgumentParser) -> None:
+    """What :func:`load` reads."""
+    sub.add_argument("corpus", help=CORPORA)
+    sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
+    sub.add_argument("--table", type=Path, help="corpus table of `corpora --table`: files are not checked again")
+    sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
+    sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
+
+    def images(sub):
+        width = config.Features.image_size[1]
+        sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
+        sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
+
+    def weights(sub):
+        sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
 
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.")
-    corpus(sub)
+    corpus_options(sub)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
     sub.add_argument("--synthesize", action="store_true", help="make synthetic speech in --data first")
 
     sub = command("features", _features, "Make the log-Mel images of a corpus.")
-    corpus(sub)
-    _features_options(sub)
+    corpus_options(sub)
+    images(sub)
 
     sub = command("train", _train, "Train one run and write its record and weights.")
-    corpus(sub)
-    _features_options(sub)
+    corpus_options(sub)
+    images(sub)
+    runs, schedules = (f"one of {', '.join(names)}" for names in ((*config.RUNS, *config.BASELINES), config.SCHEDULES))
+    sub.add_argument("--run", dest="name", default="teacher", help=runs)
+    sub.add_argument("--schedule", default="paper", help=schedules)
     sub.add_argument(
-        "--run", dest="name", default="teacher", help=f"one of {', '.join((*config.RUNS, *config.BASELINES))}"
-    )
-    sub.add_argument("--schedule", default="paper", help=f"one of {', '.join(config.SCHEDULES)}")
-    sub.add_argument(
-        "--protocol",
-        default="random",
-        help="random, stratified-folds, leave-one-speaker-out, speaker-folds, or CREMA-D's actor-split; or, every utterance in four versions, "
-        "augmented-leaky, augmented-grouped; or selection, for choosing",
+        "--protocol", default="random", help="how training and test set are divided, see serlib.data.splits"
     )
     sub.add_argument("--fold", type=int, default=0)
     sub.add_argument("--seed", type=int, default=0)
@@ -87,67 +104,46 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
 
-    sub = command("evidence", _evidence, "The runs that the book's claims rest on, experiment by experiment.")
-    sub.add_argument("corpus", help="savee, emodb, crema-d, or the name of your own")
-    sub.add_argument("--runs", type=Path, default=Path("results"), help="folder in which records are looked for")
-    sub.add_argument("--numbers", action="store_true", help="print the experiments' numbers alone")
-
     sub = command("probe", _probe, "What trained networks know of time, on their test sets.")
-    corpus(sub)
+    corpus_options(sub)
     sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
     sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
     sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
 
-    sub = command("listeners", _listeners, "How far listeners recognised each recording of EmoDB or CREMA-D.")
-    corpus(sub)
-    sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
-    sub.add_argument("--out", type=Path, help="CSV table to write")
-
     sub = command("predict", _predict, "The emotion of recordings, by trained weights.")
     sub.add_argument("files", nargs="+", type=Path)
-    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+    weights(sub)
 
     sub = command("export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.")
-    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+    weights(sub)
     sub.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
     sub.add_argument("--int8", action="store_true", help="the transformer in eight bits")
 
-    sub = command("flops", _flops, "Parameters and operations of the configurations.")
+    sub = command("flops", _flops, "Parameters and FLOPs per image of the configurations.")
     sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all)")
     sub.add_argument("--classes", type=int, default=7)
 
     sub = command("audit", _audit, "What training and test set of each protocol share.")
-    corpus(sub)
+    corpus_options(sub)
     sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
     return parser
 
 
-def _features_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
-    sub.add_argument(
-        "--image-width", type=int, default=config.Features.image_size[1], help="pixels; 1001: not interpolated"
-    )
+def data(options: argparse.Namespace) -> Path:
+    """Where the recordings lie."""
+    return options.data or Path(os.environ.get("SERLIB_DATA", "data")) / options.corpus
 
 
-def _settings(options: argparse.Namespace) -> config.Features:
-    return config.Features(image_size=(config.Features.mel_bands, options.image_width))
-
-
-def _data(options: argparse.Namespace) -> Path:
-    if options.data:
-        return options.data
-    return Path(os.environ.get("SERLIB_DATA", "data")) / options.corpus
-
-
-def _load(options: argparse.Namespace):
+def load(options: argparse.Namespace):
+    """The corpus that a command names."""
     from serlib.data import corpora
 
     speech = "synthetic" if options.synthetic else "recordings"
     if options.table and options.table.exists():
-        return corpora.read(options.table, _data(options), options.corpus, speech)
-    corpus = corpora.load(options.corpus, _data(options), strict=options.strict, speech=speech)
+        return corpora.read(options.table, data(options), options.corpus, speech)
+    corpus = corpora.load(options.corpus, data(options), strict=options.strict, speech=speech)
     if options.table:
-        corpora.save(corpus, options.table, _data(options))
+        corpora.save(corpus, options.table, data(options))
     return corpus
 
 
@@ -156,23 +152,26 @@ def _corpora(options: argparse.Namespace) -> None:
         from serlib.data import synthetic
 
         options.synthetic = True
-        synthetic.make_corpus(options.corpus, _data(options))
+        synthetic.make_corpus(options.corpus, data(options))
     if options.download:
         from serlib.data import download
 
-        download.fetch(options.corpus, _data(options))
+        download.fetch(options.corpus, data(options))
     if options.table:
         options.table.unlink(missing_ok=True)  # checking is what this command is for
-    corpus = _load(options)
-    print(
-        f"{corpus.name}: {len(corpus.utterances):,} utterances, {len(corpus.speakers)} speakers, {corpus.fingerprint[:12]}"
-    )
+    corpus = load(options)
+    size = f"{len(corpus.utterances):,} utterances, {len(corpus.speakers)} speakers"
+    print(f"{corpus.name}: {size}, {corpus.fingerprint[:12]}")
     for emotion in corpus.emotions:
         print(f"  {emotion}: {sum(u.emotion == emotion for u in corpus.utterances):,}")
     for item in corpus.excluded:
         print(f"  excluded {item.file}: {item.reason}")
     for note in corpus.notes:
         print(f"  note: {note}")
+
+
+def _settings(options: argparse.Namespace) -> config.Features:
+    return config.Features(image_size=(config.Features.mel_bands, options.image_width))
 
 
 def _images(options: argparse.Namespace, corpus, settings: config.Features):
@@ -184,7 +183,7 @@ def _images(options: argparse.Namespace, corpus, settings: config.Features):
 
 
 def _features(options: argparse.Namespace) -> None:
-    images = _images(options, _load(options), _settings(options))
+    images = _images(options, load(options), _settings(options))
     print(f"{options.corpus}: {len(images):,} images of {images.shape[2]} x {images.shape[3]} in {options.cache}")
 
 
@@ -198,51 +197,66 @@ def _train(options: argparse.Namespace) -> None:
         if options.threads < 1:
             raise ValueError(f"threads {options.threads} must be at least 1")
         torch.set_num_threads(options.threads)
-    corpus = _load(options)
+    corpus = load(options)
     if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
     run_config = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
-    if options.epochs is not None and run_config.run.model is None:
-        raise ValueError(f"epochs {options.epochs}: the baseline {options.name!r} takes none; leave it out")
+    network = run_config.run.model is not None
     if options.epochs is not None:
+        if not network:
+            raise ValueError(f"epochs {options.epochs}: the baseline {options.name!r} takes none; leave it out")
+        epochs = options.epochs * run_config.run.epoch_factor
         run_config = replace(
             run_config,
             schedule=f"{options.schedule}-{options.epochs}-epochs",
-            training=replace(run_config.training, epochs=options.epochs),
+            training=replace(run_config.training, epochs=epochs),
         )
 
     def place(run: str) -> Path:
         where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, run, options.seed)
         return options.out / records.location(*where, run_config.features.image_size)
 
-    record = place(options.name)
-    if run_config.run.model is None:
-        images = partial(_images, options, corpus, run_config.features)
+    record, followed = place(options.name), run_config.run.teacher
+    images = partial(_images, options, corpus, run_config.features)
+    if network:
+        teacher = _teacher(followed, place(followed), corpus, split) if followed else None
+        which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}
+        finished = training.execute(run_config, corpus, split, images(), **which)
+    else:
         finished = baselines.execute(run_config, corpus, split, images, record=record, cache=options.cache)
-        print(record)
-        _print_accuracy(finished)
-        return
-    teacher = None
-    if run_config.run.teacher:
-        followed = place(run_config.run.teacher)
-        if not followed.exists():
-            raise ValueError(f"{followed}: no such record; train the run {run_config.run.teacher!r} first")
-        ahead = records.read(followed)
-        if (ahead.fingerprint, ahead.split) != (corpus.fingerprint, split.digest):
-            raise ValueError(f"{followed}: not trained on these recordings and this split; train it again")
-        teacher = _network(followed, ahead), ahead.result
-    finished = training.execute(
-        run_config,
-        corpus,
-        split,
-        _images(options, corpus, run_config.features),
-        record=record,
-        teacher=teacher,
-        accelerator=options.accelerator,
-    )
     print(record)
     _print_accuracy(finished)
+
+
+def _teacher(run: str, path: Path, corpus, split):
+    """The trained network that a student follows, and the digest of its run's result.
+
+    Raises:
+        ValueError: it was not trained yet, or on something else.
+    """
+    from serlib import records
+
+    if not path.exists():
+        raise ValueError(f"{path}: no such record; train the run {run!r} first")
+    record = records.read(path)
+    if (record.fingerprint, record.split) != (corpus.fingerprint, split.digest):
+        raise ValueError(f"{path}: not trained on these recordings and this split; train it again")
+    return _network(path, record), record.result
+
+
+def _network(path: Path, record):
+    """The trained network beside a record.
+
+    Raises:
+        ValueError: the weights there are of another run.
+    """
+    from serlib import model
+
+    network, about = model.load(path.with_suffix(".safetensors"))
+    if about.get("result") != record.result:
+        raise ValueError(f"{path}: the weights beside it are of another run")
+    return network
 
 
 def _print_accuracy(record) -> None:
@@ -261,72 +275,40 @@ def _print_accuracy(record) -> None:
         print(f"  {part} ({len(true):,} utterances): {', '.join(measured)}")
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def read(paths: Iterable[Path]) -> Iterator:
+    """The records in files, and in folders of them.
+
+    Raises:
+        ValueError: a folder holds none, or a file is no record.
+    """
     from serlib import records
 
-    for path in options.records:
+    for path in paths:
         if path.is_dir() and not any(path.rglob("*.json")):
             raise ValueError(f"{path}: no record in this folder")
-        for record in records.read_all(path) if path.is_dir() else [records.read(path)]:
-            _print_accuracy(record)
+        yield from records.read_all(path) if path.is_dir() else [records.read(path)]
 
 
-def _evidence(options: argparse.Namespace) -> None:
-    from companion import experiments
-
-    for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
-        if options.numbers:
-            print(number)
-        else:
-            places = list(experiment.places(options.corpus))
-            there = sum((options.runs / place).exists() for place in places)
-            print(f"{number:2}  {experiment.title}: {there} of {len(places)} records")
+def _evaluate(options: argparse.Namespace) -> None:
+    for record in read(options.records):
+        _print_accuracy(record)
 
 
 def _probe(options: argparse.Namespace) -> None:
     from serlib import probes, records
 
-    corpus = _load(options)
+    corpus = load(options)
     rows = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     for path in options.runs:
         record = records.read(path)
         if record.fingerprint != corpus.fingerprint:
-            raise ValueError(f"{path}: not a run on the recordings in {_data(options)}")
+            raise ValueError(f"{path}: not a run on the recordings in {data(options)}")
         images = _images(options, corpus, record.configuration.features)
         probe = probes.execute(record, _network(path, record), images, rows)
         place = options.out / record.location
         probes.write(probe, place)
         bare, last = (probe.explained(layer).estimate for layer in (probes.IMAGE, probe.last))
         print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
-
-
-def _network(path: Path, record):
-    """The trained network beside a record.
-
-    Raises:
-        ValueError: the weights there are of another run.
-    """
-    from serlib import model
-
-    network, about = model.load(path.with_suffix(".safetensors"))
-    if about.get("result") != record.result:
-        raise ValueError(f"{path}: the weights beside it are of another run")
-    return network
-
-
-def _listeners(options: argparse.Namespace) -> None:
-    from companion import listeners
-    from serlib import metrics
-
-    corpus = _load(options)
-    ratings = options.ratings or _data(options) / listeners.RATINGS.get(corpus.name, "")
-    shares = listeners.recognised(corpus, ratings)
-    if options.out:
-        listeners.save(corpus, shares, options.out)
-    at = metrics.ratio(shares, [1.0] * len(shares), [u.speaker for u in corpus.utterances])
-    print(
-        f"{corpus.name}: listeners recognised {at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}] of {len(shares):,} utterances"
-    )
 
 
 def _weights(path: Path):
@@ -377,7 +359,7 @@ def _flops(options: argparse.Namespace) -> None:
 def _audit(options: argparse.Namespace) -> None:
     from serlib.data import splits
 
-    corpus = _load(options)
+    corpus = load(options)
     for protocol in splits.PROTOCOLS:
         try:
             made = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]

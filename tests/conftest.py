@@ -1,7 +1,11 @@
-"""Shape and type annotations of the package are checked while the tests run (jaxtyping and beartype)."""
+"""Shapes and types of the method are checked while the tests run (jaxtyping and beartype), each process on one thread."""
 
 import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch is loaded here or in a subprocess; threads on busy cores wait for each other
+)
 
 import pytest
 from jaxtyping import install_import_hook
@@ -9,6 +13,13 @@ from jaxtyping import install_import_hook
 hook = install_import_hook("serlib", "beartype.beartype")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _folder(variable: str, what: str) -> Path:

@@ -16,18 +16,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_emodb, write_wav
+from helpers import tiny_emodb, tiny_record, write_wav
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from companion import listeners
+from companion import experiments, listeners, paper
+from companion.__main__ import main as tell
 from serlib import cli, config, files, probes
 from serlib.cli import main
 from serlib.model import load
-from serlib.records import read
+from serlib.records import read, write
 
-COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "listeners", "flops", "audit")
-WHERE = "recordings/emodb/paper-1-epochs/random-0/student-alone-seed0"
+COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "export", "flops", "audit")
+TELLING = ("evidence", "claims", "table", "listeners")
+WHERE = "recordings/emodb/128x128/paper-1-epochs/random-0/student-alone-seed0"
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +46,17 @@ def folder(tmp_path):
     return tiny_emodb(tmp_path / "emodb")
 
 
+def command(arguments) -> int:
+    """The exit status of a command of either package."""
+    return (tell if arguments[0] in TELLING else main)([str(argument) for argument in arguments])
+
+
 @pytest.fixture
 def run(capsys):
     """Runs a command that succeeds: its output."""
 
     def run_command(*arguments) -> str:
-        assert main([str(argument) for argument in arguments]) == 0
+        assert command(arguments) == 0
         return capsys.readouterr().out
 
     return run_command
@@ -60,11 +67,12 @@ def fail(capsys):
     """Runs a command that fails: its message, the one line on stderr."""
 
     def run_command(*arguments) -> str:
-        assert main([str(argument) for argument in arguments]) == 1
+        assert command(arguments) == 1
         *before, message = re.split("[\r\n]+", capsys.readouterr().err.strip())
         assert all("%|" in line or line.isspace() for line in before), before  # bars of what was done until then
-        assert message.startswith("serlib: ")
-        return message.removeprefix("serlib: ")
+        package = "companion: " if arguments[0] in TELLING else "serlib: "
+        assert message.startswith(package)
+        return message.removeprefix(package)
 
     return run_command
 
@@ -89,15 +97,15 @@ def trained(tmp_path_factory):
 # Help
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_how_it_is_used(capsys, command):
+@pytest.mark.parametrize("name", [*COMMANDS, *TELLING])
+def test_every_command_says_how_it_is_used(capsys, name):
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        command([name, "--help"])
     assert end.value.code == 0
-    assert f"python -m serlib {command}" in capsys.readouterr().out
+    assert f"python -m {'companion' if name in TELLING else 'serlib'} {name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["train"], ["train", "emodb", "--fold", "one"]])
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["evidence"], ["train"], ["train", "emodb", "--fold", "one"]])
 def test_a_wrong_use_shows_the_right_one(capsys, arguments):
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -113,13 +121,14 @@ def module(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment, **options)
 
 
-def test_help_does_not_wait_for_torch():
-    done = module("-X", "importtime", "-m", "serlib", "--help")
+@pytest.mark.parametrize(("package", "commands"), [("serlib", COMMANDS), ("companion", TELLING)])
+def test_help_does_not_wait_for_torch(package, commands):
+    done = module("-X", "importtime", "-m", package, "--help")
     assert done.returncode == 0
-    assert all(f"  {command}" in done.stdout for command in COMMANDS)
+    assert all(f"  {name}" in done.stdout for name in commands)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "serlib.cli" in imported
-    assert not imported & {"torch", "numpy", "scipy", "sklearn", "lightning", "soundfile", "matplotlib"}
+    assert not imported & {"torch", "numpy", "scipy", "sklearn", "lightning", "soundfile", "matplotlib", "pandas"}
 
 
 # Corpora
@@ -297,7 +306,7 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     monkeypatch.setitem(config.RUNS, "teacher", config.Run(small))
     monkeypatch.setitem(config.RUNS, "student-pooled", config.Run(replace(small, stem=()), teacher="teacher"))
     rest = ("--epochs", 1, "--data", there / "emodb", "--cache", there / "cache")
-    needed = "build/runs/recordings/emodb/paper-1-epochs/random-0/teacher-seed0.json"
+    needed = "build/runs/recordings/emodb/128x128/paper-1-epochs/random-0/teacher-seed0.json"
     message = fail("train", "emodb", "--run", "student-pooled", *rest)
     assert message == f"{needed}: no such record; train the run 'teacher' first"
     run("train", "emodb", *rest)
@@ -331,6 +340,50 @@ def test_a_run_may_show_less_sound_and_its_weights_know(run, trained):
     assert load(weights)[1]["features"]["seconds"] == 4
 
 
+# Evidence, claims, table
+
+
+def test_evidence_counts_what_is_there(run):
+    place = Path("results", next(experiments.experiments_of("emodb")[0].places("emodb")))
+    place.parent.mkdir(parents=True)
+    place.touch()
+    first, *others = run("evidence", "emodb").splitlines()
+    assert first == " 1  baselines, speaker-independent: 1 of 20 records"
+    assert all(": 0 of " in line for line in others)
+    numbers = run("evidence", "emodb", "--numbers").split()
+    assert numbers == [str(number) for number in range(1, len(others) + 2)]
+
+
+def test_claims_prints_a_verdict_each(run, fail):
+    record = tiny_record()
+    write(record, Path("results/recordings", record.location.removeprefix("recordings/")))
+    printed = run("claims")
+    assert all(claim.says in printed for claim in paper.CLAIMS)
+    assert printed.count("not yet") >= len(paper.CLAIMS)
+    assert fail("claims", "--results", "nowhere") == "nowhere/recordings: no such record"
+
+
+def test_table_has_a_row_a_prediction(run, fail, trained, monkeypatch):
+    from companion import results
+
+    there, _ = trained
+    assert run("table", there / "runs", "--out", "some/results.csv") == "some/results.csv: 8 predictions\n"
+    with Path("some/results.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    record = read(there / "runs" / f"{WHERE}.json")
+    assert {row["file"] for row in rows} == {file for part in record.parts.values() for file in part.file}
+    assert fail("table", "--out", "results.xlsx") == "results.xlsx: the table is written as one of .csv, .parquet"
+    assert fail("table", "nowhere.json", "--out", "results.csv") == "nowhere.json: no such record"
+
+    def missing(self, *given, **options):
+        raise ImportError("Unable to find a usable engine")
+
+    monkeypatch.setattr(type(results.predictions([record])), "to_parquet", missing)
+    message = fail("table", there / "runs", "--out", "results.parquet")
+    assert message == "results.parquet: Parquet needs pyarrow, which is not installed; give a .csv file"
+    assert not list(Path().glob("*results.*"))
+
+
 # FLOPs
 
 
@@ -349,10 +402,12 @@ def test_audit_prints_every_fold_and_writes_the_splits(run, folder):
     for line in lines[:10]:  # random and stratified: 10 files, one sentence
         numbers = r"8 train, 2 test; on both sides [0-2] speakers, 1 sentences, 0 identical recordings; split \w{12}"
         assert re.fullmatch(rf"(random|stratified-folds) fold \d: {numbers}", line)
-    for line in lines[10:]:  # one of five speakers in turn
+    *grouped, actors = lines[10:]
+    assert actors == "actor-split: actor-split is of CREMA-D's actors; emodb has the speaker 03"
+    for line in grouped:  # one of five speakers in turn
         numbers = r"8 train, 2 test; on both sides 0 speakers, 1 sentences, 0 identical recordings; split \w{12}"
         assert re.fullmatch(rf"(leave-one-speaker-out|speaker-folds) fold \d: {numbers}", line)
-    assert len(lines) == 20
+    assert len(lines) == 21
     protocols = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds")
     assert {path.stem for path in Path("splits").iterdir()} == set(protocols)
     for protocol in protocols:
@@ -371,9 +426,9 @@ def test_audit_says_which_protocol_a_small_corpus_is_too_small_for(run, tmp_path
     assert sum(line.startswith("random fold") for line in lines) == 5
     assert sum(line.startswith("leave-one-speaker-out fold") for line in lines) == 3
     assert [line for line in lines if "fold " not in line] == [
-        line for line in lines if line.startswith(("stratified-folds: ", "speaker-folds: "))
+        line for line in lines if line.startswith(("stratified-folds: ", "speaker-folds: ", "actor-split: "))
     ]
-    assert len(lines) == 10
+    assert len(lines) == 11
 
 
 # Mistakes
@@ -404,7 +459,7 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--run", "student"), "run 'student' is none of teacher, student-alone, "),
         (
             ("--schedule", "long"),
-            "schedule 'long' is none of paper, validated, watched, bfloat16, short, synthetic, warp, masks, mixup, ",
+            "schedule 'long' is none of paper, validated, logged, short, synthetic, warp, masks, mixup, ",
         ),
         (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
         (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
@@ -416,8 +471,6 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--image-width", 1001, "--run", "teacher-square-patches"), "patch width 16 does not divide image width 1001"),
         (("--accelerator", "abacus"), "abacus"),
         (("--run", "majority", "--epochs", 3), "epochs 3: the baseline 'majority' takes none; leave it out"),
-        (("--precision", "3-ish"), "3-ish"),
-        (("--precision", "16-mixed"), "precision '16-mixed' is none of 32-true, bf16-mixed"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -537,7 +590,7 @@ def test_an_interrupted_command_says_that_it_goes_on(capsys, folder, monkeypatch
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupted)
+    monkeypatch.setattr(cli, "load", interrupted)
     assert main(["audit", "emodb", "--data", str(folder)]) == 130
     assert capsys.readouterr().err == "serlib: interrupted; the same command goes on where this one stopped\n"
 

@@ -3,12 +3,12 @@
 import pytest
 
 from companion import experiments
-from serlib import cli, config
+from serlib import config
 from serlib.data import facts, splits
 
 
 @pytest.mark.parametrize("corpus", [*facts.CORPORA, "mine"])
-def test_every_portion_is_of_what_can_be_run(corpus):
+def test_every_experiment_is_of_what_can_be_run(corpus):
     for experiment in experiments.experiments_of(corpus):
         assert experiment.protocol in (*splits.PROTOCOLS, *splits.AUGMENTED, splits.SELECTION)
         assert set(experiment.runs) <= {*config.RUNS, *config.BASELINES}
@@ -17,7 +17,7 @@ def test_every_portion_is_of_what_can_be_run(corpus):
 
 def test_emodb_holds_its_ten_speakers_out_one_by_one_and_crema_d_in_five_groups():
     new = {
-        c: next(p for p in experiments.experiments_of(c) if p.title == "the protocol, new speakers")
+        c: next(p for p in experiments.experiments_of(c) if p.title == "the protocol, speaker-independent")
         for c in facts.CORPORA
     }
     assert (new["emodb"].protocol, len(new["emodb"].cells)) == ("leave-one-speaker-out", 10)
@@ -25,9 +25,18 @@ def test_emodb_holds_its_ten_speakers_out_one_by_one_and_crema_d_in_five_groups(
     assert (new["crema-d"].protocol, len(new["crema-d"].cells)) == ("speaker-folds", 5)
 
 
-def test_what_is_there_is_counted(tmp_path, capsys):
-    place = tmp_path / next(experiments.experiments_of("emodb")[0].places("emodb"))
-    place.parent.mkdir(parents=True)
-    place.touch()
-    assert cli.main(["evidence", "emodb", "--runs", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == " 1  baselines, new speakers: 1 of 20 records"
+def test_crema_d_is_first_divided_as_the_field_divides_it():
+    first, protocol, seeds, *others = experiments.experiments_of("crema-d")
+    assert {e.protocol for e in (first, protocol, seeds)} == {"actor-split"}
+    assert not [e for e in others if e.protocol == "actor-split"]
+    assert {"student-alone-long", "teacher-no-position"} <= set(protocol.runs)
+    assert seeds.cells == ((0, 1), (0, 2))
+    assert not [e for e in experiments.experiments_of("emodb") if e.protocol == "actor-split"]
+
+
+def test_speakers_are_held_out_in_one_precision():
+    found = experiments.experiments_of("emodb")
+    compared = [e for e in found if e.protocol == "leave-one-speaker-out" and len(e.runs) > 1]
+    assert {e.schedule for e in compared} == {"paper-bf16", config.BASELINE}
+    seeds = {seed for e in compared if set(e.runs) == set(experiments.PROTOCOL) for _, seed in e.cells}
+    assert seeds == {0, 1, 2}

@@ -90,14 +90,15 @@ def test_silence_is_black():
     assert (features.image(torch.zeros(16_000), SETTINGS) == 0).all()
 
 
-def test_the_released_colour_is_the_first_channel_of_inferno():
+def test_the_released_colour_is_the_first_channel_of_inferno_as_it_is_saved():
     from matplotlib import colormaps
 
     waveform = chirp(0.5)
     grey = features.image(waveform, SETTINGS)
     red = features.image(waveform, replace(SETTINGS, colour="inferno-red"))
-    expected = colormaps["inferno"]((grey[0] * 255).round().long().numpy())[..., 0]
+    expected = colormaps["inferno"]((grey[0] * 255).round().int().numpy(), bytes=True)[..., 0] / 255
     assert np.abs(red[0].numpy() - expected).max() < 1e-6
+    assert list(features.INFERNO_RED) == colormaps["inferno"](range(256), bytes=True)[:, 0].tolist()
 
 
 def test_other_rates_and_channels_are_read(tmp_path):

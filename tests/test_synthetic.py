@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from companion.paper import CORPORA
 from serlib.data import synthetic
-from serlib.data.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, VOICES, Miniature, Prosody, make_corpus
+from serlib.data.facts import CORPORA
+from serlib.data.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, VOICES, Miniature, Prosody, make_corpus, synthesize
 
 # The corpora's own naming rules, written out independently of the module.
 NAMES = {
@@ -96,10 +96,18 @@ def test_no_two_files_are_alike(folder: Path) -> None:
 
 
 def test_another_process_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    script = "import sys; from serlib.data.synthetic import make_corpus; make_corpus('crema-d', sys.argv[1])"
-    environment = os.environ | {"PYTHONPATH": str(Path(synthetic.__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=True, env=environment)
-    assert contents(tmp_path) == contents(folder / "crema-d")
+    """One speaker's files, the last first, as they were among all the others'."""
+    script = (
+        "import sys; from serlib.data import synthetic; speaker, *sentences = sys.argv[2:]; "
+        "synthetic.MINIATURES['crema-d'] = synthetic.Miniature((speaker,), sentences); "
+        "synthetic.make_corpus('crema-d', sys.argv[1])"
+    )
+    speaker, sentences = MINIATURES["crema-d"].speakers[-1], MINIATURES["crema-d"].sentences[::-1]
+    environment = os.environ | {"PYTHONPATH": str(Path(synthetic.__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", script, tmp_path, speaker, *sentences], check=True, env=environment)
+    spoken = {file: digest for file, digest in contents(folder / "crema-d").items() if speaker in file}
+    assert len(spoken) == 18
+    assert contents(tmp_path) == spoken
 
 
 def test_an_utterance_does_not_depend_on_the_one_before() -> None:

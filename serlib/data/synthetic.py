@@ -5,7 +5,7 @@ corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the
 people, their emotions or any claim of the paper.
 
 * :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
-* :func:`speak` speaks one sentence; ``PROSODY`` holds what an emotion changes in it;
+* :func:`synthesize` speaks one sentence; ``PROSODY`` holds what an emotion changes in it;
 * ``MINIATURES``, ``VOICES``, ``TEXTS``: which speakers say which sentences, with which voices.
 
 The direction of each change follows published findings, its size is chosen here ("." is neutral):

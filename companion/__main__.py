@@ -1,0 +1,93 @@
+"""``python -m companion``: what the records say, for readers; `python -m serlib` makes the records."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from serlib import cli
+
+RESULTS = Path("results")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    return cli.run(_parser(), arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser, command = cli.commands("companion", "The evidence on Kim & Lee (2024): what is measured, and what it says.")
+
+    sub = command("evidence", _evidence, "The runs that the book's claims rest on, experiment by experiment.")
+    sub.add_argument("corpus", help=cli.CORPORA)
+    sub.add_argument("--runs", type=Path, default=RESULTS, help="folder in which records are looked for")
+    sub.add_argument("--numbers", action="store_true", help="print the experiments' numbers alone")
+
+    sub = command("claims", _claims, "The verdict on each claim, by the stated rule.")
+    sub.add_argument("--results", type=Path, default=RESULTS, help="folder of records and probes")
+
+    sub = command("table", _table, "Every prediction of every record as one table, a row each.")
+    sub.add_argument(
+        "records", nargs="*", type=Path, default=[RESULTS / "recordings"], help="records, or folders of them"
+    )
+    sub.add_argument("--out", type=Path, required=True, help="the .csv file to write, or .parquet")
+
+    sub = command("listeners", _listeners, "How far listeners recognised each recording of EmoDB or CREMA-D.")
+    cli.corpus_options(sub)
+    sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
+    sub.add_argument("--out", type=Path, help="CSV table to write")
+    return parser
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    from companion import experiments
+
+    for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
+        if options.numbers:
+            print(number)
+        else:
+            places = list(experiment.places(options.corpus))
+            there = sum((options.runs / place).exists() for place in places)
+            print(f"{number:2}  {experiment.title}: {there} of {len(places)} records")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from companion import claims, paper
+    from serlib import probes
+
+    found, probed = list(cli.read([options.results / "recordings"])), probes.read_all(options.results / "probes")
+    for claim in paper.CLAIMS:
+        print(claims.answer(claim.key, found, probed))
+
+
+def _table(options: argparse.Namespace) -> None:
+    from companion import results
+    from serlib.files import atomic_write
+
+    formats = {".csv": "to_csv", ".parquet": "to_parquet"}
+    if options.out.suffix not in formats:
+        raise ValueError(f"{options.out}: the table is written as one of {', '.join(formats)}")
+    table = results.predictions(cli.read(options.records))
+    try:
+        with atomic_write(options.out) as beside:
+            getattr(table, formats[options.out.suffix])(beside, index=False)
+    except ImportError as error:
+        raise ValueError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
+    print(f"{options.out}: {len(table):,} predictions")
+
+
+def _listeners(options: argparse.Namespace) -> None:
+    from companion import listeners
+    from serlib import metrics
+
+    corpus = cli.load(options)
+    ratings = options.ratings or cli.data(options) / listeners.RATINGS.get(corpus.name, "")
+    recognised = listeners.recognised(corpus, ratings)
+    if options.out:
+        listeners.save(corpus, recognised, options.out)
+    at = metrics.ratio(recognised, [1.0] * len(recognised), [u.speaker for u in corpus.utterances])
+    interval = f"{at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]"
+    print(f"{corpus.name}: listeners recognised {interval} of {len(recognised):,} utterances")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
