@@ -51,12 +51,13 @@ def _evidence(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from companion import claims, paper
+    from companion import claims, paper, results, text
     from serlib import probes
 
-    found, probed = list(cli.read([options.results / "recordings"])), probes.read_all(options.results / "probes")
+    predicted = results.predictions(cli.read([options.results / "recordings"]))
+    tokens = results.tokens(probes.read_all(options.results / "probes"))
     for claim in paper.CLAIMS:
-        print(claims.answer(claim.key, found, probed))
+        print(text.verdict(claims.verdict(claim.key, predicted, tokens)))
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -84,7 +85,7 @@ def _listeners(options: argparse.Namespace) -> None:
     recognised = listeners.recognised(corpus, ratings)
     if options.out:
         listeners.save(corpus, recognised, options.out)
-    at = metrics.ratio(recognised, [1.0] * len(recognised), [u.speaker for u in corpus.utterances])
+    at = metrics.interval(recognised, [u.speaker for u in corpus.utterances])
     interval = f"{at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]"
     print(f"{corpus.name}: listeners recognised {interval} of {len(recognised):,} utterances")
 

@@ -307,7 +307,7 @@ def _probe(options: argparse.Namespace) -> None:
         probe = probes.execute(record, _network(path, record), images, rows)
         place = options.out / record.location
         probes.write(probe, place)
-        bare, last = (probe.explained(layer).estimate for layer in (probes.IMAGE, probe.last))
+        bare, last = (probe.r2(layer) for layer in (probes.IMAGE, probe.last))
         print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
 
 

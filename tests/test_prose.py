@@ -10,7 +10,7 @@ import pytest
 from helpers import SPEAKERS, outcome
 
 from companion import paper, prose
-from serlib import cli, records
+from serlib import records
 from serlib.data import facts
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -35,12 +35,11 @@ def test_every_value_says_something_and_is_used(empty: dict[str, str]) -> None:
     assert [name for name in empty if not re.search(rf"{{{{\s*{name}\s*}}}}", text)] == []
 
 
-def test_every_command_has_an_example() -> None:
+@pytest.mark.parametrize(("package", "parser"), [("serlib", cli._parser), ("companion", companion_cli._parser)])
+def test_every_command_has_an_example(package, parser) -> None:
     text = (ROOT / "book/reproduce.md").read_text(encoding="utf-8")
-    commands = next(
-        action.choices for action in cli._parser()._actions if action.dest == argparse.SUPPRESS and action.choices
-    )
-    assert [name for name in commands if f"python -m serlib {name}" not in text] == []
+    (commands,) = (a.choices for a in parser()._actions if a.dest == argparse.SUPPRESS and a.choices)
+    assert [name for name in commands if f"python -m {package} {name}" not in text] == []
 
 
 @pytest.mark.parametrize(
