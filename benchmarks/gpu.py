@@ -91,7 +91,7 @@ def trainer(
 def stacked(
     settings: config.Model, device: torch.device, count: int, precise: bool = False, seed: int = 0
 ) -> Callable[[], Tensor]:
-    """One training step of ``count`` networks at once, each on a batch of its own; the step returns their losses."""
+    """One training step of ``count`` networks at once, all on one batch; the step returns their losses."""
     models = []
     for i in range(count):
         torch.manual_seed(seed + i)

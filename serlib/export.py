@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,10 +54,9 @@ class FromSamples(nn.Module):
         parts = functional.conv1d(padded, self.waves, stride=c.hop_length)[0]
         real, imaginary = parts.chunk(2)
         power = self.mel @ (real.square() + imaginary.square())
-        power = functional.pad(power, (0, self.columns - power.shape[1]))[:, : c.n_frames].clamp_min(
-            features.LEAST_POWER
-        )
-        decibels = 10 * torch.log10(power)
+        decibels = 10 * torch.log10(power.clamp_min(features.LEAST_POWER))
+        missing = self.columns - power.shape[1]  # frames after the samples: below every floor, so black at any level
+        decibels = functional.pad(decibels, (0, missing), value=-math.inf)[:, : c.n_frames]
         level = ((decibels - decibels.max()) / c.dynamic_range + 1).clamp_min(0)
         level = level * (power.max() > features.LEAST_POWER)  # a silent recording is black, not white
         image = (level.flip(0) @ self.across).clamp(0, 1)

@@ -65,7 +65,6 @@ class TrainState:
 
 def train_teacher(state: TrainState, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
-
     settings = state.settings
     weights = None
     if settings.balance:  # a class that no training image has still needs a weight

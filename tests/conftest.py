@@ -1,25 +1,22 @@
-"""Shapes and types of the method are checked while the tests run (jaxtyping and beartype), each process on one thread."""
+"""Shape and type annotations of the package are checked while the tests run (jaxtyping and beartype).
+
+One thread a process: the tests' networks are so small that threads wait for each other longer than they work, above all
+on a machine that is busy with something else.
+"""
 
 import os
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = (
-    "1"  # before torch is loaded here or in a subprocess; threads on busy cores wait for each other
-)
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
+torch.set_num_threads(1)
 hook = install_import_hook("serlib", "beartype.beartype")
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _folder(variable: str, what: str) -> Path:

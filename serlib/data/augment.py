@@ -1,8 +1,8 @@
 """Changes of training images, drawn anew for every batch; nothing that is evaluated is ever changed.
 
-* ``masks``: two bands of mel rows and one run of columns made black (SpecAugment: Park et al. 2019);
-* ``warp``: time faster or slower, frequencies higher or lower, as another speaking rate and vocal tract would have them
-  (Jaitly & Hinton 2013);
+* ``masks``: SpecAugment's frequency and time masks, two and one (Park et al. 2019);
+* ``warp``: a time warp, which changes the speaking rate, and vocal tract length perturbation (VTLP: Jaitly & Hinton 2013),
+  which scales the frequencies;
 * ``mixup``: two images of the batch and their labels mixed (Zhang et al. 2018).
 
 How strong each is, is chosen here, not by any accuracy.
@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-FREQ_MASK = 16  # pixels: widest band of rows made black
-TIME_MASK = 12  # pixels: widest run of columns made black
-TIME_WARP, VTLP = 0.22, 0.1  # largest change of the logarithm of time's and of frequency's scale
+FREQ_MASK = 16  # mel bands: the widest frequency mask
+TIME_MASK = 12  # columns: the widest time mask
+TIME_WARP = 0.22  # largest change of the logarithm of the speaking rate
+VTLP = 0.1  # largest change of the logarithm of the frequencies' scale
 MIXUP_ALPHA = 0.3  # both parameters of the beta distribution that the share of an image is drawn from
 
 Images = Float[Tensor, "batch 1 height width"]
@@ -35,7 +36,7 @@ def augmented(images: Images, labels: Labels, kinds: tuple[str, ...]) -> tuple[I
 
 
 def warp(images: Images) -> Images:
-    """Each image stretched along both axes; the first column and the lowest row, at the bottom, stay where they are."""
+    """Time warp and VTLP of each image; the first column and the lowest row, at the bottom, stay where they are."""
     time, frequency = (torch.empty(len(images)).uniform_(-by, by).exp().to(images) for by in (TIME_WARP, VTLP))
     matrix = images.new_zeros(len(images), 2, 3)  # where a pixel of the outcome comes from, in [-1, 1]
     matrix[:, 0, 0], matrix[:, 0, 2] = time, time - 1
@@ -45,7 +46,7 @@ def warp(images: Images) -> Images:
 
 
 def masks(images: Images) -> Images:
-    """Two bands of rows and one run of columns of each image made black."""
+    """Two frequency masks and one time mask in each image: rows and columns made black."""
     for axis, widest in ((2, FREQ_MASK), (2, FREQ_MASK), (3, TIME_MASK)):
         length = images.shape[axis]
         wide = torch.randint(min(widest, length) + 1, (len(images),))

@@ -104,11 +104,11 @@ def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Te
 
 def _level(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
     """The frames of :func:`log_mel` that the waveform reaches; the others are zero."""
-    decibels = mel_power(waveform, config).clamp_min_(LEAST_POWER).log10_().mul_(10)
-    loudest = decibels.max()
-    if loudest <= 10 * np.log10(LEAST_POWER):
-        return torch.zeros_like(decibels)
-    return decibels.sub_(loudest).div_(config.dynamic_range).add_(1).clamp_min_(0)
+    power = mel_power(waveform, config)
+    if power.max() <= LEAST_POWER:
+        return torch.zeros_like(power)
+    decibels = power.clamp_min_(LEAST_POWER).log10_().mul_(10)
+    return decibels.sub_(decibels.max()).div_(config.dynamic_range).add_(1).clamp_min_(0)
 
 
 def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
