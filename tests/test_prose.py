@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from helpers import SPEAKERS, outcome
 
+from companion import __main__ as companion_cli
 from companion import paper, prose
-from serlib import records
+from serlib import cli, records
 from serlib.data import facts
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
