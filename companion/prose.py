@@ -346,7 +346,7 @@ def _settings() -> dict[str, Any]:
         "frames": f"{features.n_frames:,}",
         "sample_rate": f"{features.sample_rate:,}",
         "dynamic_range": f"{features.dynamic_range:g}",
-        **{f"epochs_{name.replace('-', '_')}": schedule.epochs for name, schedule in STATED_SCHEDULES.items()},
+        **{f"epochs_{name}": config.SCHEDULES[name].epochs for name in ("paper", "short", "synthetic")},
         "folds": splits.FOLDS,
         "interval_level": f"{100 * metrics.LEVEL:.0f} %",
         "widest": f"{100 * claims.WIDEST:.0f}",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from companion import notebook
-from serlib import config, flops, metrics, model, records, training
+from companion import results, text
+from serlib import config, flops, model, records, training
 from serlib.data import corpora, facts, features, splits
 from serlib.files import atomic_write, sha256
 
@@ -62,13 +62,13 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
     """The model card in Markdown."""
     c, settings = record.configuration.run.model, record.configuration.training
     test, train = record.parts["test"], record.parts["train"]
-    ua = notebook.percent(notebook.accuracy(record, measure=metrics.unweighted_accuracy))
+    predicted = results.predictions([record])
+    tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
     known = facts.CORPORA.get(record.corpus)
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     command = (
         f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
-        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} "
-        f"--precision {settings.precision} --threads 1"
+        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
     )
     rows = [
         ("run", f"`{record.run}`{follows}"),
@@ -76,14 +76,14 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
         ("emotions", ", ".join(record.emotions)),
         ("trained on", f"{len(train.file):,} utterances, {settings.epochs} epochs a stage, seed {record.seed}"),
         (
-            "held out",
+            "test set",
             f"{len(test.file):,} utterances: `{record.protocol}` {record.fold} ({splits.HELD_OUT[record.protocol]})",
         ),
-        ("WA % held out", notebook.percent(notebook.accuracy(record))),
-        ("UA % held out", ua),
-        ("WA % on the training set", notebook.percent(notebook.accuracy(record, "train"))),
+        ("WA %, test set", text.percent(results.accuracy(tested))),
+        ("UA %, test set", text.percent(results.accuracy(tested, "UA"))),
+        ("WA %, training set", text.percent(results.accuracy(trained))),
         ("changed by half precision", f"{changed} of {len(test.file):,} test predictions"),
-        ("parameters, operations an image", "{0.parameters:,}, {0.flops:,}".format(flops.count(c))),
+        ("parameters, FLOPs per image", "{0.parameters:,}, {0.flops:,}".format(flops.count(c))),
         (
             "record",
             f"result `{record.result[:12]}`, code `{record.provenance['commit'][:8]}`, {record.provenance['date']}",
@@ -91,11 +91,13 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
         ("SHA-256", f"`{sha256(weights)}`"),
     ]
     return (
-        f"# {weights.stem}\n\n{notebook.table(('', ''), rows).data}\n\n"
+        f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
         f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers.\n\n"
-        "Use: research on the paper's claims. It names the emotion that actors of this corpus were asked to play; it says "
-        "nothing about what a person feels, does not know speakers, languages or rooms other than the corpus's, and must not "
-        "be used to judge people.\n"
+        "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
+        "mean recall.\n\n"
+        "Use: research on the paper's claims. The network names the emotion that actors of this corpus were asked to play. "
+        "It says nothing about what a person feels, and it does not know speakers, languages or rooms other than the "
+        "corpus's. It must not be used to judge people.\n"
     )
 
 
