@@ -13,7 +13,7 @@ sys.path.insert(0, workflow.basedir)
 from companion import experiments
 from serlib import config as settings, records
 from serlib.data import facts
-from workflow.graph import code, listing, stop
+from workflow.graph import check_settings, code, listing, stop
 
 PYTHON = sys.executable
 JUPYTER_BOOK = Path(PYTHON).with_name("jupyter-book")
@@ -25,17 +25,7 @@ SPEECH = "recordings" if CORPUS else "synthetic"
 SCHEDULE = config.get("schedule") or ("short" if CORPUS else "synthetic")
 THREADS = int(config.get("threads", 1))  # of one run: runs side by side keep cores busier than threads do
 
-if CORPUS:
-    if not DATA:
-        stop(f"CORPUS={CORPUS} needs DATA=folder of the recordings (or DATA=table.csv for a corpus of your own)")
-    if not Path(DATA).exists():
-        stop(f"DATA={DATA}: no such file or folder")
-    if CORPUS not in facts.CORPORA and not DATA.endswith(".csv"):
-        stop(f"CORPUS={CORPUS} is none of {', '.join(facts.CORPORA)}; for your own, give DATA=table.csv")
-elif DATA:
-    stop("DATA is given without CORPUS: say which corpus it is, as in CORPUS=emodb")
-if SCHEDULE not in settings.SCHEDULES:
-    stop(f"SCHEDULE={SCHEDULE} is none of {', '.join(settings.SCHEDULES)}")
+check_settings(CORPUS, DATA, SCHEDULE)
 
 wildcard_constraints:
     speech="recordings|synthetic",

@@ -31,8 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", type=Path, required=True, help="the .csv file to write, or .parquet")
 
-    sub = command("listeners", _listeners, "How far listeners recognised each recording of EmoDB or CREMA-D.")
-    cli.corpus_options(sub)
+    summary = "How far listeners recognised each recording of EmoDB or CREMA-D."
+    sub = command("listeners", _listeners, summary, cli.corpus_options)
     sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
     sub.add_argument("--out", type=Path, help="CSV table to write")
     return parser

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from serlib import config
+from serlib.data import corpora, splits
 
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
@@ -44,13 +45,15 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
 
 
 def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
-    """The parser of ``python -m package``, and what adds a command to it: its name, function and summary."""
+    """The parser of ``python -m package``, and what adds a command: its name, function, summary, shared options."""
     parser = argparse.ArgumentParser(f"python -m {package}", description=description)
     added = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str, *shared: Callable[..., None]):
         sub = added.add_parser(name, help=summary, description=summary)
         sub.set_defaults(run=run)
+        for options in shared:
+            options(sub)
         return sub
 
     return parser, command
@@ -68,34 +71,35 @@ def corpus_options(sub: argparse.ArgumentParser) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
 
-    def images(sub):
-        width = config.Features.image_size[1]
+    def cache(sub):
         sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
+
+    def images(sub):
+        cache(sub)
+        width = config.Features.image_size[1]
         sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
 
     def weights(sub):
         sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
 
-    sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.")
-    corpus_options(sub)
+    sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.", corpus_options)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
     sub.add_argument("--synthesize", action="store_true", help="make synthetic speech in --data first")
 
-    sub = command("features", _features, "Make the log-Mel images of a corpus.")
-    corpus_options(sub)
-    images(sub)
+    command("features", _features, "Make the log-Mel images of a corpus.", corpus_options, images)
 
-    sub = command("train", _train, "Train one run and write its record and weights.")
-    corpus_options(sub)
-    images(sub)
-    runs, schedules = (f"one of {', '.join(names)}" for names in ((*config.RUNS, *config.BASELINES), config.SCHEDULES))
+    sub = command("train", _train, "Train one run and write its record and weights.", corpus_options, images)
+    choices = (
+        (*config.RUNS, *config.BASELINES),
+        config.SCHEDULES,
+        (*splits.PROTOCOLS, *splits.AUGMENTED, splits.SELECTION),
+    )
+    runs, schedules, protocols = (f"one of {', '.join(names)}" for names in choices)
     sub.add_argument("--run", dest="name", default="teacher", help=runs)
     sub.add_argument("--schedule", default="paper", help=schedules)
-    sub.add_argument(
-        "--protocol", default="random", help="how training and test set are divided, see serlib.data.splits"
-    )
-    sub.add_argument("--fold", type=int, default=0)
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--protocol", default="random", help=protocols)
+    for name in ("--fold", "--seed"):
+        sub.add_argument(name, type=int, default=0)
     sub.add_argument("--epochs", type=int, help="epochs a stage, instead of the schedule's")
     sub.add_argument("--out", type=Path, default=Path("build/runs"), help="folder of runs")
     sub.add_argument("--threads", type=int, help="CPU threads")
@@ -104,18 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
 
-    sub = command("probe", _probe, "What trained networks know of time, on their test sets.")
-    corpus_options(sub)
+    sub = command("probe", _probe, "What trained networks know of time, on their test sets.", corpus_options, cache)
     sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
-    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
     sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
 
-    sub = command("predict", _predict, "The emotion of recordings, by trained weights.")
+    sub = command("predict", _predict, "The emotion of recordings, by trained weights.", weights)
     sub.add_argument("files", nargs="+", type=Path)
-    weights(sub)
 
-    sub = command("export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.")
-    weights(sub)
+    sub = command("export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.", weights)
     sub.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
     sub.add_argument("--int8", action="store_true", help="the transformer in eight bits")
 
@@ -123,8 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all)")
     sub.add_argument("--classes", type=int, default=7)
 
-    sub = command("audit", _audit, "What training and test set of each protocol share.")
-    corpus_options(sub)
+    sub = command("audit", _audit, "What training and test set of each protocol share.", corpus_options)
     sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
     return parser
 
@@ -134,10 +133,8 @@ def data(options: argparse.Namespace) -> Path:
     return options.data or Path(os.environ.get("SERLIB_DATA", "data")) / options.corpus
 
 
-def load(options: argparse.Namespace):
+def load(options: argparse.Namespace) -> corpora.Corpus:
     """The corpus that a command names."""
-    from serlib.data import corpora
-
     speech = "synthetic" if options.synthetic else "recordings"
     if options.table and options.table.exists():
         return corpora.read(options.table, data(options), options.corpus, speech)
@@ -174,7 +171,7 @@ def _settings(options: argparse.Namespace) -> config.Features:
     return config.Features(image_size=(config.Features.mel_bands, options.image_width))
 
 
-def _images(options: argparse.Namespace, corpus, settings: config.Features):
+def _images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
     from serlib.data import features
 
     used = corpus.utterances
@@ -191,7 +188,6 @@ def _train(options: argparse.Namespace) -> None:
     import torch
 
     from serlib import baselines, records, training
-    from serlib.data import corpora, splits
 
     if options.threads is not None:
         if options.threads < 1:
@@ -229,7 +225,7 @@ def _train(options: argparse.Namespace) -> None:
     _print_accuracy(finished)
 
 
-def _teacher(run: str, path: Path, corpus, split):
+def _teacher(run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
     """The trained network that a student follows, and the digest of its run's result.
 
     Raises:
@@ -357,8 +353,6 @@ def _flops(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    from serlib.data import splits
-
     corpus = load(options)
     for protocol in splits.PROTOCOLS:
         try:

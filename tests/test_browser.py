@@ -66,7 +66,7 @@ def phone() -> Iterator[BrowserContext]:
         browser.close()
 
 
-def watched(phone: BrowserContext) -> tuple[Page, list[str]]:
+def observed(phone: BrowserContext) -> tuple[Page, list[str]]:
     """A new page, and a list to which whatever goes wrong on it is added."""
     page = phone.new_page()
     problems: list[str] = []
@@ -88,7 +88,7 @@ def watched(phone: BrowserContext) -> tuple[Page, list[str]]:
 
 @pytest.mark.parametrize("name", PAGES or ["index.html"])
 def test_page(name: str, phone: BrowserContext) -> None:
-    page, problems = watched(phone)
+    page, problems = observed(phone)
     page.goto(f"{BOOK.as_uri()}/{name}")
     page.wait_for_selector("main", state="attached")  # the root page only leads on to the landing page
     page.evaluate(SETTLED)
@@ -110,7 +110,7 @@ def test_page(name: str, phone: BrowserContext) -> None:
 
 
 def test_search(phone: BrowserContext) -> None:
-    page, problems = watched(phone)
+    page, problems = observed(phone)
     page.goto(f"{BOOK.as_uri()}/search.html?q=speech")
     page.wait_for_selector("#search-results li")
     page.wait_for_load_state("networkidle")

@@ -1,5 +1,6 @@
 """The graph: what is up to date is left alone, what is touched is followed by what depends on it and nothing else."""
 
+import ast
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from companion import experiments, notebook
 from serlib import config
 from tests.helpers import tiny_emodb, tiny_record
-from workflow.graph import code, listing
+from workflow.graph import check_settings, code, listing
 from workflow.stage import repository
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +23,7 @@ built = pytest.mark.skipif(not (ROOT / "_build/html/index.html").exists(), reaso
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """The sources with their times, beside what was built from them: to be touched, and never built."""
-    folders = ("serlib", "notebooks", "book", "workflow", "results", "benchmarks")
+    folders = ("serlib", "companion", "notebooks", "book", "workflow", "results", "benchmarks")
     for name in folders:
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -70,11 +71,16 @@ def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
     jobs = planned(checkout)
     assert {job.split(":")[0] for job in jobs if job.startswith("training")} >= {"training teacher"}
     assert not {job for job in jobs if job.startswith(("synthetic speech", "log-Mel images"))}
-    reading = ("audit_granularity", "audit_splits", "table1_settings", "evidence", "speed")
-    untouched = {f"notebook {name}" for name in reading}
-    notebooks = {f"notebook {path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert {job for job in jobs if job.startswith("notebook")} == notebooks - untouched
+    assert {"notebook fig4_teacher", "notebook table3_cost", "rendering the book"} <= jobs
+
+
+@built
+@pytest.mark.parametrize("told", ["paper", "claims", "figures", "prose"])
+def test_the_touched_telling_makes_no_record_anew(checkout, told):
+    os.utime(checkout / f"companion/{told}.py")
+    jobs = planned(checkout)
     assert "rendering the book" in jobs
+    assert {job.split()[0] for job in jobs} <= {"notebook", "rendering"}
 
 
 @built
@@ -88,26 +94,28 @@ def test_touched_features_leave_the_speech_alone(checkout):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("corpus=emodb", "data=/no/such/folder"), "DATA=/no/such/folder: no such file or folder"),
-        (("corpus=emodb",), "CORPUS=emodb needs DATA=folder of the recordings"),
-        (("corpus=emdb", "data=."), "CORPUS=emdb is none of savee, emodb, crema-d"),
-        (("data=.",), "DATA is given without CORPUS"),
-        (
-            ("schedule=long",),
-            "SCHEDULE=long is none of paper, validated, watched, bfloat16, short, synthetic, warp, masks, mixup, smooth, "
-            "balance, average",
-        ),
+        (("emodb", "/no/such/folder", "short"), "DATA=/no/such/folder: no such file or folder"),
+        (("emodb", "", "short"), "CORPUS=emodb needs DATA=folder of the recordings"),
+        (("emdb", ".", "short"), "CORPUS=emdb is none of savee, emodb, crema-d"),
+        (("", ".", "short"), "DATA is given without CORPUS"),
+        (("", "", "long"), "SCHEDULE=long is none of paper, validated, logged, short, synthetic, warp, masks, mixup, "),
     ],
 )
-def test_a_wrong_setting_is_one_line(given, message):
-    result = snakemake(ROOT, "--dry-run", "--config", *given)
+def test_a_wrong_setting_is_named(capsys, given, message):
+    with pytest.raises(SystemExit):
+        check_settings(*given)
+    assert capsys.readouterr().err.startswith(f"serlib: {message}")
+
+
+def test_a_wrong_setting_of_the_graph_is_one_line():
+    result = snakemake(ROOT, "--dry-run", "--config", "corpus=emodb", "schedule=long", "data=.")
     assert result.returncode != 0
     lines = [line for line in result.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
     assert len(lines) == 1
-    assert message in lines[0]
+    assert "SCHEDULE=long is none of paper, " in lines[0]
 
 
-def test_every_portion_of_the_evidence_can_be_planned(tmp_path):
+def test_every_experiment_can_be_planned(tmp_path):
     config = ("--config", "corpus=emodb", f"data={tiny_emodb(tmp_path / 'emodb')}")
     targets = [f"evidence_{number}" for number, _ in enumerate(experiments.experiments_of("emodb"), 1)]
     result = snakemake(ROOT, "--dry-run", *config, "--", *targets)
@@ -123,7 +131,7 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
         tiny_record(
             fold=fold,
             protocol="leave-one-speaker-out",
-            configuration=config.resolve("student-pooled", "paper", 0, 7, precision="bf16-mixed"),
+            configuration=config.resolve("student-pooled", "paper-bf16", 0, 7),
         )
         for fold in (3, 1)
     ]
@@ -143,17 +151,36 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
     jobs = set(re.findall(r"^Job \d+: training (.*)$", planned, re.MULTILINE))
     where = "emodb (recordings), leave-one-speaker-out-"
     assert jobs == {f"{run}: {where}{fold}, seed 0" for run in ("teacher", "student-pooled") for fold in (1, 3)}
-    assert planned.count("--schedule paper") == planned.count("--precision bf16-mixed") == 4
+    assert planned.count("--image-width 128 --schedule paper-bf16") == 4
 
 
-def test_code_is_what_is_imported_at_the_top(monkeypatch):
+def steps() -> dict[str, set[str]]:
+    """The code that each rule of the method depends on, by the rule's name."""
+    rules = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", (ROOT / "Snakefile").read_text(), re.MULTILINE | re.DOTALL)
+    named = {name: re.search(r"code\((.*?)\)", text) for name, text in rules if "-m serlib" in text}
+    return {name: set(code(*ast.literal_eval(f"({found[1]},)"))) for name, found in named.items() if found}
+
+
+def test_no_step_of_the_method_depends_on_the_telling(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert steps().keys() == {"synthesize", "check", "images", "train", "baseline", "probe"}
+    for name, files in steps().items():
+        assert not {file for file in files if not file.startswith("serlib/")}, name
+
+
+def test_a_step_depends_on_what_its_functions_import(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert {f"serlib/{name}.py" for name in ("training", "losses", "data/augment")} <= steps()["baseline"]
+    assert {"serlib/model.py", "serlib/losses.py", "serlib/data/splits.py"} <= steps()["train"]
+    for figure in ("fig3_coordinates", "fig6_attention"):
+        assert {"serlib/flops.py", "companion/paper.py"} <= set(code(f"notebooks/{figure}.ipynb"))
+
+
+def test_a_step_depends_on_nothing_else(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert code("serlib/losses.py") == ["serlib/losses.py"]
-    assert set(code("serlib/data/features.py")) == {"serlib/data/features.py", "serlib/config.py", "serlib/files.py"}
-    granularity = code("notebooks/audit_granularity.ipynb")
-    assert "serlib/metrics.py" in granularity
-    assert not {"serlib/model.py", "serlib/data/features.py"} & set(granularity)
-    assert "serlib/model.py" in code("notebooks/audit_permutation.ipynb")
+    assert steps()["images"] == {"serlib/data/features.py", "serlib/config.py", "serlib/files.py"}
+    assert not {"serlib/cli.py", "serlib/flops.py", "serlib/baselines.py", "serlib/data/features.py"} & steps()["train"]
 
 
 def test_a_changed_recording_is_noticed(tmp_path):

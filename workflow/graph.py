@@ -1,4 +1,4 @@
-"""What the graph is made of: which code a step depends on, what a folder of recordings holds."""
+"""What the graph is made of: its settings checked, the code that a step depends on, what a folder of recordings holds."""
 
 import ast
 import hashlib
@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+from serlib import config
+from serlib.data import facts
+
 PACKAGES = ("serlib", "companion")
 
 
@@ -15,6 +18,20 @@ def stop(message: str) -> NoReturn:
     """End with one line and exit status 1."""
     print(f"serlib: {message}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def check_settings(corpus: str, data: str, schedule: str) -> None:
+    """End with one line if what a build was asked for cannot be."""
+    if corpus and not data:
+        stop(f"CORPUS={corpus} needs DATA=folder of the recordings (or DATA=table.csv for a corpus of your own)")
+    if data and not corpus:
+        stop("DATA is given without CORPUS: say which corpus it is, as in CORPUS=emodb")
+    if data and not Path(data).exists():
+        stop(f"DATA={data}: no such file or folder")
+    if corpus and corpus not in facts.CORPORA and not data.endswith(".csv"):
+        stop(f"CORPUS={corpus} is none of {', '.join(facts.CORPORA)}; for your own, give DATA=table.csv")
+    if schedule not in config.SCHEDULES:
+        stop(f"SCHEDULE={schedule} is none of {', '.join(config.SCHEDULES)}")
 
 
 def code(*sources: str) -> list[str]:

@@ -35,7 +35,7 @@ PATTERNS = {
     "crema-d": re.compile(r"(?:.*/)?(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<code>[A-Z]{3})_(?P<level>[A-Z]{2})\.wav"),
 }
 
-# What the fields of a file name may hold, beside the emotion codes in companion.paper.
+# What the fields of a file name may hold, beside the emotion codes in serlib.data.facts.
 FIELDS = {
     "savee": {"speaker": ("DC", "JE", "JK", "KL")},
     "emodb": {

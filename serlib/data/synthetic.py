@@ -51,7 +51,6 @@ PEAK = 0.4  # of neutral speech, full scale is 1; +6 dB reaches 0.8
 
 TIME_WARP, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
 SYNCHRONOUS, DO_NOT_EXIT, UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, option of espeak_Initialize, flag of espeak_Synth
-LONGEST_DATA_PATH = 150  # bytes: espeak-ng cuts longer ones silently
 
 
 @dataclass(frozen=True)
@@ -151,24 +150,13 @@ MINIATURES = {
 }
 
 
-def _is_loaded(library: str) -> bool:
-    """Whether this process holds the shared library at that path."""
-    import _ctypes
-
-    try:
-        _ctypes.dlclose(_ctypes.dlopen(library, os.RTLD_NOLOAD | os.RTLD_NOW))
-    except OSError:
-        return False
-    return True
-
-
 @contextmanager
 def _fresh_espeak() -> Iterator[ctypes.CDLL]:
     """espeak-ng as if never used before.
 
     It keeps state between utterances that no call resets (the phase of its flutter table, its gain control), so that
-    what it says depends on what it said. The library is therefore loaded anew for every utterance (about 1 ms), and
-    from a copy where this process holds it already: its variables start as the file has them.
+    what it says depends on what it said. The library is therefore loaded anew for every utterance, from a copy, since
+    this process may hold it already: its variables start as the file has them.
 
     Raises:
         RuntimeError: espeak-ng does not start.
@@ -177,18 +165,14 @@ def _fresh_espeak() -> Iterator[ctypes.CDLL]:
 
     import espeakng_loader
 
-    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    with ExitStack() as stack:
-        if _is_loaded(library):
-            library = shutil.copy(library, stack.enter_context(TemporaryDirectory()))
-        if len(os.fsencode(data)) > LONGEST_DATA_PATH:
-            short = f"{stack.enter_context(TemporaryDirectory())}/espeak-ng-data"
-            os.symlink(data, short)
-            data = short
-        espeak = ctypes.CDLL(library)
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        data = Path(folder, "espeak-ng-data")  # a short path: espeak-ng cuts one of more than 150 bytes silently
+        data.symlink_to(espeakng_loader.get_data_path())
+        espeak = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
         stack.callback(_ctypes.dlclose, espeak._handle)
         if espeak.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DO_NOT_EXIT) != SAMPLE_RATE:
-            raise RuntimeError(f"espeak-ng does not start with the voices in {data}: reinstall espeakng-loader")
+            voices = espeakng_loader.get_data_path()
+            raise RuntimeError(f"espeak-ng does not start with the voices in {voices}: reinstall espeakng-loader")
         stack.callback(espeak.espeak_Terminate)
         yield espeak
 
