@@ -295,7 +295,7 @@ def _probe(options: argparse.Namespace) -> None:
         probe = probes.execute(record, _network(path, record), images, rows)
         place = options.out / record.location
         probes.write(probe, place)
-        bare, last = (probe.explained(layer).estimate for layer in (probes.IMAGE, probe.last))
+        bare, last = (probe.r2(layer) for layer in (probes.IMAGE, probe.last))
         print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
 
 
@@ -305,9 +305,9 @@ def _network(path: Path, record):
     Raises:
         ValueError: the weights there are of another run.
     """
-    from serlib import model
+    from serlib import checkpoints
 
-    network, about = model.load(path.with_suffix(".safetensors"))
+    network, about = checkpoints.load(path.with_suffix(".safetensors"))
     if about.get("result") != record.result:
         raise ValueError(f"{path}: the weights beside it are of another run")
     return network
@@ -330,9 +330,9 @@ def _listeners(options: argparse.Namespace) -> None:
 
 def _weights(path: Path):
     """A trained network, the images that it takes, its emotions."""
-    from serlib import model
+    from serlib import checkpoints
 
-    network, about = model.load(path)
+    network, about = checkpoints.load(path)
     try:
         settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
         return network, settings, about["emotions"]

@@ -10,20 +10,19 @@ One JSON file holds both for one network, with figures for every held-out uttera
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from serlib import config, metrics
-from serlib.data.splits import AUGMENTED, PROTOCOLS, SELECTION
+from serlib import config
+from serlib.convert import structure
 from serlib.files import atomic_write
-from serlib.model import SpectrogramViT, content_width
+from serlib.model import SpectrogramViT
+from serlib.padding import content_width
 from serlib.records import Record, RecordError
 from serlib.training import outputs
 
@@ -52,30 +51,14 @@ class Probe:
     errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses, columns squared
     predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
 
-    def explained(self, layer: str) -> metrics.Interval:
-        """R2: the share of the variation of column numbers that a layer's tokens explain on the test set."""
-        missed = metrics.ratio(self.errors[layer], self.variation, self.speaker)
-        return metrics.Interval(1 - missed.estimate, 1 - missed.high, 1 - missed.low)
+    def r2(self, layer: str) -> float:
+        """The fraction of the variation of column numbers that a layer's tokens explain on the test set."""
+        return 1 - sum(self.errors[layer]) / sum(self.variation)
 
     @property
     def last(self) -> str:
         """The last layer."""
         return list(self.errors)[-1]
-
-    def gain(self, other: "Probe", layer: str) -> metrics.Interval:
-        """By how much R2 lies above that of another network at its layer of that name, on the same columns."""
-        fewer = np.subtract(other.errors[layer], self.errors[layer]).tolist()
-        return metrics.ratio(fewer, self.variation, self.speaker)
-
-    def accuracy(self, order: str) -> metrics.Interval:
-        """Weighted accuracy with the columns in that order."""
-        true, predicted = np.array(self.true), np.array(self.predicted[order])
-        return metrics.bootstrap(true, predicted, self.speaker, len(self.emotions))
-
-    def lost(self, order: str) -> metrics.Interval:
-        """By how much that order lowers the accuracy, on the same utterances."""
-        true, first, second = (np.array(v) for v in (self.true, self.predicted[ORDERS[0]], self.predicted[order]))
-        return metrics.paired(true, first, second, self.speaker, len(self.emotions))
 
 
 def execute(
@@ -122,12 +105,12 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
     """The columns of each image up to its silence, in another order; the same shuffle for the same place in the batch."""
     draw = torch.Generator().manual_seed(0)
     changed = images.clone()
-    for image, stop in zip(changed, content_width(images), strict=True):
-        shuffled = torch.randperm(stop, generator=draw)
+    for image, width in zip(changed, content_width(images), strict=True):
+        shuffled = torch.randperm(width, generator=draw)
         if order == "reversed":
-            image[..., :stop] = image[..., :stop].flip(-1)
+            image[..., :width] = image[..., :width].flip(-1)
         elif order == "shuffled":
-            image[..., :stop] = image[..., shuffled]
+            image[..., :width] = image[..., shuffled]
     return changed
 
 
@@ -168,53 +151,6 @@ def _missed(
     return (fitted.predict(held.astype(float)) - held_at) ** 2
 
 
-def grouped(probes: Iterable[Probe]) -> dict[tuple[str, ...], dict[str, list[Probe]]]:
-    """(speech, corpus, schedule, protocol) to run to its folds, protocols and runs in the order in which they are named."""
-    protocols, runs = (*PROTOCOLS, *AUGMENTED, SELECTION), list(config.RUNS)
-    order = sorted(
-        probes, key=lambda p: (p.speech, p.corpus, p.schedule, protocols.index(p.protocol), runs.index(p.run))
-    )
-    found: dict[tuple[str, ...], dict[str, list[Probe]]] = {}
-    for p in order:
-        found.setdefault((p.speech, p.corpus, p.schedule, p.protocol), {}).setdefault(p.run, []).append(p)
-    return found
-
-
-class Compared(NamedTuple):
-    """A run's probes and those of the run that it is compared with, each pooled over the folds and seeds that both have."""
-
-    base: str
-    ours: Probe
-    theirs: Probe
-    folds: tuple[int, ...]
-
-    @property
-    def gain(self) -> metrics.Interval:
-        """By how much the run's last tokens explain more of their columns' numbers."""
-        return self.ours.gain(self.theirs, self.ours.last)
-
-
-def compared(run: str, runs: Mapping[str, Sequence[Probe]]) -> Compared | None:
-    """A run beside the teacher, or beside the student alone; None for these two, and where no fold and seed is shared."""
-    base = "teacher" if run.startswith("teacher") else "student-alone"
-    shared = {(p.fold, p.seed, p.file) for p in runs[run]} & {(p.fold, p.seed, p.file) for p in runs.get(base, ())}
-    if run == base or not shared:
-        return None
-    ours, theirs = (pooled([p for p in runs[name] if (p.fold, p.seed, p.file) in shared]) for name in (run, base))
-    return Compared(base, ours, theirs, tuple(sorted({fold for fold, _, _ in shared})))
-
-
-def pooled(probes: Sequence[Probe]) -> Probe:
-    """Probes of several folds of one run as one."""
-    columns = ("file", "speaker", "true", "variation")
-    joined = {name: tuple(value for p in probes for value in getattr(p, name)) for name in columns}
-    for name in ("errors", "predicted"):
-        joined[name] = {
-            key: tuple(v for p in probes for v in getattr(p, name)[key]) for key in getattr(probes[0], name)
-        }
-    return replace(probes[0], **joined)
-
-
 def write(probe: Probe, path: Path) -> None:
     """Write a probe as JSON with a digest of its content."""
     plain = json.loads(json.dumps(asdict(probe)))
@@ -236,13 +172,6 @@ def _read(path: Path) -> Probe:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain.pop("digest") != config.digest(plain):
             raise ValueError("changed since it was written")
-        columns = {f.name: _tuples(plain[f.name]) for f in fields(Probe)}
-        return Probe(**columns)
+        return structure(Probe, plain)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RecordError(f"{path}: not a probe ({error}); make it again") from error
-
-
-def _tuples(value):
-    if isinstance(value, dict):
-        return {key: tuple(values) for key, values in value.items()}
-    return tuple(value) if isinstance(value, list) else value

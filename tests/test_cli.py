@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 
 from companion import listeners
 from serlib import cli, config, files, probes
+from serlib.checkpoints import load
 from serlib.cli import main
-from serlib.model import load
 from serlib.records import read
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "listeners", "flops", "audit")
