@@ -331,12 +331,12 @@ def _listeners(options: argparse.Namespace) -> None:
 def _weights(path: Path):
     """A trained network, the images that it takes, its emotions."""
     from serlib import checkpoints
+    from serlib.convert import structure
 
     network, about = checkpoints.load(path)
     try:
-        settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
-        return network, settings, about["emotions"]
-    except (KeyError, TypeError) as error:
+        return network, structure(config.Features, about["features"]), about["emotions"]
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: not the weights of a run ({error})") from error
 
 

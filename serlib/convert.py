@@ -27,7 +27,7 @@ def _converter() -> Any:
     return Converter(forbid_extra_keys=True)
 
 
-def _reason(error: BaseException, kind: type | None) -> str:
+def _reason(error: BaseException, kind: Any) -> str:
     from cattrs.v import format_exception
 
     return str(error) if isinstance(error, ValueError) else format_exception(error, kind)

@@ -121,7 +121,7 @@ class DedupTokens(Tokens):
         patch = torch.arange(count)
         kept = patch <= widths[:, None]  # up to the first silent one, which stands for the rest
         images, columns = kept.nonzero(as_tuple=True)
-        super().__init__(patches[images, columns])
+        self.patches = patches[images, columns]
         self.batch = batch
         self.image = torch.cat((torch.arange(batch), images))
         self.position = torch.cat((torch.zeros(batch, dtype=torch.long), columns + 1))

@@ -244,8 +244,10 @@ def test_the_description_says_whose_speech_it_is():
 
 
 def test_the_location_names_every_choice():
-    where = location("recordings", "emodb", "paper", "leave-one-speaker-out", 3, "student-alpha-0.1", 7)
-    assert where == "recordings/emodb/paper/leave-one-speaker-out-3/student-alpha-0.1-seed7.json"
+    where = location(
+        "recordings", "emodb", "paper-bf16", "leave-one-speaker-out", 3, "student-alpha-0.1", 7, (128, 256)
+    )
+    assert where == "recordings/emodb/128x256/paper-bf16/leave-one-speaker-out-3/student-alpha-0.1-seed7.json"
     weights = Path(where).with_suffix(".safetensors")
     assert weights.name == "student-alpha-0.1-seed7.safetensors"
 
@@ -322,9 +324,7 @@ def test_provenance_without_git_says_so(monkeypatch):
 @pytest.mark.parametrize("path", sorted((RESULTS / "recordings").rglob("*.json")), ids=lambda path: path.stem)
 def test_a_committed_record_reads_and_lies_where_it_says(path):
     record = read(path)
-    schedule = record.configuration.schedule
-    where = location(record.speech, record.corpus, schedule, record.protocol, record.fold, record.run, record.seed)
-    assert path == RESULTS / where
+    assert path == RESULTS / record.location
     assert record.speech == "recordings"
     assert set(record.parts) == {"train", "test"}
     assert not set(record.parts["train"].file) & set(record.parts["test"].file)

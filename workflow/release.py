@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from companion import notebook
-from serlib import checkpoints, config, flops, metrics, records, training
+from companion import results, text
+from serlib import checkpoints, config, flops, records, training
+from serlib.convert import structure
 from serlib.data import corpora, facts, features, splits
 from serlib.files import atomic_write, sha256
 
@@ -45,7 +46,7 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoints.save(network.half(), weights, **about)
     halved, _ = checkpoints.load(weights)
-    wanted = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+    wanted = structure(config.Features, about["features"])
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     images = features.images(paths, hashes, wanted, options.cache)
     row = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
@@ -62,13 +63,13 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
     """The model card in Markdown."""
     c, settings = record.configuration.run.model, record.configuration.training
     test, train = record.parts["test"], record.parts["train"]
-    ua = notebook.percent(notebook.accuracy(record, measure=metrics.unweighted_accuracy))
+    predicted = results.predictions([record])
+    held_out, trained = results.test(predicted), predicted[predicted["part"] == "train"]
     known = facts.CORPORA.get(record.corpus)
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     command = (
         f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
-        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} "
-        f"--precision {settings.precision} --threads 1"
+        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
     )
     rows = [
         ("run", f"`{record.run}`{follows}"),
@@ -79,9 +80,9 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
             "held out",
             f"{len(test.file):,} utterances: `{record.protocol}` {record.fold} ({splits.HELD_OUT[record.protocol]})",
         ),
-        ("WA % held out", notebook.percent(notebook.accuracy(record))),
-        ("UA % held out", ua),
-        ("WA % on the training set", notebook.percent(notebook.accuracy(record, "train"))),
+        ("WA % held out", text.percent(results.accuracy(held_out))),
+        ("UA % held out", text.percent(results.accuracy(held_out, "UA"))),
+        ("WA % on the training set", text.percent(results.accuracy(trained))),
         ("changed by half precision", f"{changed} of {len(test.file):,} test predictions"),
         ("parameters, operations an image", "{0.parameters:,}, {0.flops:,}".format(flops.count(c))),
         (
@@ -91,7 +92,7 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
         ("SHA-256", f"`{sha256(weights)}`"),
     ]
     return (
-        f"# {weights.stem}\n\n{notebook.table(('', ''), rows).data}\n\n"
+        f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
         f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers.\n\n"
         "Use: research on the paper's claims. It names the emotion that actors of this corpus were asked to play; it says "
         "nothing about what a person feels, does not know speakers, languages or rooms other than the corpus's, and must not "
