@@ -176,13 +176,13 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
     import onnxruntime
     import soundfile
 
-    from serlib import export, model
+    from serlib import checkpoints, export
 
     rows, about = [], {}
     settings = config.Features()
     samples = np.concatenate([features.read_audio(u.path, settings).numpy() for u in corpus.utterances[:3]])[:48_000]
     trained = sorted(options.weights.rglob("student-alone*.safetensors")) if options.weights else []
-    network = model.load(trained[0])[0] if trained else SpectrogramViT(config.STUDENT).eval()
+    network = checkpoints.load(trained[0])[0] if trained else SpectrogramViT(config.STUDENT).eval()
     with tempfile.TemporaryDirectory() as folder:
         file, exact, small = (Path(folder, name) for name in ("a.wav", "exact.onnx", "int8.onnx"))
         soundfile.write(file, samples, settings.sample_rate)
@@ -236,7 +236,7 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
     """Accuracy of trained students in eight bits on what their runs held out, in points from single precision."""
     import onnxruntime
 
-    from serlib import export, model
+    from serlib import checkpoints, export
 
     what, target = "accuracy of the eight-bit student, points from single precision", "0.5"
     if not trained or data is None:
@@ -246,7 +246,7 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         for weights in trained:
             record = records.read(weights.with_suffix(".json"))
-            export.onnx(model.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
+            export.onnx(checkpoints.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
             export.quantise(Path(folder, "exact.onnx"), Path(folder, "int8.onnx"))
             for name in right:
                 session = onnxruntime.InferenceSession(Path(folder, f"{name}.onnx"))

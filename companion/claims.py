@@ -212,5 +212,5 @@ def fewer_operations() -> bool:
     """Whether the student needs fewer operations than the teacher and than every other network counted here."""
     from serlib import flops
 
-    others = (other.flops for other in flops.others().values())
+    others = (other.flops for other in flops.reference_networks().values())
     return flops.count(config.STUDENT).flops < min(flops.count(config.TEACHER).flops, *others)

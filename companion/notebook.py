@@ -145,12 +145,12 @@ class Build:
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
         """A run's trained network, in eval mode."""
-        from serlib import model
+        from serlib import checkpoints
 
         path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
         if not path.exists():
             raise ValueError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
-        return model.load(path)[0]
+        return checkpoints.load(path)[0]
 
     @cached_property
     def built(self) -> list[records.Record]:

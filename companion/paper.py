@@ -57,7 +57,7 @@ class ReportedResult:
     measure: str  # "WA" or "UA"
     value: str
     system: str
-    network: str  # as serlib.flops.others names it; "" where it is not counted
+    network: str  # as serlib.flops.reference_networks names it; "" where it is not counted
     source: str
 
 

@@ -395,7 +395,7 @@ def _cost_counted() -> str:
     from serlib import flops
 
     counted = _counted()
-    others, name = min((other.flops, name) for name, other in flops.others().items())
+    others, name = min((other.flops, name) for name, other in flops.reference_networks().items())
     return (
         f"Counted: the student needs {counted['student_flops']} FLOPs per image, {counted['flops_ratio']} of the "
         f"teacher's {counted['teacher_flops']}; the smallest of the other networks counted here, {name}, needs {others:,}."

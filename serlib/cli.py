@@ -247,9 +247,9 @@ def _network(path: Path, record):
     Raises:
         ValueError: the weights there are of another run.
     """
-    from serlib import model
+    from serlib import checkpoints
 
-    network, about = model.load(path.with_suffix(".safetensors"))
+    network, about = checkpoints.load(path.with_suffix(".safetensors"))
     if about.get("result") != record.result:
         raise ValueError(f"{path}: the weights beside it are of another run")
     return network
@@ -309,13 +309,13 @@ def _probe(options: argparse.Namespace) -> None:
 
 def _weights(path: Path):
     """A trained network, the images that it takes, its emotions."""
-    from serlib import model
+    from serlib import checkpoints
+    from serlib.convert import structure
 
-    network, about = model.load(path)
+    network, about = checkpoints.load(path)
     try:
-        settings = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
-        return network, settings, about["emotions"]
-    except (KeyError, TypeError) as error:
+        return network, structure(config.Features, about["features"]), about["emotions"]
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: not the weights of a run ({error})") from error
 
 

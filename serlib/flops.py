@@ -2,7 +2,7 @@
 
 Conventions: a multiply-add counts as two operations; one image (batch 1); torch's own counter
 (``torch.utils.flop_counter``), which counts convolutions, matrix products and attention and leaves out norms, GELU,
-softmax and additions. Every pixel counts: what :mod:`serlib.model` saves on images that end in silence is not taken
+softmax and additions. Every pixel counts: what :mod:`serlib.padding` saves on images that end in silence is not taken
 off. The tests hold it to the closed form :func:`closed_form`.
 """
 
@@ -51,7 +51,7 @@ class Other:
 
 
 @cache
-def others() -> dict[str, Other]:
+def reference_networks() -> dict[str, Other]:
     """Networks that others use for speech emotion, counted with random weights.
 
     Pictures are 128 x 128 in three channels. Sound is three seconds at 16 kHz, of AST 298 frames of it; Whisper always

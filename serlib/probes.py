@@ -10,7 +10,7 @@ One JSON file holds both for one network, with figures for every held-out uttera
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from serlib import config
+from serlib.convert import structure
 from serlib.files import atomic_write
-from serlib.model import SpectrogramViT, content_width
+from serlib.model import SpectrogramViT
+from serlib.padding import content_width
 from serlib.records import Record, RecordError
 from serlib.training import outputs
 
@@ -103,12 +105,12 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
     """The columns of each image up to its silence, in another order; the same shuffle for the same place in the batch."""
     draw = torch.Generator().manual_seed(0)
     changed = images.clone()
-    for image, stop in zip(changed, content_width(images), strict=True):
-        shuffled = torch.randperm(stop, generator=draw)
+    for image, width in zip(changed, content_width(images), strict=True):
+        shuffled = torch.randperm(width, generator=draw)
         if order == "reversed":
-            image[..., :stop] = image[..., :stop].flip(-1)
+            image[..., :width] = image[..., :width].flip(-1)
         elif order == "shuffled":
-            image[..., :stop] = image[..., shuffled]
+            image[..., :width] = image[..., shuffled]
     return changed
 
 
@@ -170,13 +172,6 @@ def _read(path: Path) -> Probe:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain.pop("digest") != config.digest(plain):
             raise ValueError("changed since it was written")
-        columns = {f.name: _tuples(plain[f.name]) for f in fields(Probe)}
-        return Probe(**columns)
+        return structure(Probe, plain)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RecordError(f"{path}: not a probe ({error}); make it again") from error
-
-
-def _tuples(value):
-    if isinstance(value, dict):
-        return {key: tuple(values) for key, values in value.items()}
-    return tuple(value) if isinstance(value, list) else value

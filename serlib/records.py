@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from serlib import config
+from serlib.convert import structure
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.files import atomic_write
@@ -174,20 +175,8 @@ def read(path: Path) -> Record:
     del plain["version"]
     result = _result(plain)
     try:
-        run_config = plain.pop("configuration")
-        run = run_config["run"]
-        configuration = config.RunConfig(
-            run_config["name"],
-            config.Run(**{**run, "model": run["model"] and config.Model(**_tuples(run["model"]))}),
-            run_config["schedule"],
-            config.Training(**_tuples(run_config["training"])),
-            config.Features(**_tuples(run_config["features"])),
-        )
-        parts = {name: Part(**_tuples(part)) for name, part in plain.pop("parts").items()}
-        curves = {stage: _tuples(losses) for stage, losses in plain.pop("curves").items()}
-        excluded = tuple(tuple(item) for item in plain.pop("excluded"))
-        record = Record(configuration=configuration, parts=parts, curves=curves, excluded=excluded, **_tuples(plain))
-    except (KeyError, TypeError, ValueError) as error:
+        record = structure(Record, plain)
+    except ValueError as error:
         raise RecordError(f"{path}: not a whole record ({error})") from error
     record.__dict__["result"] = result
     return record
@@ -252,7 +241,3 @@ def _result(plain: dict[str, Any]) -> str:
 
 def _digest(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -24,11 +24,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from serlib import config, losses, records
+from serlib.checkpoints import save
 from serlib.data.augment import augmented
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.files import atomic_write
-from serlib.model import Output, SpectrogramViT, save
+from serlib.model import Output, SpectrogramViT
 from serlib.precision import device_name, products
 
 Images = Float[Tensor, "images 1 height width"]

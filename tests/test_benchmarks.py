@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks import gpu, measure, peers
-from serlib import config, model
+from serlib import config, model, padding
 
 SMALL = replace(config.STUDENT, image_size=(16, 12), patch_size=(16, 1), width=32, depth=1, heads=2, head_width=8)
 
@@ -35,7 +35,7 @@ def test_peers_are_counted_as_they_run():
 @pytest.mark.parametrize("change", [{}, {"stem": (4, 1), "position": "coordinates"}], ids=["student", "teacher"])
 def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
     settings = replace(SMALL, **change)
-    monkeypatch.setattr(model, "can_skip_padding", lambda x: False)  # on a GPU nothing depends on what is in an image
+    monkeypatch.setattr(padding, "can_skip_padding", lambda x: False)  # on a GPU nothing depends on what is in an image
     monkeypatch.setattr(config, "STUDENT", settings)
     together = gpu.stacked(settings, torch.device("cpu"), count=3, precise=True)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the CPU's fused one is not for stacks

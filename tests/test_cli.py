@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from companion import experiments, listeners, paper
 from companion.__main__ import main as tell
 from serlib import cli, config, files, probes
+from serlib.checkpoints import load
 from serlib.cli import main
-from serlib.model import load
 from serlib.records import read, write
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "export", "flops", "audit")

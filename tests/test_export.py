@@ -9,9 +9,10 @@ import soundfile
 import torch
 
 from serlib import cli, export
+from serlib.checkpoints import save
 from serlib.config import STUDENT, TEACHER, Features
 from serlib.data import features
-from serlib.model import SpectrogramViT, save
+from serlib.model import SpectrogramViT
 
 SETTINGS = Features()
 EMOTIONS = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")

@@ -1,16 +1,19 @@
 """The network against hand-computed values, exact counts, and the released models' outputs."""
 
 import copy
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import vit_pytorch
 
 from benchmarks import reference
+from serlib.checkpoints import load, load_release_checkpoint, save
 from serlib.config import POSITIONS, RUNS, STUDENT, TEACHER, Model
-from serlib.flops import closed_form, count, others, steps
-from serlib.model import SpectrogramViT, coordinate_channels, load, load_release_checkpoint, save, sinusoidal
+from serlib.flops import closed_form, count, reference_networks, steps
+from serlib.model import SpectrogramViT, coordinate_channels, sinusoidal
 
 SMALL = Model(image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8, mlp_width=24)
 SMALL_TEACHER = replace(SMALL, stem=(4, 1), position="coordinates")
@@ -95,6 +98,32 @@ def test_a_release_checkpoint_cannot_run_code(tmp_path):
     with pytest.raises(ValueError, match="not a checkpoint"):
         load_release_checkpoint(path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("pooling", ["class", "mean"])
+def test_the_student_is_a_vision_transformer_without_positions(pooling):
+    """vit-pytorch's, with the student's weights and no position embedding; it computes every column of silence."""
+    c = replace(STUDENT, pooling=pooling)
+    model = SpectrogramViT(c).eval()
+    sizes = {"dim": c.width, "depth": c.depth, "heads": c.heads, "dim_head": c.head_width, "mlp_dim": c.mlp_width}
+    other = vit_pytorch.ViT(
+        image_size=c.image_size, patch_size=c.patch_size, num_classes=c.num_classes, channels=1, **sizes
+    ).eval()
+    other.pool = {"class": "cls", "mean": "mean"}[pooling]
+    names = [(r"^class_token$", "cls_token"), (r"^embed\.(\d)", lambda m: f"to_patch_embedding.{int(m[1]) + 1}")]
+    names += [(r"^blocks\.(\d+)\.attention\.", r"transformer.layers.\1.0."), (r"\.0\.qkv\.", ".0.to_qkv.")]
+    names += [(r"\.0\.out\.", ".0.to_out.0."), (r"^blocks\.(\d+)\.mlp\.", r"transformer.layers.\1.1.net.")]
+    names += [(r"^norm\.", "transformer.norm."), (r"^head\.", "mlp_head.")]
+    state = {"pos_embedding": torch.zeros(c.num_patches + 1, c.width)}
+    for name, tensor in model.state_dict().items():
+        for pattern, theirs in names:
+            name = re.sub(pattern, theirs, name)
+        state[name] = tensor[0] if name == "cls_token" else tensor
+    other.load_state_dict(state)
+    images = torch.rand(3, 1, 128, 128, generator=torch.Generator().manual_seed(4))
+    images[0, ..., 40:] = images[1, ..., 100:] = 0
+    with torch.no_grad():
+        assert (model(images).logits - other(images)).abs().max() < 1e-5
 
 
 def test_coordinates_by_hand():
@@ -289,7 +318,7 @@ def test_other_networks_are_counted_as_their_authors_say():
     """He et al. 2016: 1.8 and 3.8 billion multiply-adds at 224 x 224 (of them all but the last layer scale with the
     area); Dosovitskiy et al. 2021 and Baevski et al. 2020 by the counts known for these sizes; AST and Whisper's encoder
     by hand: patches or convolutions, then for each layer 12 width^2 a token and 2 width a pair of tokens."""
-    found = {name: other.flops / 2e9 for name, other in others().items()}
+    found = {name: other.flops / 2e9 for name, other in reference_networks().items()}
     assert found["ResNet-18"] == pytest.approx(1.81 * (128 / 224) ** 2, rel=0.02)
     assert found["ResNet-50"] == pytest.approx(4.09 * (128 / 224) ** 2, rel=0.02)
     assert found["ViT-B/16"] == pytest.approx(5.6, rel=0.01)

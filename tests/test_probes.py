@@ -40,14 +40,10 @@ def test_columns_with_coordinates_tell_their_number_and_columns_of_noise_do_not(
     images = spoken([20 + i % 3 for i in range(60)])
     with_coordinates = probed(replace(STUDENT, position="coordinates"), images)
     without = probed(STUDENT, images)
-    assert with_coordinates.explained("embedding").estimate > 0.9
+    assert with_coordinates.r2("embedding") > 0.9
     for layer in (probes.IMAGE, "embedding"):
-        assert without.explained(layer).estimate < 0.05
+        assert without.r2(layer) < 0.05
     assert list(without.errors) == ["image", "embedding", "block 1", "block 2"]
-    gain = with_coordinates.gain(without, "embedding")
-    difference = with_coordinates.explained("embedding").estimate - without.explained("embedding").estimate
-    assert gain.estimate == pytest.approx(difference)
-    assert gain.low > 0.5
 
 
 def test_the_probe_is_ridge_regression_on_standardised_values():
@@ -85,7 +81,6 @@ def test_a_student_decides_alike_in_every_order_and_a_network_with_coordinates_d
     images = spoken([20] * 30)
     probe = probed(STUDENT, images)
     assert len({probe.predicted[order] for order in probes.ORDERS}) == 1
-    assert probe.lost("shuffled").estimate == 0
     torch.manual_seed(0)
     other = model.SpectrogramViT(replace(STUDENT, position="coordinates")).eval()
     with torch.no_grad():
@@ -93,54 +88,9 @@ def test_a_student_decides_alike_in_every_order_and_a_network_with_coordinates_d
     assert all((changed - logits[0]).abs().max() > 1e-3 for changed in logits[1:])
 
 
-def test_a_loss_is_counted_on_the_decisions_that_changed():
-    probe = replace(probed(STUDENT, spoken([20] * 30)), true=(0,) * 10, speaker=("A", "B") * 5)
-    changed = replace(probe, predicted={"as it is": (0,) * 10, "reversed": (0,) * 10, "shuffled": (1, 1) + (0,) * 8})
-    assert changed.lost("shuffled").estimate == pytest.approx(0.2)
-    assert changed.accuracy("shuffled").estimate == pytest.approx(0.8)
-    assert changed.lost("reversed").estimate == 0
-
-
 def test_patches_that_are_no_columns_are_refused():
     with pytest.raises(ValueError, match="whole columns"):
         probed(replace(STUDENT, patch_size=(4, 4)), spoken([20] * 6))
-
-
-def test_folds_are_put_end_to_end():
-    probe = probed(STUDENT, spoken([20] * 12))
-    both = probes.pooled([probe, replace(probe, fold=1)])
-    assert both.file == probe.file * 2
-    assert both.explained("embedding").estimate == pytest.approx(probe.explained("embedding").estimate)
-
-
-def test_runs_are_compared_on_the_folds_and_seeds_that_both_have():
-    probe = probed(STUDENT, spoken([20] * 12))
-    last = probe.last
-
-    def missing(run: str, share: float, folds: tuple[int, ...]) -> list[probes.Probe]:
-        """Whose last layer misses a share of the variation, a tenth more in fold 2, which few have."""
-        return [
-            replace(
-                probe,
-                run=run,
-                fold=k,
-                errors=probe.errors | {last: tuple((share + 0.1 * (k == 2)) * v for v in probe.variation)},
-            )
-            for k in folds
-        ]
-
-    runs = {
-        "teacher": missing("teacher", 0.1, (0, 1, 2)),
-        "teacher-no-position": missing("teacher-no-position", 0.7, (2, 3)),
-        "student-alone": missing("student-alone", 0.8, (0,)),
-        "student-pooled": missing("student-pooled", 0.5, (1,)),
-    }
-    runs["teacher-no-position"].append(replace(runs["teacher"][2], run="teacher-no-position", seed=probe.seed + 1))
-    found = probes.compared("teacher-no-position", runs)
-    assert found is not None
-    assert (found.base, found.folds) == ("teacher", (2,))
-    assert found.gain.estimate == pytest.approx(-0.6)  # 0.8 against 0.2 missed
-    assert [probes.compared(run, runs) for run in ("teacher", "student-alone", "student-pooled")] == [None] * 3
 
 
 def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):

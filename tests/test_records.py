@@ -198,7 +198,7 @@ def test_a_record_that_is_not_whole_is_refused_though_its_digest_fits(path, chan
 
 
 def test_the_result_does_not_depend_on_where_it_was_made():
-    other = tiny_record(made={"date": "1999-01-01", "seconds": 10_000.0, "commit": "d" * 40, "dirty": True})
+    other = tiny_record(provenance={"date": "1999-01-01", "seconds": 10_000.0, "commit": "d" * 40, "dirty": True})
     assert other != tiny_record()
     assert other.result == tiny_record().result
     assert re.fullmatch("[0-9a-f]{64}", other.result)
@@ -244,8 +244,10 @@ def test_the_description_says_whose_speech_it_is():
 
 
 def test_the_location_names_every_choice():
-    where = location("recordings", "emodb", "paper", "leave-one-speaker-out", 3, "student-alpha-0.1", 7)
-    assert where == "recordings/emodb/paper/leave-one-speaker-out-3/student-alpha-0.1-seed7.json"
+    where = location(
+        "recordings", "emodb", "paper-bf16", "leave-one-speaker-out", 3, "student-alpha-0.1", 7, (128, 256)
+    )
+    assert where == "recordings/emodb/128x256/paper-bf16/leave-one-speaker-out-3/student-alpha-0.1-seed7.json"
     weights = Path(where).with_suffix(".safetensors")
     assert weights.name == "student-alpha-0.1-seed7.safetensors"
 
@@ -276,12 +278,12 @@ def test_provenance_names_the_commit_and_what_is_installed(root):
     def git(*arguments):
         return subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True).stdout.strip()
 
-    made = records.provenance("cpu", threads=2, seconds=1.2345)
-    assert (made["device"], made["threads"], made["seconds"]) == ("cpu", 2, 1.2)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", made["date"])
-    assert made["numpy"] == np.__version__
-    assert made["commit"] == (git("rev-parse", "HEAD") or "unknown")
-    assert json.loads(json.dumps(made)) == made
+    found = records.provenance("cpu", threads=2, seconds=1.2345)
+    assert (found["device"], found["threads"], found["seconds"]) == ("cpu", 2, 1.2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
+    assert found["numpy"] == np.__version__
+    assert found["commit"] == (git("rev-parse", "HEAD") or "unknown")
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_provenance_is_dirty_when_the_package_differs_from_its_commit(tmp_path, monkeypatch):
@@ -312,8 +314,8 @@ def test_provenance_without_git_says_so(monkeypatch):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(records.subprocess, "run", no_git)
-    made = records.provenance("cpu", threads=1, seconds=0.0)
-    assert (made["commit"], made["dirty"]) == ("unknown", True)
+    found = records.provenance("cpu", threads=1, seconds=0.0)
+    assert (found["commit"], found["dirty"]) == ("unknown", True)
 
 
 # Records that are committed
@@ -322,9 +324,7 @@ def test_provenance_without_git_says_so(monkeypatch):
 @pytest.mark.parametrize("path", sorted((RESULTS / "recordings").rglob("*.json")), ids=lambda path: path.stem)
 def test_a_committed_record_reads_and_lies_where_it_says(path):
     record = read(path)
-    schedule = record.configuration.schedule
-    where = location(record.speech, record.corpus, schedule, record.protocol, record.fold, record.run, record.seed)
-    assert path == RESULTS / where
+    assert path == RESULTS / record.location
     assert record.speech == "recordings"
     assert set(record.parts) == {"train", "test"}
     assert not set(record.parts["train"].file) & set(record.parts["test"].file)
@@ -335,10 +335,10 @@ def test_a_setting_younger_than_a_record_leaves_its_result_as_it_was(tmp_path):
     path = tmp_path / "run.json"
     records.write(tiny_record(), path)
     plain = json.loads(path.read_text())
-    del plain["configuration"]["training"]["watch"], plain["digest"]
+    del plain["configuration"]["training"]["log_test_accuracy"], plain["digest"]
     plain["digest"] = records._digest(plain)
     path.write_text(json.dumps(plain))
-    del plain["digest"], plain["version"], plain["made"]
+    del plain["digest"], plain["version"], plain["provenance"]
     older = records.read(path)
     assert older.configuration == tiny_record().configuration
     assert older.result == config.digest(plain) != tiny_record().result

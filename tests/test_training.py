@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from serlib import config, records, training
+from serlib.checkpoints import load
 from serlib.data.corpora import Corpus, Utterance
 from serlib.data.splits import Split
-from serlib.model import SpectrogramViT, load
+from serlib.model import SpectrogramViT
 
 EMOTIONS = ("anger", "joy", "sadness")
 SMALL = config.Model(num_classes=3, image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8)

@@ -10,8 +10,8 @@ import safetensors
 import torch
 
 from serlib import cli, records
+from serlib.checkpoints import load
 from serlib.files import sha256
-from serlib.model import load
 from tests.helpers import write_wav
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from companion import results, text
-from serlib import config, flops, model, records, training
+from serlib import checkpoints, config, flops, records, training
+from serlib.convert import structure
 from serlib.data import corpora, facts, features, splits
 from serlib.files import atomic_write, sha256
 
@@ -35,7 +36,7 @@ def main() -> int:
 
 
 def release(record: records.Record, options: argparse.Namespace) -> None:
-    network, about = model.load(options.record.with_suffix(".safetensors"))
+    network, about = checkpoints.load(options.record.with_suffix(".safetensors"))
     if about["result"] != record.result:
         raise ValueError(f"{options.record}: the weights beside it are of another run")
     corpus = corpora.load(record.corpus, options.data)
@@ -43,9 +44,9 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
         raise ValueError(f"{options.data}: not the recordings that {options.record} was made from")
     weights = options.out / f"{options.name}.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
-    model.save(network.half(), weights, **about)
-    halved, _ = model.load(weights)
-    wanted = config.Features(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["features"].items()})
+    checkpoints.save(network.half(), weights, **about)
+    halved, _ = checkpoints.load(weights)
+    wanted = structure(config.Features, about["features"])
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     images = features.images(paths, hashes, wanted, options.cache)
     row = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}

@@ -1,0 +1,125 @@
+"""Weights on disk: serlib's own as safetensors, and the authors' released state dictionaries."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from serlib import config
+from serlib.convert import structure
+from serlib.files import atomic_write
+from serlib.model import SpectrogramViT
+
+
+def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
+    """Write weights as safetensors; the configuration and ``about`` (JSON values) go into the file's metadata.
+
+    All of it under one name: safetensors writes names in no fixed order, and equal models give equal files.
+    """
+    from safetensors.torch import save as to_bytes
+
+    metadata = {"serlib": json.dumps({"model": asdict(model.config), **about})}
+    with atomic_write(path) as beside:
+        beside.write_bytes(to_bytes(model.state_dict(), metadata))
+
+
+def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
+    """The model that :func:`save` wrote, in eval mode, and what was said about it.
+
+    Raises:
+        ValueError: the file is missing or was not written by :func:`save`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["serlib"])
+            state = {key: file.get_tensor(key).float() for key in sorted(file.keys())}
+        model = SpectrogramViT(structure(config.Model, about.pop("model")))
+        model.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such weights") from error
+    except (SafetensorError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].removesuffix(":") if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not weights that serlib wrote ({reason})") from error
+    return model.eval(), about
+
+
+# The release's names, rewritten to :mod:`serlib.model`'s: a block's first part is attention, its second the MLP.
+_RELEASE_NAMES = (
+    (r"^cls_token$", "class_token"),
+    (r"^to_patch_embedding\.1\.", "embed.0."),
+    (r"^to_patch_embedding\.2\.", "embed.1."),
+    (r"^to_patch_embedding\.3\.", "embed.2."),
+    (r"^transformer\.layers\.(\d+)\.0\.norm\.", r"blocks.\1.attention.norm."),
+    (r"^transformer\.layers\.(\d+)\.0\.to_qkv\.", r"blocks.\1.attention.qkv."),
+    (r"^transformer\.layers\.(\d+)\.0\.to_out\.0\.", r"blocks.\1.attention.out."),
+    (r"^transformer\.layers\.(\d+)\.1\.net\.", r"blocks.\1.mlp."),
+    (r"^transformer\.norm\.", "norm."),
+    (r"^mlp_head\.", "head."),
+)
+
+
+def _from_release(name: str) -> str:
+    if stem := re.match(r"^conv_stem\.(\d+)\.", name):  # convolution, norm, GELU in turn
+        return re.sub(r"^conv_stem\.\d+\.", f"stem.{int(stem[1]) // 3}.0.", name)
+    for pattern, ours in _RELEASE_NAMES:
+        name, found = re.subn(pattern, ours, name)
+        if found:
+            return name
+    raise KeyError(name)
+
+
+def load_release_checkpoint(
+    path: Path, image_size: tuple[int, int] = (128, 128), pooling: str = "class"
+) -> SpectrogramViT:
+    """A checkpoint in the authors' released format [C], in eval mode; all sizes but the image's are inferred.
+
+    The file is read with ``weights_only=True``: it cannot run code. Coordinates follow the release's formula (its
+    divisors are swapped, which matters only for images that are not square).
+
+    Args:
+        path: a ``torch.save`` of a dict with ``model_state_dict``.
+        image_size: pixels, height x width; patches are full-height columns.
+        pooling: ``class``, the release's default, or ``mean``.
+
+    Raises:
+        ValueError: the file is missing, not in the format, or does not fit ``image_size``.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state = {_from_release(name): tensor for name, tensor in checkpoint["model_state_dict"].items()}
+        values, width = state["embed.0.weight"].numel(), state["embed.2.weight"].numel()
+        stem = tuple(len(state[name]) for name in state if re.fullmatch(r"stem\.\d+\.0\.bias", name))
+        blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+        inner = len(state["blocks.0.attention.qkv.weight"]) // 3
+        channels = 3 if stem else 1
+        columns, rest = divmod(values, image_size[0] * channels)
+        if rest or not columns:
+            raise ValueError(f"a patch of {values} values is no {image_size[0]}-pixel column of {channels} channel(s)")
+        c = config.Model(
+            num_classes=len(state["head.bias"]),
+            image_size=image_size,
+            patch_size=(image_size[0], columns),
+            stem=stem,
+            position="coordinates" if stem else "none",
+            swapped_divisors=True,
+            width=width,
+            depth=len(blocks),
+            heads=inner // config.Model.head_width,
+            mlp_width=len(state["blocks.0.mlp.1.bias"]),
+            pooling=pooling,
+        )
+        model = SpectrogramViT(c)
+        model.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such checkpoint") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: does not fit images of {image_size[0]} x {image_size[1]}: {error}") from error
+    except Exception as error:  # torch.load raises many kinds for a file that is none of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a checkpoint in the released format ({reason})") from error
+    return model.eval()

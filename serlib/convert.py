@@ -1,0 +1,33 @@
+"""From JSON to a dataclass: the one place where lists become tuples and dictionaries become configurations."""
+
+from functools import cache
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind")
+
+
+def structure(kind: type[Kind], plain: Any) -> Kind:
+    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of one; defaults where a field is missing.
+
+    Raises:
+        ValueError: a field is unknown, missing without a default, or of a value that the class refuses; one line.
+    """
+    from cattrs import BaseValidationError, transform_error
+
+    try:
+        return _converter().structure(plain, kind)
+    except BaseValidationError as error:
+        raise ValueError("; ".join(transform_error(error, kind.__name__, _reason))) from error
+
+
+@cache
+def _converter() -> Any:
+    from cattrs import Converter
+
+    return Converter(forbid_extra_keys=True)
+
+
+def _reason(error: BaseException, kind: Any) -> str:
+    from cattrs.v import format_exception
+
+    return str(error) if isinstance(error, ValueError) else format_exception(error, kind)
