@@ -33,9 +33,19 @@ def test_masks_hide_whole_rows_and_columns_and_leave_the_rest(images):
     rows, columns = speech.all(dim=2), speech.all(dim=1)
     assert (speech == (rows[:, :, None] | columns[:, None, :])).all()
     assert rows.sum(dim=1).max() <= 2 * augment.FREQ_MASK
-    assert columns.sum(dim=1).max() <= augment.RUN
+    assert columns.sum(dim=1).max() <= augment.TIME_MASK
     assert rows.any()
     assert columns.any()
+
+
+def test_there_are_two_frequency_masks_and_one_time_mask():
+    """Counted as runs of black rows and columns; masks that overlap are one run."""
+    torch.manual_seed(0)
+    black = augment.masks(torch.ones(64, 1, 128, 100))[:, 0] == 0
+    for hidden, masks, widest in ((black.all(dim=2), 2, augment.FREQ_MASK), (black.all(dim=1), 1, augment.TIME_MASK)):
+        starts = hidden & ~torch.nn.functional.pad(hidden, (1, 0))[:, :-1]
+        assert starts.sum(dim=1).max() == masks
+        assert masks * widest * 0.75 < hidden.sum(dim=1).max() <= masks * widest
 
 
 def test_a_warp_of_nothing_is_the_image_and_silence_stays_black(images, monkeypatch):
@@ -50,7 +60,7 @@ def test_a_warp_of_nothing_is_the_image_and_silence_stays_black(images, monkeypa
 
 
 def test_a_warp_moves_a_line_by_its_scale(monkeypatch):
-    """A bright column at 20 of 40 comes to lie at 20 / scale; the lowest row stays the lowest."""
+    """A bright column at 20 of 40 comes to lie at 20 / scale."""
     monkeypatch.setattr(augment, "VTLP", 0.0)
     image = torch.zeros(64, 1, 8, 40)
     image[..., 20] = 1
@@ -60,8 +70,21 @@ def test_a_warp_moves_a_line_by_its_scale(monkeypatch):
     moved = augment.warp(image)[:, 0, 0]
     centre = (moved * torch.arange(40)).sum(dim=1) / moved.sum(dim=1)
     torch.testing.assert_close(centre, 20.5 / scale - 0.5, atol=0.3, rtol=0)
+
+
+def test_vtlp_moves_a_frequency_by_its_scale(monkeypatch):
+    """A bright row 20 above the bottom comes to lie 20 / scale above it; the lowest row stays the lowest."""
     monkeypatch.setattr(augment, "TIME_WARP", 0.0)
-    monkeypatch.setattr(augment, "VTLP", 0.1)
+    image = torch.zeros(64, 1, 40, 8)
+    image[:, :, 19] = 1
+    torch.manual_seed(3)
+    torch.empty(64).uniform_(0, 0)  # of the time warp
+    scale = torch.empty(64).uniform_(-augment.VTLP, augment.VTLP).exp()
+    assert scale.min() < 0.92 < 1.08 < scale.max()
+    torch.manual_seed(3)
+    moved = augment.warp(image)[:, 0, :, 3]
+    centre = (moved * (39.5 - torch.arange(40))).sum(dim=1) / moved.sum(dim=1)
+    torch.testing.assert_close(centre, 20.5 / scale, atol=0.3, rtol=0)
     image = torch.zeros(64, 1, 40, 8)
     image[:, :, 39] = 1
     assert (augment.warp(image)[:, 0].sum(dim=2).argmax(dim=1) == 39).all()

@@ -67,7 +67,7 @@ def test_the_held_out_part_changes_nothing(corpus, images, tmp_path):
 
 
 def test_the_residual_network_learns_on_the_training_part_and_goes_on_after_a_stop(corpus, images, tmp_path):
-    big = torch.nn.functional.interpolate(images, (32, 32))
+    big = torch.nn.functional.interpolate(images, (16, 16))
     named = replace(config.resolve("resnet-18", "paper", 0, 2), training=config.Training(epochs=4, batch_size=4))
     split = splits.split(corpus, "leave-one-speaker-out", 0)
 
@@ -105,6 +105,7 @@ def test_opensmile_refuses_versions_which_it_cannot_read(corpus, tmp_path):
         baselines.opensmile_functionals(corpora.versions(corpus), tmp_path)
 
 
-def test_a_precision_for_a_baseline_is_refused():
-    with pytest.raises(ValueError, match="precision 'bf16-mixed': the baseline 'resnet-18' takes none; leave it out"):
-        config.resolve("resnet-18", "paper", 0, 7, precision="bf16-mixed")
+def test_a_baseline_has_one_schedule_in_single_precision():
+    named = config.resolve("resnet-18", "paper-bf16", 0, 7)
+    assert named == config.resolve("resnet-18", "paper", 0, 7)
+    assert named.training.precision == "32-true"

@@ -1,13 +1,16 @@
 """What the benchmarks compute, not how fast: no test depends on time."""
 
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks import gpu, measure, peers
-from serlib import config, model, padding
+from benchmarks import cpu, gpu, measure, peers
+from serlib import config
+from serlib.model import SpectrogramViT
+from tests.helpers import write_wav
 
 SMALL = replace(config.STUDENT, image_size=(16, 12), patch_size=(16, 1), width=32, depth=1, heads=2, head_width=8)
 
@@ -35,7 +38,7 @@ def test_peers_are_counted_as_they_run():
 @pytest.mark.parametrize("change", [{}, {"stem": (4, 1), "position": "coordinates"}], ids=["student", "teacher"])
 def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
     settings = replace(SMALL, **change)
-    monkeypatch.setattr(padding, "can_skip_padding", lambda x: False)  # on a GPU nothing depends on what is in an image
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)  # as on a GPU, every column is computed
     monkeypatch.setattr(config, "STUDENT", settings)
     together = gpu.stacked(settings, torch.device("cpu"), count=3, precise=True)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the CPU's fused one is not for stacks
@@ -43,7 +46,7 @@ def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
     images, labels = gpu._batch(torch.device("cpu"))
     for i in range(3):
         torch.manual_seed(i)
-        alone = model.SpectrogramViT(settings)
+        alone = SpectrogramViT(settings)
         optimizer = torch.optim.AdamW(alone.parameters(), 3e-4)
         for step in range(3):
             loss = functional.cross_entropy(alone(images).logits, labels)
@@ -51,6 +54,16 @@ def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
+def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path):
+    for seed in range(2):
+        write_wav(tmp_path / f"{seed}.wav", seed=seed)
+    rows, about = cpu.extraction(corpus=None, options=Namespace(data=tmp_path, repeats=1))
+    assert [len(rates) for rates in about["files a second"]] == [2]
+    assert rows[0]["said"].startswith("2 files; ")
+    assert rows[0]["measured"]["median"] > 0
 
 
 def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import soundfile
@@ -52,6 +53,25 @@ def test_silence_is_black(student):
     network, folder = student
     (found,) = onnxruntime.InferenceSession(folder / "student.onnx").run(None, {"samples": np.zeros(8_000, "f4")})
     assert np.abs(found - logits(network, torch.zeros(8_000))).max() < 1e-4
+
+
+@pytest.mark.parametrize("level", [-20, -30, -40, -60, -300])
+def test_a_quiet_recording_gives_the_same_logits_and_black_padding(student, level):
+    """``level``: of the loudest mel bin, in dB; the file's own image is read from inside the graph."""
+    network, folder = student
+    loudest = 10 * features.mel_power(speech(2.0), SETTINGS).max().log10().item()
+    samples = speech(2.0) * 10 ** ((level - loudest) / 20)
+    graph = onnx.load(folder / "student.onnx")
+    image = next(node.output[0] for node in reversed(graph.graph.node) if node.op_type == "Clip")
+    graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(image))
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    found, image = session.run(None, {"samples": samples.numpy()})
+    expected = features.image(samples, SETTINGS)[0].numpy()
+    assert np.abs(found - logits(network, samples)).max() < 1e-3
+    if level > -300:  # there the squares of quiet samples are too small for single precision
+        assert np.abs(image.squeeze() - expected).max() < 1e-3
+    assert (image.squeeze()[:, 30:] == 0).all()  # 2 of 10 s are 25.6 of 128 columns
+    assert (expected[:, 30:] == 0).all()
 
 
 def test_the_file_names_emotions_and_rate(student):

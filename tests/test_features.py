@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import hypothesis
 import librosa
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import strategies as st
 
 from serlib import config
 from serlib.config import Features
@@ -88,6 +90,13 @@ def test_the_uninterpolated_image_is_the_spectrogram_upside_down():
 
 def test_silence_is_black():
     assert (features.image(torch.zeros(16_000), SETTINGS) == 0).all()
+
+
+@hypothesis.settings(deadline=None, max_examples=30)
+@hypothesis.given(gain=st.floats(1e-3, 1))
+def test_an_image_does_not_depend_on_the_recordings_level(gain):
+    samples = chirp(0.6)
+    assert (features.image(samples * gain, SETTINGS) - features.image(samples, SETTINGS)).abs().max() < 1e-5
 
 
 def test_the_released_colour_is_the_first_channel_of_inferno_as_it_is_saved():

@@ -1,7 +1,10 @@
-"""The four protocols' exact properties, on the published corpora's own files and on random ones, and the audit."""
+"""The protocols' exact properties, on the published corpora's own files and on random ones, and the audit."""
 
+import csv
 import hashlib
 from collections import Counter
+from dataclasses import replace
+from functools import lru_cache
 from math import ceil, floor
 from pathlib import Path
 
@@ -12,9 +15,23 @@ from hypothesis import strategies as st
 from serlib import records
 from serlib.data.corpora import Corpus, Utterance, versions
 from serlib.data.download import manifest, published
-from serlib.data.splits import AUGMENTED, PROTOCOLS, Audit, Split, audit, folds, save, split
+from serlib.data.splits import (
+    ACTORS,
+    AUGMENTED,
+    HELD_OUT,
+    KNOWN,
+    NEW,
+    PROTOCOLS,
+    Audit,
+    Split,
+    audit,
+    folds,
+    save,
+    split,
+)
 
 RESULTS = Path(__file__).parents[1] / "results/recordings"
+ANY_CORPUS = tuple(protocol for protocol in PROTOCOLS if protocol != "actor-split")
 STRATIFIED, BY_SPEAKER = ("random", "stratified-folds"), ("leave-one-speaker-out", "speaker-folds")
 
 
@@ -82,7 +99,7 @@ def check_each_held_out_once(corpus: Corpus, made: list[Split]) -> None:
 @given(labels())
 def test_the_protocols_keep_what_they_promise(rows):
     corpus = corpus_of(utterance(f"{s}-{e}-{i}", speaker=f"s{s}", emotion=f"e{e}") for s, e, i in rows)
-    for protocol in PROTOCOLS:
+    for protocol in ANY_CORPUS:
         made = all_folds(corpus, protocol)
         for one in made:
             check_parts(corpus, one)
@@ -148,7 +165,7 @@ def test_speaker_folds_of_many_speakers_are_even_in_emotions():
             assert tested[emotion] / len(one.test) == pytest.approx(count / 7442, abs=0.002)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ANY_CORPUS)
 def test_a_split_is_the_same_every_time_and_no_two_folds_are_alike(protocol):
     corpus = published("emodb")
     made = all_folds(corpus, protocol)
@@ -176,19 +193,90 @@ def test_random_draws_go_on_beyond_the_five_that_are_counted():
     check_stratified(corpus, split(corpus, "random", 1000))
 
 
+# CREMA-D's actors
+
+with ACTORS.open(newline="", encoding="utf-8") as file:
+    PART_OF = {row["actor"]: row["part"] for row in csv.DictReader(file)}
+
+
+def of_actors(actors) -> Corpus:
+    return corpus_of(utterance(f"{a}-{e}", speaker=a, emotion=e) for a in actors for e in ("joy", "rage"))
+
+
+def test_actor_split_divides_crema_ds_91_actors_into_63_9_and_19():
+    corpus = of_actors(PART_OF)
+    assert corpus.speakers == published("crema-d").speakers
+    (made,) = all_folds(corpus, "actor-split")
+    sizes = {name: len(speakers(corpus, keys)) for name, keys in made.parts.items()}
+    assert sizes == {"train": 63, "test": 19, "validation": 9}
+    assert sorted(made.train + made.validation + made.test) == sorted(u.key for u in corpus.utterances)
+    for name, keys in made.parts.items():
+        assert speakers(corpus, keys) == {actor for actor, part in PART_OF.items() if part == name}
+    assert (made.protocol, made.fold) == ("actor-split", 0)
+    assert audit(corpus, made).speakers == ()
+    assert (audit(corpus, made).train, audit(corpus, made).test) == (126, 38)
+
+
+def test_actor_split_is_of_the_whole_of_crema_d_alone():
+    with pytest.raises(ValueError, match=r"^actor-split is of CREMA-D's actors; made-up has the speaker 0$"):
+        split(even(6), "actor-split")
+    for name in ("train", "validation", "test"):
+        without = of_actors(actor for actor, part in PART_OF.items() if part != name)
+        with pytest.raises(
+            ValueError, match=f"^actor-split: made-up has none of the {name} actors; it needs the whole"
+        ):
+            split(without, "actor-split")
+    with pytest.raises(ValueError, match=r"^fold 1: actor-split on made-up has folds 0 to 0$"):
+        split(of_actors(PART_OF), "actor-split", 1)
+
+
+def test_what_chooses_is_in_the_digest_the_audit_and_the_table(tmp_path):
+    made = split(of_actors(PART_OF), "actor-split")
+    assert made.digest != replace(made, validation=()).digest
+    assert made.digest != replace(made, train=made.train + made.validation, validation=()).digest
+    lines = "a train\nb test\nc validation\n"
+    assert Split("actor-split", 0, ("a",), ("b",), ("c",)).digest == hashlib.sha256(lines.encode()).hexdigest()
+    for other, name in ((made.train, "training"), (made.test, "test")):
+        with pytest.raises(ValueError, match=rf"^{other[0]}: in the {name} and the validation set$"):
+            audit(of_actors(PART_OF), replace(made, validation=other[:1]))
+    save([made], tmp_path / "actors.csv")
+    with (tmp_path / "actors.csv").open(newline="") as table:
+        assert {row["file"]: row["fold 0"] for row in csv.DictReader(table)} == {
+            f"{actor}-{emotion}": part for actor, part in PART_OF.items() for emotion in ("joy", "rage")
+        }
+
+
+def test_what_a_protocol_holds_out_is_said_in_the_fields_words():
+    assert (NEW, KNOWN) == ("speaker-independent", "speaker-dependent")
+    assert {HELD_OUT[protocol] for protocol in STRATIFIED} == {KNOWN}
+    assert {HELD_OUT[protocol] for protocol in (*BY_SPEAKER, "actor-split")} == {NEW}
+
+
 # Records that are committed
+
+
+@lru_cache
+def corpus_without(name: str, excluded: frozenset[str]) -> Corpus:
+    return published(name, set(manifest(name)) - excluded)
+
+
+@lru_cache
+def made_again(name: str, excluded: frozenset[str], protocol: str, fold: int) -> tuple[Split, str]:
+    """Many records share a split."""
+    corpus = corpus_without(name, excluded)
+    if protocol in AUGMENTED:
+        corpus = versions(corpus)
+    return split(corpus, protocol, fold), corpus.fingerprint
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.json")), ids=lambda path: path.stem)
 def test_the_split_and_corpus_of_a_committed_record_are_made_again(path):
     record = records.read(path)
     train, test = record.parts["train"].file, record.parts["test"].file
-    corpus = published(record.corpus, set(manifest(record.corpus)) - {file for file, _ in record.excluded})
-    if record.protocol in AUGMENTED:
-        corpus = versions(corpus)
-    made = split(corpus, record.protocol, record.fold)
+    excluded = frozenset(file for file, _ in record.excluded)
+    made, fingerprint = made_again(record.corpus, excluded, record.protocol, record.fold)
     assert (sorted(made.train), sorted(made.test)) == (sorted(train), sorted(test))
-    assert (made.digest, corpus.fingerprint) == (record.split, record.fingerprint)
+    assert (made.digest, fingerprint) == (record.split, record.fingerprint)
 
 
 # Digest
@@ -221,7 +309,7 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
         (
             "holdout",
             0,
-            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, augmented-leaky, augmented-grouped, selection",
+            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, actor-split, augmented-leaky, augmented-grouped, selection",
         ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 
 from serlib import config, records, training
 from serlib.checkpoints import load
 from serlib.data.corpora import Corpus, Utterance
 from serlib.data.splits import Split
-from serlib.model import SpectrogramViT
+from serlib.model import Output, SpectrogramViT
 
 EMOTIONS = ("anger", "joy", "sadness")
 SMALL = config.Model(num_classes=3, image_size=(16, 12), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8)
@@ -74,6 +75,55 @@ def teacher():
     return SpectrogramViT(SMALL_TEACHER).eval(), "teacher's result"
 
 
+@pytest.mark.parametrize("schedule", ["synthetic", "synthetic-bf16"])
+def test_the_long_student_trains_as_many_updates_as_matching_and_transfer(
+    tmp_path, corpus, split, images, teacher, monkeypatch, schedule
+):
+    updates = []
+
+    class Counted(torch.optim.AdamW):
+        def step(self, closure=None):
+            updates.append(run)
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Counted)
+    for run in ("student-alone", "student-alone-long", "student-pooled"):
+        resolved = config.resolve(run, schedule, 0, 3)
+        small = replace(resolved, run=replace(resolved.run, model=SMALL))
+        execute(tmp_path / run, small, corpus, split, images, teacher if small.run.teacher else None)
+    assert updates.count("student-alone-long") == updates.count("student-pooled") == 2 * updates.count("student-alone")
+
+
+def test_weights_decay_by_the_rate_and_the_decay_of_every_update():
+    """A weight whose gradient is zero only decays: by ``1 - rate * weight_decay`` an update (AdamW)."""
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(16 * 12, 3)
+            self.idle = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, images):
+            logits = self.head(images.flatten(1)) + 0 * self.idle
+            return Output(logits, logits, logits[:, None])
+
+    settings = replace(SETTINGS, weight_decay=0.5, learning_rate=0.1)
+    network, labels = Network(), torch.arange(24) % 3
+    fabric = Fabric(accelerator="cpu", devices=1)
+    state = training.TrainState(fabric, settings, torch.rand(24, 1, 16, 12), torch.arange(24), labels, progress=False)
+    training.train_teacher(state, network)
+    plain = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(plain, 0.1, 9)  # three epochs of three batches
+    left = 1.0
+    for _ in range(9):
+        left *= 1 - 0.5 * plain.param_groups[0]["lr"]
+        plain.step()
+        cycle.step()
+    assert network.idle.item() == pytest.approx(left, rel=1e-5)
+    assert left < 0.9
+    assert config.Training().weight_decay > 0
+
+
 def test_one_batch_is_learned_by_heart(tmp_path, corpus, split, images):
     record = execute(tmp_path, named(epochs=40, batch_size=24), corpus, split, images)
     true, predicted = record.labels("train")
@@ -107,7 +157,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("change", [{}, {"validation": 0.25}, {"average": 0.5}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"validation": 0.25}, {"ema_decay": 0.5}], ids=str)
 def test_a_killed_run_ends_with_the_same_record(
     tmp_path, corpus, split, images, teacher, monkeypatch, stop_after, change
 ):
@@ -137,9 +187,9 @@ def test_a_killed_run_ends_with_the_same_record(
 def test_seconds_count_from_the_first_start(tmp_path, corpus, split, images, monkeypatch):
     keep = training._keep
 
-    def killed(bench, *arguments):
-        bench.started -= 1_000
-        keep(bench, *arguments)
+    def killed(state, *arguments):
+        state.started -= 1_000
+        keep(state, *arguments)
         raise Killed
 
     with monkeypatch.context() as patch:
@@ -181,27 +231,27 @@ def test_the_evaluated_part_chooses_nothing(tmp_path, corpus, split, images):
     assert first.parts["train"] == second.parts["train"]
 
 
-def test_watching_the_held_out_part_changes_nothing(tmp_path, corpus, split, images):
+def test_logging_the_test_accuracy_changes_nothing(tmp_path, corpus, split, images):
     plain = execute(tmp_path / "a", named(epochs=4), corpus, split, images)
-    watched = execute(tmp_path / "b", named(epochs=4, watch=True), corpus, split, images)
-    accuracies = watched.curves["cross entropy"].pop("test accuracy")
-    assert watched.curves == plain.curves
-    assert watched.parts == plain.parts
-    true, predicted = watched.labels("test")
+    logged = execute(tmp_path / "b", named(epochs=4, log_test_accuracy=True), corpus, split, images)
+    accuracies = logged.curves["cross entropy"].pop("test accuracy")
+    assert logged.curves == plain.curves
+    assert logged.parts == plain.parts
+    true, predicted = logged.labels("test")
     assert len(accuracies) == 4
     assert accuracies[-1] == pytest.approx((true == predicted).mean())
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"augment": (kind,)} for kind in config.AUGMENTATIONS] + [{"smoothing": 0.1}, {"average": 0.5}],
+    [{"augment": (kind,)} for kind in config.AUGMENTATIONS] + [{"smoothing": 0.1}, {"ema_decay": 0.5}],
     ids=str,
 )
 def test_what_goes_beyond_the_paper_changes_learning_and_is_the_same_again(tmp_path, corpus, split, images, change):
     plain = execute(tmp_path / "plain", named(), corpus, split, images)
     changed = [execute(tmp_path / str(i), named(**change), corpus, split, images) for i in range(2)]
     assert changed[0].result == changed[1].result
-    if "average" in change:  # training goes on as before; only the weights it ends with are others
+    if "ema_decay" in change:  # training goes on as before; only the weights it ends with are others
         assert changed[0].curves == plain.curves
         ends = [load(tmp_path / name / "run.safetensors")[0].head.weight for name in ("plain", "0")]
         assert not torch.equal(*ends)
@@ -232,10 +282,10 @@ def test_balance_bears_a_class_that_no_training_image_has(tmp_path, corpus, imag
     assert len(record.parts["train"].file) == 16
 
 
-def test_a_mean_over_epochs_is_neither_watched_nor_chosen():
-    for other in ({"watch": True}, {"validation": 0.1}):
-        with pytest.raises(ValueError, match="average"):
-            replace(SETTINGS, average=0.9, **other)
+def test_a_mean_over_epochs_is_neither_looked_at_nor_chosen():
+    for other in ({"log_test_accuracy": True}, {"validation": 0.1}):
+        with pytest.raises(ValueError, match="ema_decay"):
+            replace(SETTINGS, ema_decay=0.9, **other)
 
 
 def test_bands_are_measured_on_the_training_part_alone(tmp_path, corpus, split, images):
@@ -265,7 +315,7 @@ def test_the_inner_part_prefers_the_epoch_with_the_smallest_loss(tmp_path, corpu
     assert loss.item() == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_the_stages_synthetic_the_papers_order(tmp_path, corpus, split, images, teacher):
+def test_the_stages_keep_the_papers_order(tmp_path, corpus, split, images, teacher):
     record = execute(tmp_path, named(TRANSFER), corpus, split, images, teacher)
     assert list(record.curves) == ["matching", "transfer"]
     stage = record.curves["transfer"]

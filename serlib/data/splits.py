@@ -25,6 +25,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from serlib.config import ORIGINAL
@@ -164,7 +165,7 @@ def _together(corpus: Corpus, fold: int) -> Split:
 
 @dataclass(frozen=True)
 class Audit:
-    """What training and test set share; an honest test of generalisation over people shares no speaker.
+    """What the training and the test set of a split share; an honest test of generalisation over people shares no speaker.
 
     ``identical`` lists test files whose bytes also stand in the training set. The shares are of the test set.
     """
@@ -183,13 +184,14 @@ def audit(corpus: Corpus, split: Split) -> Audit:
     """What the two parts of ``split`` share.
 
     Raises:
-        ValueError: an utterance stands in both parts, or is not in the corpus.
+        ValueError: an utterance stands in two parts, or is not in the corpus.
     """
     by_key = {utterance.key: utterance for utterance in corpus.utterances}
-    both = set(split.train) & set(split.test)
-    if both:
-        raise ValueError(f"{min(both)}: in the training and the test set")
-    unknown = (set(split.train) | set(split.test)) - set(by_key)
+    for (one, keys), (other, others) in combinations(split.parts.items(), 2):
+        both = set(keys) & set(others)
+        if both:
+            raise ValueError(f"{min(both)}: in the {'training' if one == 'train' else one} and the {other} set")
+    unknown = set().union(*split.parts.values()) - set(by_key)
     if unknown:
         raise ValueError(f"{min(unknown)}: in the split but not in the corpus")
     train = [by_key[key] for key in split.train]
@@ -217,10 +219,8 @@ def audit(corpus: Corpus, split: Split) -> Audit:
 
 
 def save(splits: Sequence[Split], table: Path) -> None:
-    """Write folds of one protocol as CSV: file, and train or test in each fold."""
-    part = {
-        (s.fold, key): name for s in splits for name, keys in (("train", s.train), ("test", s.test)) for key in keys
-    }
+    """Write folds of one protocol as CSV: file, and its part (train, validation or test) in each fold."""
+    part = {(s.fold, key): name for s in splits for name, keys in s.parts.items() for key in keys}
     keys = sorted({key for _, key in part})
     with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
