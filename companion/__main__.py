@@ -61,12 +61,13 @@ def _claims(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from companion import results
-    from serlib.files import atomic_write
-
     formats = {".csv": "to_csv", ".parquet": "to_parquet"}
     if options.out.suffix not in formats:
         raise ValueError(f"{options.out}: the table is written as one of {', '.join(formats)}")
+
+    from companion import results
+    from serlib.files import atomic_write
+
     table = results.predictions(cli.read(options.records))
     try:
         with atomic_write(options.out) as beside:

@@ -140,7 +140,7 @@ def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
         ValueError, match=r"no recordings of 'emodb' in this build: make it with `make book CORPUS=emodb"
     ):
         build.utterances  # noqa: B018
-    with pytest.raises(ValueError, match=r"no record recordings/emodb/short/random-0/teacher-seed3\.json"):
+    with pytest.raises(ValueError, match=r"no record recordings/emodb/128x128/short/random-0/teacher-seed3\.json"):
         build.record("teacher", seed=3)
 
 
