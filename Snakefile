@@ -107,7 +107,7 @@ rule check:
     params:
         data=DATA,
         folder=lambda w: Path(DATA).resolve().parent if DATA.endswith(".csv") else Path(DATA).resolve(),
-        listing=listing(DATA),
+        listing=listing(DATA) if DATA else "",
     shell:
         "ln -sfn '{params.folder}' build/recordings/{wildcards.corpus}/audio && "
         "{PYTHON} -m serlib corpora {wildcards.corpus} --data '{params.data}' --table {output}"

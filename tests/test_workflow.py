@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from companion import experiments, notebook
+from companion import experiments, text
 from serlib import config
 from tests.helpers import tiny_emodb, tiny_record
 from workflow.graph import check_settings, code, listing
@@ -135,7 +135,7 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
         )
         for fold in (3, 1)
     ]
-    fence, command, _ = notebook.commands(named).data.splitlines()
+    fence, command, _ = text.commands(named).data.splitlines()
     assert fence == "```bash"
     program, *rest = command.replace("data=data/", f"data={data.parent}/").split(" ")
     assert program == ".venv/bin/snakemake"
