@@ -13,8 +13,8 @@ def class_attention(
     weights: Float[Tensor, "batch heads tokens tokens"], grid: tuple[int, int]
 ) -> Float[Tensor, "batch height width"]:
     """How much the class token of one block looks at each patch: mean over heads, scaled to sum to 1 over the patches."""
-    looks = weights.mean(dim=1)[:, 0, 1:]
-    return rearrange(looks / looks.sum(dim=-1, keepdim=True), "b (h w) -> b h w", h=grid[0], w=grid[1])
+    attention = weights.mean(dim=1)[:, 0, 1:]
+    return rearrange(attention / attention.sum(dim=-1, keepdim=True), "b (h w) -> b h w", h=grid[0], w=grid[1])
 
 
 def rollout(
@@ -29,8 +29,8 @@ def rollout(
     flow = identity
     for weights in attention:
         flow = (weights.mean(dim=1) + identity) / 2 @ flow
-    looks = flow[:, 0, 1:]
-    return rearrange(looks / looks.sum(dim=-1, keepdim=True), "b (h w) -> b h w", h=grid[0], w=grid[1])
+    to_patches = flow[:, 0, 1:]
+    return rearrange(to_patches / to_patches.sum(dim=-1, keepdim=True), "b (h w) -> b h w", h=grid[0], w=grid[1])
 
 
 def on_image(maps: Float[Tensor, "batch height width"], image_size: tuple[int, int]) -> Float[Tensor, "batch h w"]:

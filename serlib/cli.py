@@ -209,14 +209,14 @@ def _train(options: argparse.Namespace) -> None:
             training=replace(run_config.training, epochs=epochs),
         )
 
-    def place(run: str) -> Path:
+    def path(run: str) -> Path:
         where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, run, options.seed)
         return options.out / records.location(*where, run_config.features.image_size)
 
-    record, followed = place(options.name), run_config.run.teacher
+    record, followed = path(options.name), run_config.run.teacher
     images = partial(_images, options, corpus, run_config.features)
     if network:
-        teacher = _teacher(followed, place(followed), corpus, split) if followed else None
+        teacher = _teacher(followed, path(followed), corpus, split) if followed else None
         which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}
         finished = training.execute(run_config, corpus, split, images(), **which)
     else:
