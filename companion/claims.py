@@ -39,7 +39,7 @@ class Finding(Enum):
     HOLDS = "holds"
     PARTLY = "holds in part"
     NOT_SHOWN = "not shown"
-    PENDING = "not measured yet"
+    PENDING = "not decided yet"
 
 
 class Limit(Enum):

@@ -359,7 +359,7 @@ def test_claims_prints_a_verdict_each(run, fail):
     write(record, Path("results/recordings", record.location.removeprefix("recordings/")))
     printed = run("claims")
     assert all(claim.says in printed for claim in paper.CLAIMS)
-    assert printed.count("not measured yet") >= len(paper.CLAIMS)
+    assert printed.count("not decided yet") >= len(paper.CLAIMS)
     assert fail("claims", "--results", "nowhere") == "nowhere/recordings: no such record"
 
 

@@ -71,7 +71,7 @@ def row(table: str, start: str) -> list[str]:
 
 def test_without_records_nothing_is_measured(empty: dict[str, str]) -> None:
     for claim in paper.CLAIMS:
-        assert row(empty["claims_table"], claim.says)[1] == "**not measured yet**"
+        assert row(empty["claims_table"], claim.says)[1] == "**not decided yet**"
     assert empty["measurements_table"].count("not measured on recordings") == 7
     for name, known in facts.CORPORA.items():
         stated = next(p.value for p in paper.PUBLISHED if (p.corpus, p.model) == (name, "teacher"))
