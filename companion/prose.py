@@ -120,10 +120,10 @@ def coverage_table(predicted: pd.DataFrame) -> str:
 
 def measured_table(predicted: pd.DataFrame) -> str:
     """Of every corpus the main runs: what is published, and what was measured on each kind of part."""
-    shown = [*config.BASELINES, *experiments.PROTOCOL]
+    shown, noise = [*config.BASELINES, *experiments.PROTOCOL], results.seed_noise(predicted)
     rows = []
     for corpus in facts.CORPORA:
-        here = reached(predicted[predicted["corpus"] == corpus], shown)
+        here = reached(predicted[predicted["corpus"] == corpus], shown, noise)
         for run in [run for run in shown if run in here or run in ("teacher", "student-pooled")]:
             stated = claims.published(corpus, run)
             kinds = (here.get(run, {}).get(kind, "not measured here") for kind in ("trained", splits.KNOWN, splits.NEW))
@@ -133,13 +133,13 @@ def measured_table(predicted: pd.DataFrame) -> str:
     return _table(head, rows)
 
 
-def reached(predicted: pd.DataFrame, runs: Sequence[str]) -> dict[str, dict[str, str]]:
+def reached(predicted: pd.DataFrame, runs: Sequence[str], noise: results.Noise) -> dict[str, dict[str, str]]:
     """By run and kind of part ("trained": the training set, of random splits if there are any) its accuracies in words.
 
     Of several schedules one is taken, see :func:`companion.results.longest`.
     """
     counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["run"].isin(runs)
-    noise, best = results.seed_noise(predicted), results.longest(predicted[counts])
+    best = results.longest(predicted[counts])
     kinds: dict[str, dict[str, list[str]]] = {}
     for (run, protocol), rows in sorted(best.items(), key=lambda item: item[0][1] != "random"):
         tested, trained = (rows[rows["part"] == part] for part in ("test", "train"))
