@@ -123,10 +123,7 @@ def verdict(key: str, table: pd.DataFrame, probed: pd.DataFrame | None = None) -
 
 
 def _against_each_other(
-    key: str,
-    found: tuple[tuple[Comparison, ...], ...],
-    deciding: list[list[Comparison]],
-    probed: pd.DataFrame | None,
+    key: str, found: tuple[tuple[Comparison, ...], ...], deciding: list[list[Comparison]], probed: pd.DataFrame | None
 ) -> Verdict:
     def gains(of_pair: Iterable[Comparison], held_out: str) -> dict[str, bool]:
         return {c.corpus: c.difference.low > 0 for c in of_pair if c.held_out == held_out}

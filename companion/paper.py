@@ -176,11 +176,7 @@ CLAIMS = (
         "The method significantly outperforms the state of the art in weighted accuracy on SAVEE, EmoDB and CREMA-D.",
         ("table2_accuracy", "fig7_confusion", "audit_granularity", "audit_splits"),
     ),
-    Claim(
-        "cost",
-        "It does so with significantly fewer floating-point operations.",
-        ("table3_cost",),
-    ),
+    Claim("cost", "It does so with significantly fewer floating-point operations.", ("table3_cost",)),
 )
 
 # Settings of the method and where each comes from; shown in the settings table beside what this project chose.

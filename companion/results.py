@@ -225,10 +225,7 @@ class Comparison:
 
 
 def compare(
-    ours: pd.DataFrame,
-    theirs: pd.DataFrame,
-    alike: Sequence[str] = CONDITION,
-    noise: Noise = NO_NOISE,
+    ours: pd.DataFrame, theirs: pd.DataFrame, alike: Sequence[str] = CONDITION, noise: Noise = NO_NOISE
 ) -> list[Comparison]:
     """Two runs' prediction rows, compared wherever they are alike in the columns ``alike`` and share folds and seeds.
 
@@ -348,10 +345,7 @@ def position_r2_gain(
         last[last["run"] == base], on=[*where, "fold", "seed", "file"], suffixes=("", "_base")
     )
     return {
-        (corpus, protocol, schedule): (
-            _ratio(rows, rows["missed_base"] - rows["missed"]),
-            rows,
-        )
+        (corpus, protocol, schedule): (_ratio(rows, rows["missed_base"] - rows["missed"]), rows)
         for (_, corpus, protocol, schedule), rows in pair.groupby(where, observed=True)
     }
 

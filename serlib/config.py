@@ -232,13 +232,7 @@ class RunConfig:
     features: Features = field(default_factory=Features)
 
 
-def resolve(
-    name: str,
-    schedule: str,
-    seed: int,
-    num_classes: int,
-    features: Features | None = None,
-) -> RunConfig:
+def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Features | None = None) -> RunConfig:
     """The configuration of run or baseline ``name`` for a corpus of ``num_classes`` emotions.
 
     Raises:

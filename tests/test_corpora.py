@@ -20,27 +20,11 @@ from serlib.files import sha256
 # The corpora's naming rules, written out independently of the module.
 EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 EMODB_TEXTS = ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10")
-EMODB = {
-    "W": "anger",
-    "L": "boredom",
-    "E": "disgust",
-    "A": "fear",
-    "F": "happiness",
-    "N": "neutral",
-    "T": "sadness",
-}
+EMODB = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "N": "neutral", "T": "sadness"}
 CREMA_D_TEXTS = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 CREMA_D = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness"}
 SAVEE_SPEAKERS = ("DC", "JE", "JK", "KL")
-SAVEE = {
-    "a": "anger",
-    "d": "disgust",
-    "f": "fear",
-    "h": "happiness",
-    "n": "neutral",
-    "sa": "sadness",
-    "su": "surprise",
-}
+SAVEE = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness", "su": "surprise"}
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 EMODB_CODES, CREMA_D_CODES, SAVEE_CODES = (st.sampled_from(sorted(codes)) for codes in (EMODB, CREMA_D, SAVEE))
@@ -410,10 +394,7 @@ def test_a_table_saved_by_a_spreadsheet_is_read(own):
 
 def test_a_file_of_the_table_that_is_not_there_is_excluded(own):
     corpus = own("path,speaker,emotion", "a.wav,Bob,rage", "c.wav,Ada,joy")
-    assert (keys(corpus), corpus.excluded) == (
-        ["a.wav"],
-        (Excluded("c.wav", "unreadable: No such file or directory"),),
-    )
+    assert (keys(corpus), corpus.excluded) == (["a.wav"], (Excluded("c.wav", "unreadable: No such file or directory"),))
 
 
 @pytest.mark.parametrize(

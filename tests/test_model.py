@@ -263,9 +263,7 @@ def test_the_student_cannot_know_where_a_column_stands(images, pooling):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"position": p} for p in POSITIONS if p != "none"] + [{"stem": (4, 1)}, {"patch_size": (16, 2)}],
-    ids=str,
+    "change", [{"position": p} for p in POSITIONS if p != "none"] + [{"stem": (4, 1)}, {"patch_size": (16, 2)}], ids=str
 )
 def test_anything_else_can(images, change):
     model = SpectrogramViT(replace(SMALL, **change)).double().eval()
