@@ -1,14 +1,12 @@
 """The numbers of the book's prose: computed here, written there as ``{{ name }}``.
 
-* :func:`values`: every number and table by name, from the paper's facts, the configurations and the run records;
-* :func:`choices`: what was chosen for every setting of the method, and why.
-
 Links are relative to ``book/``, where the prose lies.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,34 +17,14 @@ from companion import beyond, claims, experiments, paper, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
-# Those that add nothing to the paper's training; the others are beyond it.
-STATED_SCHEDULES = {name: s for name, s in config.SCHEDULES.items() if not s.beyond}
+NOT_STATED = "not stated in the material at hand"  # what settings.toml calls "not known"
 
 
-# What the fields of a run record hold, in a reader's words.
-RECORD_FIELDS = {
-    "corpus": "the corpus's name: `savee`, `emodb`, `crema-d`, or the name of your own",
-    "speech": "`recordings` of people or `synthetic` speech",
-    "emotions": "the classes, in the order of the labels below",
-    "fingerprint": "SHA-256 over the utterances' names, labels and file hashes: equal exactly for equal data",
-    "excluded": "each file that was left out, and why",
-    "notes": "how the corpus differs from the published one; empty where the counts agree",
-    "protocol": "how the corpus was split: a name in `serlib.data.splits`",
-    "fold": "which of the protocol's folds is held out, from 0",
-    "split": "SHA-256 over which utterance stands in which part",
-    "configuration": "the run's name, network, schedule and images: every field of `serlib.config`",
-    "teacher": "digest of the result of the teacher's record; empty for a run without a teacher",
-    "curves": "for each stage, each loss at each epoch (mean over the training set)",
-    "parts": "`train`, `test` and, of `actor-split`, `validation`: file, speaker, true and predicted label of every utterance",
-    "provenance": "date, seconds, device, machine, library versions, commit, and whether the code differed from it",
-}
-
-
-def values(root: Path) -> dict[str, str]:
+def values(root: Path) -> dict[str, Any]:
     """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say so.
 
     Returns:
-        name to Markdown: a number, a phrase, or a table of several lines.
+        name to Markdown (a number, a phrase, a table of several lines), or to such values by name.
     """
     from serlib import probes
 
@@ -67,11 +45,10 @@ def values(root: Path) -> dict[str, str]:
         "build_note": build_note(built),
         "beyond_note": beyond_note(committed),
         "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
-        "choices_table": choices_table(),
+        "settings_table": settings_table(),
         "runs_table": runs_table(),
-        "record_table": _table(("field", "holds"), _record_rows()),
     }
-    return {name: str(value) for name, value in found.items()}
+    return found
 
 
 def claims_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
@@ -214,90 +191,12 @@ def build_note(built: Sequence[records.Record]) -> str:
     return f"This build's runs were made from {'; '.join(said)}.{people}"
 
 
-def choices() -> dict[str, tuple[str, str]]:
-    """For every setting in :data:`companion.paper.STATED`: what is used here, and why."""
-    features, model, training = config.Features(), config.TEACHER, config.SCHEDULES["paper"]
-    window, hop = (1000 * n / features.sample_rate for n in (features.window_length, features.hop_length))
-    transfer = config.RUNS["student-pooled"]
-    deep = config.RUNS["teacher-deep"].model
-    alphas = sorted({run.alpha for run in config.RUNS.values()} - {transfer.alpha})
-    return {
-        "image": (text.times(features.image_size), "as stated"),
-        "patch": (text.times(model.patch_size), "as stated"),
-        "stem": (", ".join(map(str, model.stem)) + " channels", "as stated"),
-        "coordinates": (
-            "after the stem, each axis divided by its own length",
-            "the released divisors are swapped, which matters only for images that are not square; "
-            "`swapped_divisors=True` keeps them",
-        ),
-        "token width": (str(model.width), "as stated"),
-        "teacher": (
-            f"depth {model.depth}, {model.heads} heads; also `teacher-deep`: depth {deep.depth}, {deep.heads} heads",
-            "two are stated; the smaller is the default",
-        ),
-        "student": (f"depth {config.STUDENT.depth}, {config.STUDENT.heads} heads", "as stated"),
-        "stages": (
-            ", ".join(
-                f"{s.epochs} epochs a stage in schedule `{name}`"
-                for name, s in STATED_SCHEDULES.items()
-                if s.precision == "32-true"
-            ),
-            "`paper` is as stated; `validated` takes the epoch that a tenth of the training set prefers; `logged` notes the "
-            "test accuracy after each epoch; the others are shorter; each also with `-bf16`, in bf16 mixed precision; "
-            "the epochs are named on every page",
-        ),
-        "feature map": (
-            f"the {'pooled vector' if transfer.match == 'pooled' else 'token map'}; the other as `student-tokens`",
-            "inferred from what the released models return; both can be run",
-        ),
-        "spectrogram": (
-            f"{features.seconds:g} s at a hop of {hop:g} ms: {features.n_frames:,} frames, resized to "
-            f"{features.image_size[1]} columns (bilinear, antialiased)",
-            "inferred from the released image widths; longer recordings are cut, shorter ones end in black",
-        ),
-        "MLP width": (str(model.mlp_width), "twice the token width"),
-        "dropout": (f"{model.dropout:g}", "the fewest assumptions"),
-        "alpha": (
-            f"{transfer.alpha:g}; also {' and '.join(f'{alpha:g}' for alpha in alphas)}",
-            "equal weights; the others show how much it matters",
-        ),
-        "optimiser, rate, schedule": (
-            f"AdamW, {training.learning_rate:g} at the peak of one cycle, weight decay {training.weight_decay:g}",
-            "usual for small transformers",
-        ),
-        "batch size": (
-            f"{training.batch_size}; {config.SCHEDULES['synthetic'].batch_size} in schedule `synthetic`",
-            "the default of the released code; the miniature corpora are small",
-        ),
-        "precision": (
-            "single; bf16 mixed precision in every schedule whose name ends in `-bf16`",
-            "bf16 is quicker; the page of the evidence says what it changes",
-        ),
-        "sampling rate, FFT, mel range": (
-            f"{features.sample_rate:,} Hz, Hann window of {window:g} ms, {features.fft_length} points, "
-            f"{features.low_frequency:g} to {features.high_frequency:g} Hz, Slaney's mel scale and norm",
-            "the rate of EmoDB and CREMA-D (SAVEE is resampled); long enough that no mel filter is empty",
-        ),
-        "normalisation": (
-            f"decibels below the recording's loudest point, {features.dynamic_range:g} dB to black, values in [0, 1]; "
-            "the picture's first channel as `inferno-red`",
-            "linear in decibels, without a colour map on the way",
-        ),
-        "split": (
-            ", ".join(f"`{name}`" for name in splits.PROTOCOLS),
-            "none is stated; the split is named beside every number",
-        ),
-    }
-
-
-def choices_table() -> str:
+def settings_table() -> str:
     """Every setting: what is stated, with its source; what is used here, and why."""
-    rows = []
-    here = choices()
-    for name, (stated, source) in paper.STATED.items():
-        chosen, why = here[name]
-        stated = stated.replace("not known", "not stated in the material at hand")
-        rows.append((name, f"{stated} [{source}]", f"**{chosen}**. {why[0].upper()}{why[1:]}."))
+    rows = [
+        (s.name, f"{s.stated.replace('not known', NOT_STATED)} [{', '.join(s.sources)}]", f"**{s.here}**: {s.why}")
+        for s in paper.settings()
+    ]
     return _table(("setting", "stated", "here, and why"), rows)
 
 
@@ -306,7 +205,7 @@ def runs_table() -> str:
 
     def changes(run: config.Run) -> str:
         base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
-        words = [f"{f.name} = {getattr(run.model, f.name)}" for f in fields(base) if _differs(run.model, base, f.name)]
+        words = [f"{name} = {at}" for name, at in vars(run.model).items() if at != getattr(base, name)]
         if run.seconds:
             words.append(f"{run.seconds:g} s of sound in the image")
         if run.teacher:
@@ -317,36 +216,21 @@ def runs_table() -> str:
     return _table(("run", "network and training"), [(f"`{name}`", changes(run)) for name, run in config.RUNS.items()])
 
 
-def _differs(model: config.Model, base: config.Model, name: str) -> bool:
-    return getattr(model, name) != getattr(base, name)
-
-
 def _settings() -> dict[str, Any]:
+    """Configurations by name, so that the prose says ``{{ teacher.depth }}``."""
     features, teacher, student = config.Features(), config.TEACHER, config.STUDENT
     return {
-        "paper_title": paper.TITLE,
+        "paper_title": paper.PAPER.title,
+        "features": asdict(features)
+        | {"n_frames": f"{features.n_frames:,}", "sample_rate": f"{features.sample_rate:,}"},
+        "teacher": asdict(teacher) | {"patch_values": teacher.patch_values, "stem": ", ".join(map(str, teacher.stem))},
+        "student": asdict(student) | {"patch_values": student.patch_values, "num_patches": student.num_patches},
+        "alpha": f"{config.RUNS['student-pooled'].alpha:g}",
         "image": text.times(features.image_size),
         "wide_image": text.times((features.mel_bands, features.n_frames)),
         "patch": text.times(student.patch_size),
-        "patches": student.num_patches,
-        "teacher_patch_values": teacher.patch_values,
-        "student_patch_values": student.patch_values,
-        "stem_channels": ", ".join(map(str, teacher.stem)),
         "stem_convolutions": len(teacher.stem),
-        "width": student.width,
-        "head_width": student.head_width,
-        "mlp_width": student.mlp_width,
-        "teacher_depth": teacher.depth,
-        "teacher_heads": teacher.heads,
-        "student_depth": student.depth,
-        "student_heads": student.heads,
-        "alpha": f"{config.RUNS['student-pooled'].alpha:g}",
-        "mel_bands": features.mel_bands,
-        "seconds": f"{features.seconds:g}",
-        "frames": f"{features.n_frames:,}",
-        "sample_rate": f"{features.sample_rate:,}",
-        "dynamic_range": f"{features.dynamic_range:g}",
-        **{f"epochs_{name}": config.SCHEDULES[name].epochs for name in ("paper", "short", "synthetic")},
+        "epochs": {name: schedule.epochs for name, schedule in config.SCHEDULES.items()},
         "folds": splits.FOLDS,
         "interval_level": f"{100 * metrics.LEVEL:.0f} %",
         "widest": f"{100 * claims.WIDEST:.0f}",
@@ -524,22 +408,11 @@ def _corpora() -> dict[str, str]:
     }
 
 
-def _record_rows() -> list[tuple[str, str]]:
-    return [
-        ("`version`", "of the record's format; a record of another version is refused"),
-        *((f"`{f.name}`", RECORD_FIELDS[f.name]) for f in fields(records.Record)),
-        ("`digest`", "SHA-256 over everything else in the file; an edited record is refused"),
-    ]
-
-
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.table(head, rows).data
 
 
 def _page_name(page: str) -> str:
-    """``fig6_attention`` as "Figure 6", ``audit_splits`` as "audit: splits"."""
+    """``fig3_coordinates`` as "Figure 3", ``audit_splits`` as "audit: splits", ``attention_maps`` as it is spoken."""
     kind, _, rest = page.partition("_")
-    for short, long in (("fig", "Figure "), ("table", "Table ")):
-        if kind.startswith(short):
-            return long + kind.removeprefix(short)
-    return f"{kind}: {rest}"
+    return {"audit": f"audit: {rest}"}.get(kind) or re.sub(r"^fig(\d) .*", r"Figure \1", page.replace("_", " "))

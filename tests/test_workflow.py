@@ -71,7 +71,7 @@ def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
     jobs = planned(checkout)
     assert {job.split(":")[0] for job in jobs if job.startswith("training")} >= {"training teacher"}
     assert not {job for job in jobs if job.startswith(("synthetic speech", "log-Mel images"))}
-    assert {"notebook fig4_teacher", "notebook table3_cost", "rendering the book"} <= jobs
+    assert {"notebook fig4_teacher", "notebook flops_vs_accuracy", "rendering the book"} <= jobs
 
 
 @built
@@ -172,7 +172,7 @@ def test_a_step_depends_on_what_its_functions_import(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert {f"serlib/{name}.py" for name in ("training", "losses", "data/augment")} <= steps()["baseline"]
     assert {"serlib/model.py", "serlib/losses.py", "serlib/data/splits.py"} <= steps()["train"]
-    for figure in ("fig3_coordinates", "fig6_attention"):
+    for figure in ("fig3_coordinates", "attention_maps"):
         assert {"serlib/flops.py", "companion/paper.py"} <= set(code(f"notebooks/{figure}.ipynb"))
 
 
