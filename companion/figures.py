@@ -5,7 +5,8 @@ intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as the
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -13,11 +14,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from cycler import cycler
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from numpy import ndarray
 
@@ -35,6 +37,11 @@ COLOURS = {
 # What else tells lines apart (splits, layers, machines), never by colour alone.
 PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
 MARKERS = "osD^vP*X"
+# Of pages in light and in dark: text and lines, and a colour for each corpus, all of at least 4.5:1 on the page.
+THEMES = {
+    "light": {"ink": "#222222", "line": "#8A8A8A", "corpora": ("#0064A0", "#B84A00", "#A0207F")},
+    "dark": {"ink": "#DADADA", "line": "#8A8A8A", "corpora": ("#6CB6F0", "#FFA66B", "#EE9AD6")},
+}
 FEATURES = Features()
 RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is readable on all of it
 
@@ -57,6 +64,17 @@ def style() -> None:
             "legend.frameon": False,
         },
     )
+
+
+@contextmanager
+def theme(name: str) -> Iterator[None]:
+    """The look of :func:`style` on a page of :data:`THEMES`; text stays text in an SVG, in the page's font."""
+    ink, corpora = THEMES[name]["ink"], THEMES[name]["corpora"]
+    style()
+    names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    look = dict.fromkeys(names, ink) | {"axes.prop_cycle": cycler(color=corpora), "grid.color": THEMES[name]["line"]}
+    with plt.rc_context(look | {"svg.fonttype": "path", "svg.hashsalt": "figure"}):
+        yield
 
 
 # Spectrograms
@@ -253,6 +271,41 @@ def plot_intervals(
     return ax
 
 
+def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains: bool = False) -> Axes:
+    """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
+
+    Args:
+        table: columns corpus, what, estimate, low, high; shares of one, drawn in per cent.
+        hollow: rows that were not measured here.
+        gains: differences, in points, about a line at zero.
+    """
+    rows, corpora = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
+    percent = table.assign(**100 * table[["estimate", "low", "high"]].astype(float))
+    for number, (corpus, marker) in enumerate(zip(corpora, MARKERS, strict=False)):
+        of = percent[percent["corpus"] == corpus]
+        y = of["what"].map(rows.index) + 0.24 * (number - (len(corpora) - 1) / 2)
+        colour = f"C{number}"
+        ax.hlines(y, of["low"], of["high"], color=colour, linewidth=1.6)
+        for filled, some in of.groupby(~of["what"].isin(hollow)):
+            face = colour if filled else "none"
+            ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
+        for at, height in zip(of["estimate"], y, strict=True):
+            ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), (0, 5), textcoords="offset points",
+                        ha="center", fontsize=8, color=colour)  # fmt: skip
+        ax.plot([], [], marker, color=colour, label=corpus)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="points of accuracy (WA)" if gains else "accuracy (WA), %")
+    ax.grid(axis="x", linewidth=0.4)
+    ax.tick_params(axis="y", length=0)
+    if gains:
+        ax.axvline(0, color=plt.rcParams["axes.edgecolor"], linewidth=1)
+    else:
+        ax.set_xlim(right=101)
+    if corpora:
+        ax.figure.legend(loc="outside upper right", ncols=len(corpora))
+    return ax
+
+
 @dataclass(frozen=True)
 class Point:
     """A row of :func:`plot_cost`'s table. ``by`` is who measured it: a key of :data:`MEASURED`."""
@@ -329,15 +382,12 @@ def plot_splits(rows: Mapping[str, Float[ndarray, " kinds"]], kinds: Sequence[st
 def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role: str = "student") -> Axes:
     """A column of boxes joined by arrows, top to bottom: (name, what it gives) each, in the colour of ``role``."""
     for i, (name, gives) in enumerate(boxes):
-        ax.add_patch(FancyBboxPatch((0, -i - 0.32), 4, 0.64, "round,pad=0.05", facecolor=COLOURS[role], alpha=0.15))
+        ax.add_patch(FancyBboxPatch((0, -i - 0.32), 4, 0.64, "round,pad=0.05", facecolor=COLOURS[role], alpha=0.25))
         ax.text(0.1, -i, name, va="center", fontsize=9)
         ax.text(3.95, -i, gives, va="center", ha="right", fontsize=8, family="monospace")
         if i:
-            ax.add_patch(
-                FancyArrowPatch(
-                    (2, 0.63 - i), (2, 0.36 - i), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color="0.3"
-                )
-            )
+            arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "color": plt.rcParams["axes.edgecolor"]}
+            ax.annotate("", (2, 0.36 - i), (2, 0.63 - i), arrowprops=arrow)
     ax.set(xlim=(-0.2, 4.2), ylim=(-len(boxes) + 0.4, 0.6), title=title)
     ax.axis("off")
     return ax

@@ -24,9 +24,8 @@ if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only rea
     from serlib.probes import Probe
 
 SYNTHETIC = (
-    "What this build trained was trained on **synthetic speech**: a synthesizer reading the corpus's sentences. It shows "
-    "that the machinery works and says nothing about people, and nothing about the paper's numbers. What is said here of "
-    "people's recordings rests on committed records and published files instead."
+    '<span class="synthetic">synthetic speech</span> What this build trained shows that the machinery works, and says '
+    "nothing about people. What is said of people's recordings rests on committed records."
 )
 
 
@@ -201,7 +200,7 @@ class Build:
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""
         if self.speech == "synthetic":
-            return text.note(SYNTHETIC)
+            return Markdown(SYNTHETIC)
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
         return text.note(
             f"Made from **recordings of people** ({self.corpus}), {epochs} epochs a stage (schedule `{self.schedule}`)."

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from companion import beyond, claims, experiments, paper, results, text
+from companion import beyond, claims, experiments, figures, front, paper, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
@@ -29,14 +29,19 @@ def values(root: Path) -> dict[str, Any]:
     from serlib import probes
 
     built = records.read_all(root / "build/runs")
+    predicted = measured(root)
     committed = results.predictions(records.read_all(root / "results/recordings"))
-    people = results.predictions(r for r in built if r.speech == "recordings")
-    predicted = pd.concat((committed, people), ignore_index=True) if len(people) else committed
     tokens = results.tokens(probes.read_all(root / "results/probes"))
     found = {
         **_settings(),
         **_counted(),
         **_corpora(),
+        "headline": headline(predicted, root / "results/listeners"),
+        "front_pictures": front_pictures(predicted, root / "results/listeners"),
+        "method_picture": _picture(
+            "networks", "Teacher and student side by side, from image to logits, with the shape of each step."
+        ),
+        "badges": badges(predicted, tokens),
         "claims_table": claims_table(predicted, tokens),
         "measurements_table": measurements_table(predicted),
         "coverage_table": coverage_table(predicted),
@@ -49,6 +54,73 @@ def values(root: Path) -> dict[str, Any]:
         "runs_table": runs_table(),
     }
     return found
+
+
+def measured(root: Path) -> pd.DataFrame:
+    """Predictions on people's recordings: of the committed records, and of this build's."""
+    built = (r for r in records.read_all(root / "build/runs") if r.speech == "recordings")
+    return results.predictions([*records.read_all(root / "results/recordings"), *built])
+
+
+def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
+    """A card for each claim: what it says, the verdict, one sentence, a link to the page that tests it."""
+    cards = []
+    for claim in paper.CLAIMS:
+        v = claims.verdict(claim.key, predicted, tokens)
+        cards += [
+            f":::{{grid-item-card}} {claim.key.capitalize()}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
+            f'<span class="verdict {v.finding.name.lower()}">{v.finding.value}</span>\n\n{text.in_short(v)}\n:::\n',
+        ]
+    return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
+
+
+def front_pictures(predicted: pd.DataFrame, ratings: Path) -> str:
+    """The two pictures of the home page, with their data."""
+
+    def said(table: pd.DataFrame, form: str) -> str:
+        return "; ".join(f"{facts.title(r.corpus)}, {r.what}: {100 * r.estimate:{form}}" for r in table.itertuples())
+
+    rungs, gains = said(front.ladder(predicted, ratings), ".1f"), said(front.differences(predicted), "+.1f")
+    pictures = {
+        "accuracy": (
+            f"Accuracy in per cent by how the test set was chosen. {rungs}.",
+            f"One network, {text.display_name(front.RUN)}: its accuracy depends on how the test set is chosen.",
+        ),
+        "claims": (
+            f"Gains in points of accuracy, speaker-independent. {gains}.",
+            "What each claimed part gains on speakers that were not trained on.",
+        ),
+    }
+    return _grid(
+        f"{_picture(name, alt)}\n{caption} {{download}}`Data (CSV) <figures/{name}.csv>`"
+        for name, (alt, caption) in pictures.items()
+    )
+
+
+def _grid(items: Iterable[str]) -> str:
+    """Two columns, on a phone one below the other."""
+    cells = (f":::{{grid-item}}\n{item}\n:::\n" for item in items)
+    return "\n".join((":::::{grid} 1 1 2 2\n:margin: 0\n", *cells, ":::::"))
+
+
+def headline(predicted: pd.DataFrame, ratings: Path) -> str:
+    """What the first picture says, in a sentence for each corpus."""
+    said = []
+    for corpus, of in front.ladder(predicted, ratings).groupby("corpus", sort=False):
+        at = {what: f"{100 * estimate:.0f} %" for what, estimate in zip(of["what"], of["estimate"], strict=True)}
+        said.append(
+            f"On {facts.title(corpus)} the student is right for **{at[splits.NEW]}** of the utterances of speakers it never "
+            f"heard, for {at['training set']} of its training set, and {at[front.PUBLISHED]} is published."
+        )
+    return " ".join(said) or "Nothing is measured yet."
+
+
+def _picture(name: str, alt: str) -> str:
+    """A picture that ``workflow/stage.py`` draws beside the pages, for light and for dark ones."""
+    return "\n".join(
+        f"```{{image}} figures/{name}-{theme}.svg\n:class: only-{theme}\n:alt: {' '.join(alt.split())}\n```\n"
+        for theme in figures.THEMES
+    )
 
 
 def claims_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
@@ -220,7 +292,6 @@ def _settings() -> dict[str, Any]:
     """Configurations by name, so that the prose says ``{{ teacher.depth }}``."""
     features, teacher, student = config.Features(), config.TEACHER, config.STUDENT
     return {
-        "paper_title": paper.PAPER.title,
         "features": asdict(features)
         | {"n_frames": f"{features.n_frames:,}", "sample_rate": f"{features.sample_rate:,}"},
         "teacher": asdict(teacher) | {"patch_values": teacher.patch_values, "stem": ", ".join(map(str, teacher.stem))},

@@ -6,6 +6,7 @@
 """
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,27 @@ def found(v: Verdict) -> str:
     return next((words[limit] for limit in v.limits if limit in words), v.finding.value)
 
 
+def in_short(v: Verdict) -> str:
+    """A verdict's reason in one sentence of at most 25 words, for the home page."""
+    decided = [c for of_pair in v.comparisons for c in of_pair if c.decides and c.held_out == splits.NEW]
+    if not decided:
+        return "No speaker-independent comparison is complete."
+    if v.claim == "cost":
+        counted = "fewer FLOPs" if Limit.OPERATIONS in v.limits or v.finding is Finding.HOLDS else "no fewer FLOPs"
+        reached = "" if v.finding is Finding.HOLDS else ", but not the published accuracy"
+        return f"The student needs {counted} than the teacher and every other network counted{reached}."
+    if v.claim in claims.AGAINST_PUBLISHED:
+        (run, at), *_ = decided[0].accuracies()
+        stated = 100 * claims.published(decided[0].corpus, run)
+        return f"Speaker-independent on {facts.title(decided[0].corpus)}: {percent(at)} % right. Published, split not stated: {stated:.2f} %."
+    said = []
+    for corpus in dict.fromkeys(c.corpus for c in decided):
+        of = [f"{points(c.difference)} points against {display_name(c.second)}" for c in decided if c.corpus == corpus]
+        of += [f"{fraction(gain, '+')} R2 of position" for name, gain in v.position.items() if name == corpus]
+        said.append(f"{facts.title(corpus)}: {'; '.join(of)}.")
+    return " ".join(said)
+
+
 def because(v: Verdict) -> str:
     """The comparisons that a verdict rests on."""
     if v.claim in claims.AGAINST_PUBLISHED:
@@ -163,6 +185,24 @@ def verdict(v: Verdict) -> str:
     """A claim in the abstract's words and its verdict, for the page that tests it."""
     (claim,) = (claim for claim in paper.CLAIMS if claim.key == v.claim)
     return f"**The claim:** {claim.says} **Verdict: {found(v)}.** {because(v)}"
+
+
+def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
+    """What closes every page: how to run it with other parameters, its source and data, when it was made from what."""
+    given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
+    return f""":::{{card}} This page
+Run it with parameters of your own, from the folder of the repository:
+
+```bash
+.venv/bin/papermill notebooks/{notebook}.ipynb out.ipynb{given}
+```
+
+Source: <a href="../_sources/notebooks/{notebook}.ipynb" download>{notebook}.ipynb</a>.
+Data: every prediction of every committed record as <a href="../_static/data/predictions.csv.gz" download>CSV</a>,
+every run as <a href="../_static/data/runs.csv" download>CSV</a> or <a href="../_static/data/runs.json" download>JSON</a>.
+Made on {date} from commit `{commit[:8]}`.
+:::
+"""
 
 
 def against(compared: Sequence[Comparison]) -> str:

@@ -248,7 +248,7 @@ def test_split_bars_have_the_shares_as_lengths(ax):
 
 def test_boxes_say_what_they_are_given(ax):
     figures.plot_boxes([("image", "1 x 128 x 128"), ("head", "7")], ax, role="teacher")
-    assert [word.get_text() for word in ax.texts] == ["image", "1 x 128 x 128", "head", "7"]
+    assert [word.get_text() for word in ax.texts if word.get_text()] == ["image", "1 x 128 x 128", "head", "7"]
     assert ax.patches[0].get_facecolor()[:3] == to_rgb(figures.COLOURS["teacher"])
 
 

@@ -18,6 +18,8 @@ import papermill  # noqa: E402
 from papermill.exceptions import PapermillException, PapermillExecutionError  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
+from companion import text  # noqa: E402
+from serlib import records  # noqa: E402
 from serlib.files import atomic_write  # noqa: E402
 
 
@@ -43,7 +45,13 @@ def main(source: str, target: str, *assignments: str) -> int:
             local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             local.NotebookClient.extra_arguments = ["--log-level=CRITICAL"]
             notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
-            nbformat.write(clean(notebook), beside)
+            notebook = clean(notebook)
+            if Path(source).resolve() != Path(target).resolve():  # a page of the book, not the committed notebook
+                given = defaults | parameters
+                made = records.provenance("cpu", 1, 0.0)
+                card = text.card(Path(source).stem, given, made["commit"], made["date"][:10])
+                notebook.cells.append(nbformat.v4.new_markdown_cell(card, id="this-page"))
+            nbformat.write(notebook, beside)
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1

@@ -1,0 +1,117 @@
+"""The picture of the home page: what accuracy depends on, and what each claim gained, from records alone.
+
+* :func:`ladder`: one network's accuracy by how the test set was chosen, beside an SVM, listeners and the published number;
+* :func:`differences`: the comparisons that the claims rest on, where they decide;
+* :func:`networks`: teacher beside student, for the page of the method;
+* :func:`draw`: all as SVG, for light and dark pages, with the data as CSV.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from companion import claims, figures, listeners, paper, results, text
+from serlib import config, flops, metrics
+from serlib.data import facts, splits
+from serlib.model import SpectrogramViT
+
+RUN = "student-alone"  # the one network that is measured on every kind of split
+COLUMNS = ["corpus", "what", "estimate", "low", "high"]
+PUBLISHED = "published\n(split not stated)"
+
+
+def ladder(predicted: pd.DataFrame, ratings: Path) -> pd.DataFrame:
+    """Rows of :data:`COLUMNS`: accuracies (WA) in [0, 1], the easiest question first.
+
+    Args:
+        predicted: see :func:`companion.results.predictions`.
+        ratings: folder of the tables that :func:`companion.listeners.save` writes.
+    """
+    noise = results.seed_noise(predicted)
+    found = [
+        dict(zip(COLUMNS, row, strict=True))
+        for corpus in facts.CORPORA
+        for row in _rungs(predicted, corpus, ratings, noise)
+    ]
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.Noise) -> Iterator[tuple]:
+    here = results.longest(predicted[predicted["corpus"] == corpus])
+    whole = {key: rows for key, rows in here.items() if not results.missing_folds(rows)}
+    apart = next((p for p in ("leave-one-speaker-out", "actor-split", "speaker-folds") if (RUN, p) in whole), "")
+    if not apart:
+        return
+    stated = claims.published(corpus, "student-pooled")
+    yield corpus, PUBLISHED, stated, None, None
+    rungs = [
+        ("training set", RUN, apart, "train"),
+        ("copies of an utterance\non both sides", RUN, "augmented-leaky", "test"),
+    ]
+    rungs += [(f"random split,\n{splits.KNOWN}", RUN, "random", "test"), (splits.NEW, RUN, apart, "test")]
+    rungs += [(f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test")]
+    for what, run, protocol, part in rungs:
+        if (run, protocol) in whole:
+            rows = whole[run, protocol]
+            at = results.accuracy(rows[rows["part"] == part], noise=noise if part == "test" else results.NO_NOISE)
+            yield corpus, what, at.estimate, at.low, at.high
+    if (ratings / f"{corpus}.csv").exists():
+        speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
+        at = metrics.interval(recognised, speakers)
+        yield corpus, "listeners", at.estimate, at.low, at.high
+
+
+def differences(predicted: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :data:`COLUMNS` and ``claim``: first run minus second (WA), speaker-independent comparisons that decide."""
+    noise, rows = results.seed_noise(predicted), []
+    for claim in paper.CLAIMS:
+        for pair in claims.NEEDED[claim.key] if claim.key not in claims.AGAINST_PUBLISHED else ():
+            for c in claims.measurements(pair, predicted, noise):
+                if c.decides and c.held_out == splits.NEW:
+                    what = f"{claim.key}, against\n{text.display_name(c.second)}"
+                    rows.append((c.corpus, what, c.difference.estimate, c.difference.low, c.difference.high, claim.key))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "claim"])
+
+
+def networks() -> dict[str, list[tuple[str, str]]]:
+    """The steps of teacher and student, each with the shape that it gives, read off the running networks."""
+    found = {}
+    for name, c in {"teacher": config.TEACHER, "student": config.STUDENT}.items():
+        shapes = {step.name.split(":")[0]: text.times(step.shape) for step in flops.steps(SpectrogramViT(c).eval())}
+        boxes = [("log-Mel image", text.times((1, *c.image_size)))]
+        if c.stem:
+            boxes.append((f"{len(c.stem)} convolutions 3 x 3, norm, GELU", shapes[f"stem {len(c.stem)}"]))
+            boxes.append(("row and column of each pixel", text.times((3, *c.image_size))))
+        boxes += [
+            (f"columns of {text.times(c.patch_size)} to tokens", shapes["patch embedding"]),
+            (f"block x {c.depth}: attention ({c.heads} heads), MLP", shapes[f"block {c.depth}"]),
+            ("class token, norm, linear", f"{c.num_classes} logits"),
+        ]
+        found[name] = boxes
+    return found
+
+
+def draw(predicted: pd.DataFrame, ratings: Path, folder: Path) -> None:
+    """Write ``accuracy``, ``claims``, ``teacher`` and ``student`` into ``folder``, ``-light.svg`` and ``-dark.svg`` each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables, steps = {"accuracy": ladder(predicted, ratings), "claims": differences(predicted)}, networks()
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        titled = table.assign(corpus=table["corpus"].map(facts.title))
+        _save(folder / name, figures.plot_ladder, titled, hollow=(PUBLISHED,), gains=name == "claims")
+    for name, boxes in steps.items():
+        cost = flops.count(config.TEACHER if name == "teacher" else config.STUDENT)
+        title = f"{name.capitalize()}: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / 1e9:.2f} GFLOP"
+        _save(folder / name, figures.plot_boxes, boxes, title=title, role=name)
+
+
+def _save(path: Path, plot: Callable, *data: Any, **options: Any) -> None:
+    for theme in figures.THEMES:
+        with figures.theme(theme):
+            fig, ax = plt.subplots(figsize=(4.7, 3.6))
+            plot(*data, ax=ax, **options)
+            fig.savefig(path.with_name(f"{path.name}-{theme}.svg"), transparent=True)
+            plt.close(fig)
