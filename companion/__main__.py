@@ -35,7 +35,20 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("listeners", _listeners, summary, cli.corpus_options)
     sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
     sub.add_argument("--out", type=Path, help="CSV table to write")
+
+    summary = "The log-Mel images of a few test utterances, for figures."
+    sub = command("examples", _examples, summary, cli.corpus_options)
+    sub.add_argument("--record", type=Path, required=True, help="the run whose test set they are chosen from")
+    sub.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     return parser
+
+
+def _examples(options: argparse.Namespace) -> None:
+    from companion import examples
+    from serlib import records
+
+    number = examples.save(records.read(options.record), cli.load(options), options.out)
+    print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 def _evidence(options: argparse.Namespace) -> None:

@@ -127,7 +127,7 @@ def plot_channel(
         x_axis="s",
         y_axis="mel",
         ax=ax,
-        **{"cmap": "inferno"} | options,
+        **{"cmap": "inferno", "rasterized": True} | options,
     )
     end = times[columns - 1] + (times[1] - times[0]) / 2
     ax.set(title=title, xlim=(0, end), ylim=(settings.low_frequency, settings.high_frequency))

@@ -12,8 +12,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 
-from companion import claims, figures, listeners, paper, results, text
+from companion import claims, examples, figures, listeners, paper, results, text
 from serlib import config, flops, metrics
 from serlib.data import facts, splits
 from serlib.model import SpectrogramViT
@@ -95,7 +96,10 @@ def networks() -> dict[str, list[tuple[str, str]]]:
 
 
 def draw(predicted: pd.DataFrame, ratings: Path, folder: Path) -> None:
-    """Write ``accuracy``, ``claims``, ``teacher`` and ``student`` into ``folder``, ``-light.svg`` and ``-dark.svg`` each."""
+    """Write ``accuracy``, ``claims``, ``teacher``, ``student`` and each corpus's ``-emotions`` into ``folder``.
+
+    Each as ``-light.svg`` and ``-dark.svg``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tables, steps = {"accuracy": ladder(predicted, ratings), "claims": differences(predicted)}, networks()
     for name, table in tables.items():
@@ -107,11 +111,29 @@ def draw(predicted: pd.DataFrame, ratings: Path, folder: Path) -> None:
         title = f"{name.capitalize()}: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / 1e9:.2f} GFLOP"
         _save(folder / name, figures.plot_boxes, boxes, title=title, role=name)
 
+    for corpus in facts.CORPORA:
+        if (images := ratings.parent / f"figures/{corpus}.npz").exists():
+            right = [e for e in examples.read(images) if e.emotion == e.predicted]
+            _save(folder / f"{corpus}-emotions", _emotions, right, size=(9.6, 4.4))
 
-def _save(path: Path, plot: Callable, *data: Any, **options: Any) -> None:
+
+def _emotions(shown: list[examples.Example], ax: Axes) -> None:
+    """A log-Mel image for each emotion, on one axis of time."""
+    ax.axis("off")
+    axes = ax.figure.subplots(2, -(-len(shown) // 2), sharex=True, sharey=True)
+    columns = max(int(figures.is_speech(e.images[0, 0].numpy()).sum()) for e in shown)
+    for panel, example in zip(axes.flat, shown, strict=False):
+        figures.plot_spectrogram(example.images[0, 0].numpy(), panel, example.emotion, columns, bar=False)
+    for panel in axes.flat:
+        panel.label_outer()
+    for panel in axes.flat[len(shown) :]:
+        panel.axis("off")
+
+
+def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), **options: Any) -> None:
     for theme in figures.THEMES:
         with figures.theme(theme):
-            fig, ax = plt.subplots(figsize=(4.7, 3.6))
+            fig, ax = plt.subplots(figsize=size)
             plot(*data, ax=ax, **options)
             fig.savefig(path.with_name(f"{path.name}-{theme}.svg"), transparent=True)
             plt.close(fig)

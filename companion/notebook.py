@@ -15,11 +15,12 @@ from IPython.display import Markdown
 
 from companion import claims, figures, results, text
 from serlib import config, records
-from serlib.data import corpora
+from serlib.data import corpora, facts
 
 if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
     from torch import Tensor
 
+    from companion.examples import Example
     from serlib.model import SpectrogramViT
     from serlib.probes import Probe
 
@@ -74,6 +75,13 @@ def find_root(start: Path) -> Path:
     raise ValueError(f"{start} is not in a checkout of the companion: run the notebook from there")
 
 
+def _pick(emotions: list[str], emotion: str, draw: int) -> int:
+    of_emotion = [i for i, one in enumerate(emotions) if emotion in ("", one)]
+    if not of_emotion:
+        raise ValueError(f"emotion {emotion!r} is none of {', '.join(sorted(set(emotions)))}")
+    return of_emotion[draw % len(of_emotion)]
+
+
 @dataclass(frozen=True)
 class Build:
     """What one build made of one corpus, and the committed records of real runs."""
@@ -116,26 +124,51 @@ class Build:
         paths = [utterance.path for utterance in self.utterances.utterances]
         return features.images(paths, hashes, settings or config.Features(), self.root / "build/cache", progress=False)
 
-    def waveform(self, index: int) -> "Tensor":
-        """One utterance's samples, (samples,), at the features' rate."""
+    def example(self, emotion: str, draw: int) -> "Example":
+        """An utterance of an emotion ("": any), drawn by number: the same for the same number."""
+        if self.speech == "examples":
+            found = self.examples
+            return found[_pick([e.emotion for e in found], emotion, draw)]
+        import torch
+
+        from companion.examples import Example
         from serlib.data import features
 
-        return features.read_audio(self.utterances.utterances[index].path, config.Features())
+        settings, utterances = config.Features(), self.utterances.utterances
+        utterance = utterances[_pick([u.emotion for u in utterances], emotion, draw)]
+        waveform = features.read_audio(utterance.path, settings)
+        versions = (features.perturb(waveform, kind, settings, draw) for kind in config.PERTURBATIONS)
+        images = torch.stack([features.image(version, settings) for version in versions])
+        return Example(utterance.key, utterance.emotion, "", images)
 
-    def pick(self, emotion: str, draw: int) -> int:
-        """An utterance of an emotion ("": the corpus's first), drawn by number: the same for the same number."""
-        emotion = emotion or self.utterances.emotions[0]
-        of_emotion = [i for i, u in enumerate(self.utterances.utterances) if u.emotion == emotion]
-        if not of_emotion:
-            raise ValueError(f"emotion {emotion!r} is none of {', '.join(self.utterances.emotions)}")
-        return of_emotion[draw % len(of_emotion)]
+    @cached_property
+    def examples(self) -> list["Example"]:
+        """The committed images of people's recordings, see :mod:`companion.examples`."""
+        from companion import examples
+
+        return examples.read(self.root / f"results/figures/{self.corpus}.npz")
+
+    @cached_property
+    def released(self) -> dict[str, tuple["SpectrogramViT", records.Record]]:
+        """By run the committed networks of the corpus, each with its record."""
+        from serlib import checkpoints
+
+        by_result = {record.result: record for record in self.committed}
+        loaded = (
+            checkpoints.load(path)
+            for path in sorted((self.root / "weights").glob(f"{self.corpus}-*.safetensors"))[::-1]
+        )
+        found = ((network, by_result[about["result"]]) for network, about in loaded)
+        return {record.run: (network, record) for network, record in found}
 
     def _path(self, run: str, protocol: str, fold: int, seed: int) -> Path:
         where = records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed)
         return self.root / "build/runs" / where
 
     def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:
-        """A run's record: of this build, else of the committed ones."""
+        """A run's record: of this build, else of the committed ones; of examples, that of the committed network."""
+        if self.speech == "examples":
+            return self._released(run)[1]
         path = self._path(run, protocol, fold, seed)
         committed = self.root / "results" / path.relative_to(self.root / "build/runs")
         if not path.exists() and not committed.exists():
@@ -143,13 +176,24 @@ class Build:
         return records.read(path if path.exists() else committed)
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
-        """A run's trained network, in eval mode."""
+        """A run's trained network, in eval mode: of this build; of examples, the committed one."""
+        if self.speech == "examples":
+            return self._released(run)[0]
         from serlib import checkpoints
 
         path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
         if not path.exists():
             raise ValueError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
         return checkpoints.load(path)[0]
+
+    def runs(self, wanted: Iterable[str]) -> list[str]:
+        """Those of the wanted runs whose networks can be shown: of examples, those that are committed."""
+        return [run for run in wanted if self.speech != "examples" or run in self.released]
+
+    def _released(self, run: str) -> tuple["SpectrogramViT", records.Record]:
+        if run not in self.released:
+            raise ValueError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
+        return self.released[run]
 
     @cached_property
     def built(self) -> list[records.Record]:
@@ -201,6 +245,11 @@ class Build:
         """What every page says first: whose speech its numbers are made from."""
         if self.speech == "synthetic":
             return Markdown(SYNTHETIC)
+        if self.speech == "examples":
+            return Markdown(
+                f"Test utterances of {facts.title(self.corpus)} that the networks never saw, chosen by a rule before anyone "
+                "looked ([how](../book/corpora.md#utterances-that-figures-show))."
+            )
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
         return text.note(
             f"Made from **recordings of people** ({self.corpus}), {epochs} epochs a stage (schedule `{self.schedule}`)."

@@ -41,6 +41,7 @@ def values(root: Path) -> dict[str, Any]:
         "method_picture": _picture(
             "networks", "Teacher and student side by side, from image to logits, with the shape of each step."
         ),
+        "emotions_pictures": _emotions_pictures(root / "results/figures"),
         "badges": badges(predicted, tokens),
         "claims_table": claims_table(predicted, tokens),
         "measurements_table": measurements_table(predicted),
@@ -113,6 +114,16 @@ def headline(predicted: pd.DataFrame, ratings: Path) -> str:
             f"heard, for {at['training set']} of its training set, and {at[front.PUBLISHED]} is published."
         )
     return " ".join(said) or "Nothing is measured yet."
+
+
+def _emotions_pictures(folder: Path) -> str:
+    shown = [known for known in facts.CORPORA.values() if (folder / f"{known.name}.npz").exists()]
+    pictures = (
+        f"**{known.title}** ({known.terms}):\n\n"
+        + _picture(f"{known.name}-emotions", f"Log-Mel images of one utterance of {known.title} for each emotion.")
+        for known in shown
+    )
+    return "\n".join(pictures) or "None is committed."
 
 
 def _picture(name: str, alt: str) -> str:

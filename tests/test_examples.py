@@ -1,0 +1,54 @@
+"""The committed images of test utterances: chosen by the rule, of the size that was promised, equal to what audio gives."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import tiny_emodb, tiny_record
+
+from companion import __main__ as cli
+from companion import examples
+from serlib import config, records
+from serlib.data import corpora, features, splits
+
+ROOT = Path(__file__).parents[1]
+COMMITTED = sorted((ROOT / "results/figures").glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_the_committed_ones_are_small_and_follow_the_rule(path: Path) -> None:
+    assert path.stat().st_size < 2e6
+    shown = examples.read(path)
+    assert len({(e.emotion, e.emotion == e.predicted) for e in shown}) == len(shown)
+    tested = [
+        r.parts["test"]
+        for r in records.read_all(ROOT / "results/recordings")
+        if r.corpus == path.stem and r.run == "teacher"
+    ]
+    assert any({e.key for e in shown} <= set(part.file) for part in tested)
+    assert all(e.images.shape == (len(config.PERTURBATIONS), 1, *config.Features.image_size) for e in shown)
+
+
+def test_first_by_name_of_the_right_and_the_wrong() -> None:
+    part = records.Part(("c", "a", "b", "d"), ("1",) * 4, (0, 0, 0, 1), (0, 1, 0, 1))
+    record = tiny_record(parts={"train": part, "test": part})
+    assert [part.file[i] for i in examples.chosen(record)] == ["b", "a", "d"]
+
+
+def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    corpus = corpora.load("emodb", tiny_emodb(tmp_path / "emodb"))
+    split = splits.split(corpus, "random", 0)
+    run = config.resolve("majority", "paper", 0, len(corpus.emotions))
+    made = records.finish(run, corpus, split, [0] * len(corpus.utterances), records.provenance("cpu", 1, 0.0))
+    records.write(made, tmp_path / "run.json")
+    out, data = tmp_path / "figures/emodb.npz", str(tmp_path / "emodb")
+    command = ["examples", "emodb", "--data", data, "--record", str(tmp_path / "run.json"), "--out", str(out)]
+    assert cli.main(command) == 0
+    shown = examples.read(out)
+    for example in shown:
+        waveform = features.read_audio(tmp_path / "emodb/wav" / example.key, config.Features())
+        expected = features.image(waveform, config.Features())
+        torch.testing.assert_close(example.images[0], expected, atol=5e-4, rtol=0)
+    records.write(tiny_record(), tmp_path / "run.json")
+    assert cli.main(command) == 1
+    assert "was not made from these recordings" in capsys.readouterr().err
