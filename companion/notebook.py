@@ -30,15 +30,24 @@ SYNTHETIC = (
 )
 
 
-def start(namespace: Mapping[str, Any]) -> "Build":
+SPEECH = ("examples", "synthetic", "recordings")
+
+
+def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build":
     """First call of every notebook, with ``globals()``: checks the parameters, sets the figures' look, finds the build.
 
+    Args:
+        ranges: the smallest and the largest value of a number.
+
     Raises:
-        ValueError: a parameter that the notebook does not have, or of another type than its default.
+        ValueError: a parameter that the notebook does not have, of another type than its default, or of no such value.
     """
     cells = [cell for cell in namespace["In"] if cell.strip()]
     if cells:  # nbval keeps no history of cells, and injects nothing
         check_parameters(cells[0], [cell for cell in cells[1:] if cell.startswith("# Parameters")])
+    for name, (low, high) in ranges.items():
+        if not low <= namespace[name] <= high:
+            raise ValueError(f"parameter {name} = {namespace[name]}: give a number from {low} to {high}")
     figures.style()
     wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
     return Build(find_root(Path.cwd()), **wanted)
@@ -51,8 +60,10 @@ def check_parameters(declared: str, injected: Iterable[str]) -> None:
         for name, value in _assigned(cell).items():
             if name not in defaults:
                 raise ValueError(f"unknown parameter {name!r}; this notebook takes {', '.join(defaults)}")
-            if type(value) is not type(defaults[name]):
-                raise ValueError(f"parameter {name} = {value!r}: expected {type(defaults[name]).__name__}")
+            wanted = type(defaults[name])
+            if type(value) is not wanted and (type(value), wanted) != (int, float):
+                advice = "; papermill passes text by -r instead of -p" if wanted is str else ""
+                raise ValueError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
 
 
 def _assigned(source: str) -> dict[str, Any]:
@@ -90,6 +101,14 @@ class Build:
     corpus: str = "emodb"
     speech: str = "synthetic"
     schedule: str = "synthetic"
+
+    def __post_init__(self) -> None:
+        if self.speech not in SPEECH:
+            raise ValueError(f"speech {self.speech!r} is none of {', '.join(SPEECH)}")
+        if self.schedule.partition("-epochs")[0].rstrip("0123456789").rstrip("-") not in config.SCHEDULES:
+            raise ValueError(f"schedule {self.schedule!r} is none of {', '.join(config.SCHEDULES)}")
+        if self.corpus not in facts.CORPORA and not self.folder.exists():
+            raise ValueError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
 
     @property
     def remedy(self) -> str:
@@ -239,7 +258,7 @@ class Build:
         people = [r for r in self.built if r.speech == "recordings"] if self.speech == "recordings" else []
         predicted = results.predictions([*self.committed, *people]) if people else self.predictions
         found = claims.verdict(claim, predicted, results.tokens(self.committed_probes))
-        return text.note(text.verdict(found))
+        return text.note(text.answer(found))
 
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""

@@ -38,8 +38,8 @@ def values(root: Path) -> dict[str, Any]:
         **_corpora(),
         "headline": headline(predicted, root / "results/listeners"),
         "front_pictures": front_pictures(predicted, root / "results/listeners"),
-        "method_picture": _picture(
-            "networks", "Teacher and student side by side, from image to logits, with the shape of each step."
+        "method_picture": _grid(
+            _picture(name, f"The {name}: its steps and their shapes.") for name in front.networks()
         ),
         "emotions_pictures": _emotions_pictures(root / "results/figures"),
         "badges": badges(predicted, tokens),

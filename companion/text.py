@@ -187,6 +187,11 @@ def verdict(v: Verdict) -> str:
     return f"**The claim:** {claim.says} **Verdict: {found(v)}.** {because(v)}"
 
 
+def answer(v: Verdict) -> str:
+    """A verdict in one line, for the head of the page that tests it."""
+    return f"**Answer: {found(v)}.** {in_short(v)} [All that it rests on](../book/verdicts.md)."
+
+
 def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
     """What closes every page: how to run it with other parameters, its source and data, when it was made from what."""
     given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())

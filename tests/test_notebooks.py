@@ -151,3 +151,32 @@ def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
     result = python("-m", "papermill", "notebooks/attention_maps.ipynb", out, *parameters)
     assert result.returncode == 0, result.stderr
     assert any("image/png" in o.get("data", {}) for cell in code_cells(out) for o in cell.outputs)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"speech": "nope"}, "speech 'nope' is none of examples, synthetic, recordings"),
+        ({"schedule": "nope"}, "schedule 'nope' is none of paper, "),
+        ({"corpus": "nope"}, "no synthetic of 'nope' in this build"),
+    ],
+)
+def test_what_a_build_does_not_have_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        notebook.Build(ROOT, **wrong)
+
+
+def test_a_schedule_of_other_epochs_is_known():
+    assert notebook.Build(ROOT, schedule="paper-20-epochs").schedule == "paper-20-epochs"
+
+
+@pytest.mark.parametrize("share", [0, 2, float("nan")])
+def test_a_number_out_of_its_range_is_refused(share):
+    with pytest.raises(ValueError, match="share = .*: give a number from 0.01 to 0.99"):
+        notebook.start({"In": [], "share": share}, share=(0.01, 0.99))
+
+
+def test_a_whole_number_may_stand_for_a_float():
+    notebook.check_parameters("share = 0.5", ["# Parameters\nshare = 1"])
+    with pytest.raises(ValueError, match="expected str; papermill passes text by -r"):
+        notebook.check_parameters("corpus = 'emodb'", ["# Parameters\ncorpus = 2024"])
