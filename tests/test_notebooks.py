@@ -147,7 +147,7 @@ def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
 @pytest.mark.skipif(not (ROOT / "build/synthetic/emodb").exists(), reason="no book is built: make book")
 def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
     out = tmp_path / "out.ipynb"
-    parameters = ("-p", "corpus", "emodb", "-p", "seed", "3")
+    parameters = ("-p", "corpus", "emodb", "-p", "draw", "3")
     result = python("-m", "papermill", "notebooks/attention_maps.ipynb", out, *parameters)
     assert result.returncode == 0, result.stderr
     assert any("image/png" in o.get("data", {}) for cell in code_cells(out) for o in cell.outputs)
