@@ -4,8 +4,11 @@ The full text was not at hand. What does not stand in these files is not known, 
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from scipy.optimize import linear_sum_assignment
 
 from serlib import config
 from serlib.convert import structure
@@ -55,6 +58,15 @@ class Confusion:
     @property
     def row_sums(self) -> dict[str, int]:
         return dict(zip(self.classes, map(sum, self.matrix), strict=True))
+
+    def fitting_names(self, counts: Mapping[str, int]) -> tuple[str, ...]:
+        """For each row the class whose count in the corpus its sum fits best, at the share that the matrix has of all.
+
+        One name a row, the sum of the absolute differences being the least possible (Hungarian method).
+        """
+        share, names = self.total / sum(counts.values()), list(counts)
+        cost = [[abs(n - share * counts[name]) for name in names] for n in self.row_sums.values()]
+        return tuple(names[column] for column in linear_sum_assignment(cost)[1])
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_a_schedule_of_other_epochs_is_known():
 
 @pytest.mark.parametrize("share", [0, 2, float("nan")])
 def test_a_number_out_of_its_range_is_refused(share):
-    with pytest.raises(ValueError, match="share = .*: give a number from 0.01 to 0.99"):
+    with pytest.raises(ValueError, match=r"share = .*: give a number from 0\.01 to 0\.99"):
         notebook.start({"In": [], "share": share}, share=(0.01, 0.99))
 
 
