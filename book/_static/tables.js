@@ -1,0 +1,37 @@
+/* Long tables: a box to filter the rows, heads that sort them. Without scripts they are plain tables. */
+document.addEventListener("DOMContentLoaded", () => {
+  const number = (text) => parseFloat(text.replace(/,/g, ""));
+  const by = (column, sign) => (a, b) => {
+    const [x, y] = [a, b].map((row) => row.cells[column]?.textContent.trim() ?? "");
+    const [m, n] = [x, y].map(number);
+    return sign * (isNaN(m) || isNaN(n) ? x.localeCompare(y) : m - n);
+  };
+  for (const table of document.querySelectorAll(".bd-article table")) {
+    const body = table.tBodies[0];
+    if (!table.tHead || !body || body.rows.length < 10) continue;
+
+    const box = document.createElement("input");
+    box.type = "search";
+    box.className = "table-filter";
+    box.placeholder = `Filter ${body.rows.length} rows`;
+    box.setAttribute("aria-label", box.placeholder);
+    box.addEventListener("input", () => {
+      const words = box.value.toLowerCase().split(/\s+/);
+      for (const row of body.rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    });
+    table.before(box);
+
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const sign = head.ariaSort === "ascending" ? -1 : 1;
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        head.ariaSort = sign > 0 ? "ascending" : "descending";
+        body.append(...[...body.rows].sort(by(column, sign)));
+      });
+    });
+  }
+});
