@@ -6,6 +6,7 @@ names the emotions and the sampling rate. :func:`quantise` stores the transforme
 """
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -77,12 +78,26 @@ class FromSamples(nn.Module):
         return self.network(self.image(samples)[None, None]).logits[0]
 
 
+class InstanceNorm(nn.Module):
+    """Means over rows of their means over columns: a browser's sum over a whole image loses two digits."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*image height width"]) -> Float[Tensor, "*image height width"]:
+        centred = x - x.mean(-1, keepdim=True).mean(-2, keepdim=True)
+        return centred * (centred.square().mean(-1, keepdim=True).mean(-2, keepdim=True) + self.eps).rsqrt()
+
+
 class FromImage(nn.Module):
     """A network's logits for one image, and the attention rollout over its patches."""
 
     def __init__(self, network: SpectrogramViT) -> None:
         super().__init__()
-        self.network = network
+        self.network = copy.deepcopy(network)
+        for layer in self.network.stem:
+            layer[1] = InstanceNorm(layer[1].eps)
 
     def forward(
         self, image: Float[Tensor, "height width"]

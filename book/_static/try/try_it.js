@@ -428,5 +428,5 @@
   new ResizeObserver(() => loaded.result && picture()).observe(part("picture"));
   root.hidden = false;
   const ready = begin();
-  attempt(() => choose(part("corpus").value));
+  loaded.ready = attempt(() => choose(part("corpus").value)); // the first answer
 })();
