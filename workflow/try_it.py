@@ -141,7 +141,7 @@ def expected(rows: dict[str, dict[str, float]]) -> str:
     """The probabilities that the page should show, as a table."""
     emotions = sorted({emotion for said in rows.values() for emotion in said})
     cells = [(e, *(f"{said[e]:.1%}" if e in said else "–" for said in rows.values())) for e in emotions]
-    return f"## Expected output\n\nOf the first utterance and of silence, by PyTorch when this book was built.\n\n{table(('', *rows), *cells)}"
+    return f"## Expected output\n\nOf the first utterance and of silence, by PyTorch when this book was built.\n\n{table(('class', *rows), *cells)}"
 
 
 def limits(settings: config.Features) -> str:
@@ -156,7 +156,7 @@ def limits(settings: config.Features) -> str:
         ),
         ("languages", ", ".join(f"{facts.title(corpus)}: {words}" for corpus, words in LANGUAGES.items())),
     ]
-    return f"## What the networks take\n\n{table(('', ''), *rows)}"
+    return f"## What the networks take\n\n{table(('of a sound', 'they take'), *rows)}"
 
 
 def table(*rows: tuple[str, ...]) -> str:
