@@ -7,7 +7,7 @@
   const here = document.currentScript.src.replace(/[^/]*$/, "");
   const root = document.getElementById("try");
   const part = (name) => document.getElementById(`try-${name}`);
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
   const loaded = (window.tryIt ??= {});
   const QUIET = -45; // dB: the noise slider's end, where there is none
   const WIDTH = 6, ROLLOFF = 0.99; // of the resampling filter, torchaudio's
@@ -393,7 +393,7 @@
     const where = (((peak + 0.5) * settings.n_frames) / all / frames).toFixed(1);
     const caption =
       `The log-Mel image of ${source.title}${shuffle ? ", its columns shuffled" : ""}, over the student's attention. It looks ` +
-      `most at ${where} s. ${percent(rest)} of its attention is on the black after the end of the sound.`;
+      `most at ${where}\u00a0s. ${percent(rest)} of its attention is on the black after the end of the sound.`;
     part("caption").textContent = caption;
     part("picture").replaceChildren(drawing);
   }
