@@ -210,9 +210,16 @@ rule notebook:
     shell: "{PYTHON} workflow/execute.py {input.source} {output} {params.given}"
 
 
+rule try_it:
+    message: "the networks of the page that computes in the browser"
+    input: code("workflow/try_it.py"), sorted(map(str, Path("weights").iterdir())), sorted(map(str, Path("workflow").glob("*.tar.xz")))
+    output: directory("build/book/try")
+    shell: "{PYTHON:q} workflow/try_it.py {output}"
+
+
 rule pages:
     message: "rendering the book"
-    input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py"), "_config.yml"
+    input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py"), "_config.yml", "build/book/try"
     output: "_build/html/index.html"
     shell:
         "rm -rf _build && {PYTHON} workflow/stage.py . build/book && "

@@ -1,10 +1,12 @@
 """A trained network as one ONNX file that takes samples and gives logits, the log-Mel image made inside the graph.
 
 The file runs without PyTorch: ``onnxruntime.InferenceSession(path).run(None, {"samples": samples})``. Its metadata
-names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits.
+names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits;
+:func:`onnx_parts` writes the image and the network as two files, with the attention.
 """
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -13,45 +15,48 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serlib.attention import rollout
 from serlib.config import Features
 from serlib.data import features
 from serlib.files import atomic_write
 from serlib.model import SpectrogramViT
 
 
-class FromSamples(nn.Module):
-    """:func:`serlib.data.features.image` and a network as one computation, of operations that ONNX has.
+class ToImage(nn.Module):
+    """:func:`serlib.data.features.image`, of operations that ONNX has.
 
     The Fourier transform is a convolution of the samples with the window's cosines and sines, and the interpolation to
     the image's width a product with the matrix that it is. Only frames that the samples reach are computed: the others
     are black.
     """
 
-    def __init__(self, network: SpectrogramViT, settings: Features) -> None:
+    def __init__(self, settings: Features) -> None:
         super().__init__()
         if settings.colour != "linear":
             raise ValueError(f"colour {settings.colour!r}: only linear images can be exported")
-        self.network, self.settings = network, settings
-        c = settings
+        self.settings = c = settings
         before = (c.fft_length - c.window_length) // 2  # the window stands in the middle of the transform's samples
-        n = torch.arange(c.window_length, dtype=torch.float64) + before
-        k = torch.arange(c.fft_length // 2 + 1, dtype=torch.float64)
-        angle = 2 * torch.pi * torch.outer(k, n) / c.fft_length
-        waves = torch.cat((angle.cos(), angle.sin())) * features.window(c)
         self.columns = c.n_frames + c.window_length // c.hop_length  # that frames of ``c.seconds`` and the padding fill
-        self.register_buffer("waves", waves.float()[:, None])
+        n = torch.arange(c.window_length) + before
+        k = torch.arange(c.fft_length // 2 + 1)
+        # cosines and sines are computed when a file is read: stored, they would be larger than half the student
+        self.register_buffer("turns", (torch.outer(k, n) % c.fft_length).to(torch.int16))  # times ``fft_length``
+        self.register_buffer("window", features.window(c))
         self.register_buffer("mel", features.mel_filters(c))
         self.register_buffer("across", features.across(c))
 
-    def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, " classes"]:
+    def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "height width"]:
         c = self.settings
+        angle = self.turns.float() * (2 * torch.pi / c.fft_length)
+        waves = torch.cat((angle.cos(), angle.sin())) * self.window
         padded = functional.pad(samples[None, None], (c.window_length // 2, c.window_length))
-        parts = functional.conv1d(padded, self.waves, stride=c.hop_length)[0]
+        parts = functional.conv1d(padded, waves[:, None], stride=c.hop_length)[0]
         real, imaginary = parts.chunk(2)
         power = self.mel @ (real.square() + imaginary.square())
         decibels = 10 * torch.log10(power.clamp_min(features.LEAST_POWER))
@@ -59,8 +64,46 @@ class FromSamples(nn.Module):
         decibels = functional.pad(decibels, (0, missing), value=-math.inf)[:, : c.n_frames]
         level = ((decibels - decibels.max()) / c.dynamic_range + 1).clamp_min(0)
         level = level * (power.max() > features.LEAST_POWER)  # a silent recording is black, not white
-        image = (level.flip(0) @ self.across).clamp(0, 1)
-        return self.network(image[None, None]).logits[0]
+        return (level.flip(0) @ self.across).clamp(0, 1)
+
+
+class FromSamples(nn.Module):
+    """The image and a network as one computation."""
+
+    def __init__(self, network: SpectrogramViT, settings: Features) -> None:
+        super().__init__()
+        self.network, self.image = network, ToImage(settings)
+
+    def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, " classes"]:
+        return self.network(self.image(samples)[None, None]).logits[0]
+
+
+class InstanceNorm(nn.Module):
+    """Means over rows of their means over columns: a browser's sum over a whole image loses two digits."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*image height width"]) -> Float[Tensor, "*image height width"]:
+        centred = x - x.mean(-1, keepdim=True).mean(-2, keepdim=True)
+        return centred * (centred.square().mean(-1, keepdim=True).mean(-2, keepdim=True) + self.eps).rsqrt()
+
+
+class FromImage(nn.Module):
+    """A network's logits for one image, and the attention rollout over its patches."""
+
+    def __init__(self, network: SpectrogramViT) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        for layer in self.network.stem:
+            layer[1] = InstanceNorm(layer[1].eps)
+
+    def forward(
+        self, image: Float[Tensor, "height width"]
+    ) -> tuple[Float[Tensor, " classes"], Float[Tensor, "rows columns"]]:
+        output = self.network(image[None, None], need_weights=True)
+        return output.logits[0], rollout(output.attention, self.network.config.grid)[0]
 
 
 def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: Path) -> None:
@@ -70,26 +113,63 @@ def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], p
     Raises:
         ValueError: the images that the network was trained on are not linear.
     """
+    _write(path, FromSamples(network, settings), "samples", ("logits",), settings, emotions)
+
+
+def onnx_parts(network: SpectrogramViT, settings: Features, emotions: Sequence[str], image: Path, path: Path) -> None:
+    """The same in two files: ``image`` from samples to ``image``, (height, width); ``path`` from there to ``logits`` and
+    ``attention``, (rows, columns) of patches: attention rollout, scaled to sum to 1.
+
+    Weights that half precision holds exactly, as it does those of released networks, are stored in it.
+
+    Raises:
+        ValueError: the images that the network was trained on are not linear.
+    """
+    _write(image, ToImage(settings), "samples", ("image",), settings, emotions)
+    _write(path, FromImage(network), "image", ("logits", "attention"), settings, emotions)
+
+
+def _write(
+    path: Path, module: nn.Module, given: str, outputs: Sequence[str], settings: Features, emotions: Sequence[str]
+) -> None:
+    """``module`` as a file; ``given``, its input, is ``samples`` of any length or ``image``."""
     import onnx as format
 
-    module = FromSamples(network, settings).eval()
-    samples = torch.export.Dim("samples", min=settings.hop_length, max=settings.n_samples)
+    example, lengths = torch.zeros(settings.image_size), None
+    if given == "samples":
+        example = torch.zeros(3 * settings.sample_rate)
+        lengths = ({0: torch.export.Dim("samples", min=settings.hop_length, max=settings.n_samples)},)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module,
-            (torch.zeros(3 * settings.sample_rate),),
+            module.eval(),
+            (example,),
             dynamo=True,
-            input_names=["samples"],
-            output_names=["logits"],
-            dynamic_shapes=({0: samples},),
+            input_names=[given],
+            output_names=list(outputs),
+            dynamic_shapes=lengths,
             verbose=False,
         )
     model = program.model_proto
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
     format.helper.set_model_props(model, about)
+    if given == "image":
+        _halve(model.graph)
     with atomic_write(path) as beside:
         beside.write_bytes(model.SerializeToString())
+
+
+def _halve(graph) -> None:
+    """Store what half precision holds exactly in it, each with a cast back."""
+    import onnx as format
+
+    for stored in graph.initializer:
+        exact = format.numpy_helper.to_array(stored)
+        if exact.dtype != np.float32 or exact.size < 100 or (exact.astype(np.float16) != exact).any():
+            continue
+        name = f"{stored.name}_half"
+        graph.node.insert(0, format.helper.make_node("Cast", [name], [stored.name], to=format.TensorProto.FLOAT))
+        stored.CopyFrom(format.numpy_helper.from_array(exact.astype(np.float16), name))
 
 
 def quantise(path: Path, target: Path) -> None:

@@ -24,6 +24,7 @@ SETTLED = """async () => {
     document.querySelectorAll("details").forEach(details => { details.open = true; });
     if (window.MathJax?.Hub) await new Promise(done => MathJax.Hub.Register.StartupHook("End", done));
     await document.fonts.ready;
+    await window.tryIt?.ready;
 }"""
 
 FINDINGS = """(limit) => {
@@ -66,13 +67,13 @@ def phone() -> Iterator[BrowserContext]:
         browser.close()
 
 
-def observed(phone: BrowserContext) -> tuple[Page, list[str]]:
+def observed(phone: BrowserContext, book: str = BOOK.as_uri()) -> tuple[Page, list[str]]:
     """A new page, and a list to which whatever goes wrong on it is added."""
     page = phone.new_page()
     problems: list[str] = []
 
     def asked(request: Request) -> None:
-        if not request.url.startswith((f"{BOOK.as_uri()}/", "data:", "blob:")):
+        if not request.url.startswith((f"{book}/", "data:", "blob:")):
             problems.append(f"asked another host: {request.url}")
 
     def said(message: ConsoleMessage) -> None:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from serlib import cli, export
+from serlib import attention, cli, export
 from serlib.checkpoints import save
 from serlib.config import STUDENT, TEACHER, Features
 from serlib.data import features
@@ -86,6 +86,23 @@ def test_the_teacher_too(tmp_path):
     export.onnx(network, SETTINGS, EMOTIONS, tmp_path / "teacher.onnx")
     (found,) = onnxruntime.InferenceSession(tmp_path / "teacher.onnx").run(None, {"samples": speech(2.0).numpy()})
     assert np.abs(found - logits(network, speech(2.0))).max() < 1e-3
+
+
+@pytest.mark.parametrize("model", [STUDENT, TEACHER])
+def test_the_image_and_the_network_apart(model, tmp_path):
+    """Weights that half precision holds exactly, as those of released networks, lose nothing by being stored in it."""
+    torch.manual_seed(0)
+    network = SpectrogramViT(model).half().float().eval()
+    image, path = tmp_path / "image.onnx", tmp_path / "network.onnx"
+    export.onnx_parts(network, SETTINGS, EMOTIONS, image, path)
+    assert path.stat().st_size < 2.2 * sum(p.numel() for p in network.parameters())  # bytes
+    (drawn,) = onnxruntime.InferenceSession(image).run(None, {"samples": speech(2.0).numpy()})
+    assert np.abs(drawn - features.image(speech(2.0), SETTINGS)[0].numpy()).max() < 1e-3
+    found, looks = onnxruntime.InferenceSession(path).run(None, {"image": drawn})
+    with torch.no_grad():
+        output = network(features.image(speech(2.0), SETTINGS)[None], need_weights=True)
+    assert np.abs(found - output.logits[0].numpy()).max() < 1e-3
+    assert np.abs(looks - attention.rollout(output.attention, model.grid)[0].numpy()).max() < 1e-5
 
 
 def test_eight_bits_stay_near(student, tmp_path):

@@ -1,0 +1,432 @@
+/* The page "Try it": samples to a log-Mel image, to probabilities and attention, by ONNX Runtime in this page.
+
+   A classic script, and so is all that it loads: a page opened from disk may load nothing else. workflow/try_it.py makes
+   those files; each puts one value into window.tryIt. */
+(() => {
+  "use strict";
+  const here = document.currentScript.src.replace(/[^/]*$/, "");
+  const root = document.getElementById("try");
+  const part = (name) => document.getElementById(`try-${name}`);
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+  const loaded = (window.tryIt ??= {});
+  const QUIET = -45; // dB: the noise slider's end, where there is none
+  const WIDTH = 6, ROLLOFF = 0.99; // of the resampling filter, torchaudio's
+  const LARGEST_FILE = 200e6; // bytes
+  let settings, image, corpus;
+  let own = null; // what was opened or recorded
+  let source; // {samples, title, expected}
+
+  // Loading
+
+  const scripts = {};
+  const load = (name) => (scripts[name] ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = `${here}${name}.js`;
+    script.onload = () => resolve(loaded[name]);
+    script.onerror = () => reject(new Error(`${name}.js is missing. Build the book anew: make book.`));
+    document.head.append(script);
+  }));
+  function bytes(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+    const text = atob(base64), out = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);
+    return out;
+  }
+  async function unpacked(base64) {
+    const stream = new Response(bytes(base64)).body.pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  }
+  /** The file of that name, its network unpacked, which may go on while the runtime compiles. */
+  const fetched = (name) => load(name).then(async (file) => {
+    file.unpacked ??= unpacked(file.network);
+    await file.unpacked;
+    return file;
+  });
+  const session = async (file) => (file.session ??= ort.InferenceSession.create(await file.unpacked));
+
+  async function begin() {
+    const scripts = [load("runtime"), load("ort.wasm.min")];
+    settings = await load("settings");
+    for (const [name, title] of Object.entries(settings.corpora)) part("corpus").add(new Option(title, name));
+    fetched(part("corpus").value);
+    const [runtime] = await Promise.all(scripts);
+    const glue = new Blob([runtime.glue], {type: "text/javascript"});
+    ort.env.wasm.numThreads = 1; // more would need special headers
+    ort.env.wasm.wasmPaths = {mjs: URL.createObjectURL(glue)};
+    ort.env.wasm.wasmBinary = await unpacked(runtime.wasm);
+    image = await session(await fetched("settings"));
+  }
+
+  async function choose(name) {
+    const file = await fetched(name), network = await session(file);
+    if (part("corpus").value !== name) return; // another was chosen meanwhile
+    corpus = {...file, name, network};
+    part("size").textContent = `Compares the student with its teacher, for which ${file.teacher} are loaded.`;
+    list();
+    await pick(own ? "own" : "0");
+  }
+
+  function list() {
+    const options = corpus.utterances.map(({emotion, text}, i) => new Option(`${emotion}: “${text}”`, i));
+    part("utterance").replaceChildren(...options);
+    if (own) part("utterance").add(new Option(own.title, "own"));
+  }
+
+  async function pick(value) {
+    part("utterance").value = value;
+    if (value === "own") source = own;
+    else {
+      const chosen = corpus.utterances[value];
+      source = {samples: pcm(bytes(chosen.wav)), title: "the synthetic utterance", expected: chosen};
+    }
+    await update();
+  }
+
+  // Samples
+
+  /** The samples of a WAV file of 16 bits and one channel with a header of 44 bytes, as workflow/try_it.py writes it. */
+  const pcm = (file) => Float32Array.from(new Int16Array(file.buffer, 44), (value) => value / 32768);
+
+  function wav(samples) {
+    const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
+    const rate = settings.sample_rate;
+    const words = [0x52494646, 0, 0x57415645, 0x666d7420, 0, 0, 0, 0, 0, 0x64617461];
+    words.forEach((word, i) => view.setUint32(4 * i, word));
+    for (const [at, value] of [[4, view.byteLength - 8], [16, 16], [24, rate], [28, 2 * rate], [40, 2 * samples.length]]) {
+      view.setUint32(at, value, true);
+    }
+    for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) view.setUint16(at, value, true);
+    samples.forEach((x, i) => view.setInt16(44 + 2 * i, 32767 * Math.max(-1, Math.min(1, x)), true));
+    return new Blob([view], {type: "audio/wav"});
+  }
+
+  /** `speed` times as fast, pitch with it: a windowed sinc, torchaudio's resampling by default. */
+  function faster(samples, speed) {
+    const cutoff = ROLLOFF * Math.min(1, 1 / speed);
+    const reach = WIDTH / cutoff;
+    return Float32Array.from({length: Math.ceil(samples.length / speed)}, (_, i) => {
+      let sum = 0;
+      const last = Math.min(samples.length - 1, Math.floor(i * speed + reach));
+      for (let j = Math.max(0, Math.ceil(i * speed - reach)); j <= last; j++) {
+        const t = (j - i * speed) * cutoff;
+        const sinc = t ? Math.sin(Math.PI * t) / (Math.PI * t) : 1;
+        sum += samples[j] * sinc * Math.cos((Math.PI * t) / WIDTH / 2) ** 2;
+      }
+      return sum * cutoff;
+    });
+  }
+
+  /** Numbers in [0, 1), the same ones every time (mulberry32). */
+  function random(seed) {
+    return () => {
+      seed = (seed + 0x6d2b79f5) | 0;
+      let x = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+      x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+      return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+    };
+  }
+
+  function changed(samples, {speed, noise, shift}) {
+    const longest = settings.seconds * settings.sample_rate;
+    if (speed !== 1) samples = faster(samples, speed);
+    samples = samples.subarray(0, longest);
+    if (noise > QUIET) {
+      const draw = random(1);
+      const level = Math.sqrt(samples.reduce((sum, x) => sum + x * x, 0) / samples.length) * 10 ** (noise / 20);
+      const normal = () => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
+      samples = samples.map((x) => x + level * normal());
+    }
+    const before = Math.round(shift * settings.sample_rate);
+    const out = new Float32Array(Math.min(longest, Math.max(settings.hop_length, before + samples.length)));
+    out.set(samples.subarray(0, Math.max(0, longest - before)), before);
+    return out;
+  }
+
+  /** Opens or receives what a reader brings. */
+  async function bring(blob, title) {
+    if (blob.size > LARGEST_FILE) throw new Error(`${title}: larger than ${LARGEST_FILE / 1e6} MB. Cut it.`);
+    let audio;
+    try { // a context of the networks' rate converts to it
+      audio = await new OfflineAudioContext(1, 1, settings.sample_rate).decodeAudioData(await blob.arrayBuffer());
+    } catch {
+      throw new Error(`${title}: no sound that this browser can read. Try a WAV or MP3 file.`);
+    }
+    const samples = new Float32Array(audio.length);
+    for (let c = 0; c < audio.numberOfChannels; c++) {
+      audio.getChannelData(c).forEach((x, i) => (samples[i] += x / audio.numberOfChannels));
+    }
+    own = {samples, title};
+    list();
+    await pick("own");
+  }
+
+  let recorder = null;
+  async function record() {
+    if (recorder) return recorder.stop();
+    if (!navigator.mediaDevices) throw new Error("No microphone here: open the book from disk, localhost or https.");
+    const plain = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({audio: plain});
+    } catch (error) {
+      throw new Error(`No microphone: ${error.message}. Allow it for this page, or open a file.`);
+    }
+    recorder = new MediaRecorder(stream);
+    const chunks = [], end = setTimeout(() => recorder?.stop(), 1000 * settings.seconds);
+    recorder.ondataavailable = ({data}) => chunks.push(data);
+    recorder.onstop = () => {
+      clearTimeout(end);
+      stream.getTracks().forEach((track) => track.stop());
+      recorder = null;
+      part("record").textContent = "Record";
+      attempt(() => bring(new Blob(chunks), "your recording"));
+    };
+    recorder.start();
+    part("record").textContent = "Stop";
+    part("status").textContent = `Recording, ${settings.seconds} s at most.`;
+  }
+
+  // Computing
+
+  async function draw(samples) {
+    const found = await image.run({samples: new ort.Tensor("float32", samples, [samples.length])});
+    return found.image.data;
+  }
+
+  async function answer(network, pixels) {
+    const found = await network.run({image: new ort.Tensor("float32", pixels, settings.image_size)});
+    const logits = Array.from(found.logits.data), largest = Math.max(...logits);
+    const powers = logits.map((x) => Math.exp(x - largest)), sum = powers.reduce((a, b) => a + b);
+    return {logits, probabilities: powers.map((x) => x / sum), attention: Array.from(found.attention.data)};
+  }
+
+  /** A random order of the columns, always the same, and an image in it. */
+  function order() {
+    const draw = random(0), columns = Array.from({length: settings.image_size[1]}, (_, i) => i);
+    for (let i = columns.length - 1; i > 0; i--) {
+      const j = Math.floor(draw() * (i + 1));
+      [columns[i], columns[j]] = [columns[j], columns[i]];
+    }
+    return columns;
+  }
+  const shuffled = (pixels) => {
+    const width = settings.image_size[1], columns = order();
+    return pixels.map((_, i) => pixels[i - (i % width) + columns[i % width]]);
+  };
+
+  const pressed = () => part("shuffle").getAttribute("aria-pressed") === "true";
+  let asked = 0, running = Promise.resolve();
+  /** Computes what the controls say; of several requests that wait, the last. */
+  function update() {
+    const mine = ++asked;
+    return (running = running.then(() => (mine === asked && source ? attempt(compute) : undefined)));
+  }
+
+  async function compute() {
+    const values = Object.fromEntries(["speed", "noise", "shift"].map((name) => [name, Number(part(name).value)]));
+    const began = performance.now(), of = corpus, heard = source; // either may be chosen anew meanwhile
+    const samples = changed(heard.samples, values);
+    const inOrder = await draw(samples);
+    const result = {...values, corpus: of, source: heard, samples, pixels: inOrder, shuffle: pressed()};
+    result.student = await answer(of.network, inOrder);
+    result.milliseconds = performance.now() - began;
+    loaded.firstInference ??= performance.now(); // milliseconds after the page was asked for
+    if (result.shuffle) {
+      part("says").textContent = "Computing the teacher.";
+      const teacher = await session(await fetched(`${of.name}-teacher`));
+      result.pixels = shuffled(inOrder);
+      result.order = order();
+      result.studentShuffled = await answer(of.network, result.pixels);
+      result.teacher = await answer(teacher, inOrder);
+      result.teacherShuffled = await answer(teacher, result.pixels);
+    }
+    show((loaded.result = result));
+  }
+
+  // Showing
+
+  const best = ({probabilities}) => {
+    const i = probabilities.indexOf(Math.max(...probabilities));
+    return `${loaded.result.corpus.emotions[i]}, ${percent(probabilities[i])}`;
+  };
+  const furthest = (a, b) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
+
+  function show(result) {
+    const {student, speed, noise, shift, source} = result;
+    const seconds = source.samples.length / settings.sample_rate;
+    const cut = seconds > settings.seconds ? ` The first ${settings.seconds} of ${seconds.toFixed(1)} s are used.` : "";
+    const silent = result.pixels.every((x) => x === 0) ? " But this is silence: the image is black." : "";
+    part("status").textContent = `The student says ${best(student)}.${silent}${cut}`;
+    const texts = {speed: `${speed.toFixed(1)} times`, noise: noise > QUIET ? `${noise} dB`.replace("-", "−") : "none", shift: `${shift} s`};
+    for (const [name, text] of Object.entries(texts)) {
+      part(name).setAttribute("aria-valuetext", text);
+      root.querySelector(`output[for=try-${name}]`).textContent = text;
+    }
+    if (part("audio").src) URL.revokeObjectURL(part("audio").src);
+    part("audio").src = URL.createObjectURL(wav(result.samples));
+    probabilities(student.probabilities);
+    picture();
+    const plain = speed === 1 && noise === QUIET && shift === 0;
+    part("expected").textContent = "";
+    if (source.expected && plain) {
+      const away = furthest(student.probabilities, source.expected.probabilities);
+      part("expected").textContent =
+        `Expected, by PyTorch when this book was built: ${best(source.expected)}. Largest difference of a probability ` +
+        `here: ${away.toExponential(0)}. ${away < 1e-3 ? "As expected." : "NOT as expected."} ` +
+        `Computed in ${result.milliseconds.toFixed(0)} ms.`;
+    }
+    comparison(result);
+  }
+
+  function probabilities(shares) {
+    const largest = Math.max(...shares);
+    part("probabilities").tBodies[0].replaceChildren(...loaded.result.corpus.emotions.map((emotion, i) => {
+      const row = document.createElement("tr"), name = document.createElement("th"), bar = document.createElement("div");
+      name.scope = "row";
+      name.textContent = emotion;
+      row.className = shares[i] === largest ? "largest" : "";
+      row.append(name);
+      bar.style.width = `${100 * shares[i]}%`;
+      const cell = row.insertCell();
+      cell.className = "bar";
+      cell.setAttribute("aria-hidden", "true");
+      cell.append(bar);
+      row.insertCell().textContent = percent(shares[i]);
+      return row;
+    }));
+  }
+
+  function comparison({shuffle, student, studentShuffled, teacher, teacherShuffled}) {
+    part("says").textContent = "";
+    part("shuffled").replaceChildren();
+    if (!shuffle) return;
+    const table = document.createElement("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+    for (const title of ["", "columns in order", "shuffled", "largest change of a logit"]) {
+      const cell = document.createElement(title ? "th" : "td");
+      cell.textContent = title;
+      head.append(cell);
+    }
+    for (const [name, before, after] of [["Student", student, studentShuffled], ["Teacher", teacher, teacherShuffled]]) {
+      const row = body.insertRow(), title = document.createElement("th");
+      const change = furthest(before.logits, after.logits);
+      title.scope = "row";
+      title.textContent = name;
+      row.append(title);
+      const moved = change < 1e-3 ? change.toExponential(0) : change.toFixed(2);
+      for (const text of [best(before), best(after), moved]) row.insertCell().textContent = text;
+      part("says").append(`${name}: ${change < 1e-3 ? "nothing changes; what is left is rounding" : "the logits change"}. `);
+    }
+    part("shuffled").append(table);
+  }
+
+  function svg(parent, name, attributes, text = "") {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    node.textContent = text;
+    parent.append(node);
+    return node;
+  }
+
+  /** Pixels in [0, 1] by the colour map, as the address of a picture. */
+  function coloured(width, height, level) {
+    const canvas = Object.assign(document.createElement("canvas"), {width, height});
+    const context = canvas.getContext("2d"), data = context.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) {
+      data.data.set([...settings.colours[Math.round(255 * level(i % width, Math.floor(i / width)))], 255], 4 * i);
+    }
+    context.putImageData(data, 0, 0);
+    return canvas.toDataURL();
+  }
+
+  function picture() {
+    const {pixels, samples, shuffle, student, studentShuffled, source} = loaded.result;
+    const attention = (shuffle ? studentShuffled : student).attention;
+    const [rows, all] = settings.image_size;
+    const frames = settings.sample_rate / settings.hop_length; // a second
+    const columnAt = (seconds) => ((seconds * frames + 0.5) * all) / settings.n_frames;
+    const end = Math.min(settings.seconds, Math.max(2, Math.ceil(samples.length / settings.sample_rate + 0.2)));
+    const shown = shuffle ? all : Math.min(all, Math.round(columnAt(end)));
+    const width = part("picture").clientWidth, left = 46, right = 50, inner = width - left - right;
+    if (width < 200) return; // not laid out
+    const top = 18, high = 200, below = top + high + 30, low = 70, bottom = below + low;
+    const x = (column) => left + (column / shown) * inner;
+    const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const size = {viewBox: `0 0 ${width} ${bottom + 40}`, height: bottom + 40, role: "img",
+      "aria-label": "The log-Mel image that the student gets, over its attention to each column"};
+    for (const [key, value] of Object.entries(size)) drawing.setAttribute(key, value);
+    const line = (x1, y1, x2, y2) => svg(drawing, "line", {class: "axis", x1, y1, x2, y2});
+    const label = (x, y, anchor, text) => svg(drawing, "text", {x, y, "text-anchor": anchor}, text);
+
+    const href = coloured(shown, rows, (column, row) => pixels[row * all + column]);
+    svg(drawing, "image", {href, x: left, y: top, width: inner, height: high, preserveAspectRatio: "none"});
+    label(left - 8, top - 6, "end", "Hz");
+    for (const [hertz, share] of settings.ticks) {
+      const y = top + high * (1 - share);
+      line(left - 4, y, left, y);
+      label(left - 8, y + 4, "end", hertz.toLocaleString("en"));
+    }
+    const scale = coloured(1, 256, (_, row) => 1 - row / 255), bar = left + inner + 8;
+    svg(drawing, "image", {href: scale, x: bar, y: top, width: 8, height: high, preserveAspectRatio: "none"});
+    label(bar, top - 6, "start", "dB");
+    label(bar + 12, top + 10, "start", "0");
+    label(bar + 12, top + high, "start", `−${settings.dynamic_range}`);
+
+    const largest = Math.max(...attention);
+    const bars = attention.slice(0, shown).map((share, i) =>
+      `M${x(i)} ${bottom}V${bottom - (share / largest) * low}H${x(i + 1)}V${bottom}`);
+    svg(drawing, "path", {class: "bars", d: bars.join("")});
+    label(left, below - 8, "start", "Attention of the student, share of each column");
+    label(left - 8, below + 8, "end", percent(largest));
+    label(left - 8, bottom + 4, "end", "0");
+    line(left, bottom, left + inner, bottom);
+    const [step, titled] = shuffle ? [16, "columns, in shuffled order"] : [end > 5 && width < 600 ? 2 : 1, "time, s"];
+    for (let at = 0; at <= (shuffle ? shown : end); at += step) {
+      const place = x(shuffle ? at : columnAt(at));
+      line(place, bottom, place, bottom + 4);
+      label(Math.min(place, left + inner), bottom + 18, "middle", at);
+    }
+    label(left + inner / 2, bottom + 36, "middle", titled);
+
+    const speech = Math.min(all, Math.ceil(columnAt(samples.length / settings.sample_rate)));
+    const rest = student.attention.slice(speech).reduce((a, b) => a + b, 0);
+    const peak = student.attention.indexOf(Math.max(...student.attention));
+    const where = (((peak + 0.5) * settings.n_frames) / all / frames).toFixed(1);
+    const caption =
+      `The log-Mel image of ${source.title}${shuffle ? ", its columns shuffled" : ""}, over the student's attention. It looks ` +
+      `most at ${where}\u00a0s. ${percent(rest)} of its attention is on the black after the end of the sound.`;
+    part("caption").textContent = caption;
+    part("picture").replaceChildren(drawing);
+  }
+
+  // Controls
+
+  async function attempt(what) {
+    try {
+      await ready;
+      await what();
+    } catch (error) {
+      part("status").textContent = error.message;
+      console.warn(error);
+    }
+  }
+  function reset() {
+    for (const [name, value] of [["speed", 1], ["noise", QUIET], ["shift", 0]]) part(name).value = value;
+    update();
+  }
+  for (const name of ["speed", "noise", "shift"]) part(name).addEventListener("input", update);
+  part("corpus").addEventListener("change", () => attempt(() => choose(part("corpus").value)));
+  part("utterance").addEventListener("change", () => attempt(() => pick(part("utterance").value)));
+  part("file").addEventListener("change", ({target}) => {
+    if (target.files.length) attempt(() => bring(target.files[0], target.files[0].name));
+  });
+  part("record").addEventListener("click", () => attempt(record));
+  part("reset").addEventListener("click", reset);
+  part("shuffle").addEventListener("click", ({target}) => {
+    target.setAttribute("aria-pressed", String(!pressed()));
+    update();
+  });
+  new ResizeObserver(() => loaded.result && picture()).observe(part("picture"));
+  root.hidden = false;
+  const ready = begin();
+  loaded.ready = attempt(() => choose(part("corpus").value)); // the first answer
+})();

@@ -1,0 +1,142 @@
+"""The page "Try it" of the built book in a real browser, from disk and over http, against PyTorch on the same samples."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from playwright.sync_api import Page
+
+from serlib import attention, cli
+from serlib.data import features
+from tests import test_browser
+from tests.helpers import write_wav
+from tests.test_browser import BOOK, observed, unavailable
+from workflow import try_it
+
+ROOT = Path(__file__).parents[1]
+NEAR = 1e-3  # how far a probability, a share of attention or a logit may be from PyTorch's
+phone = test_browser.phone
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """The address of the book as ``python -m http.server`` serves it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=BOOK))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["disk", "http"])
+def page(request, phone, served) -> Iterator[Page]:
+    """The page after its first answer; at the end, whatever went wrong on it."""
+    book = BOOK.as_uri() if request.param == "disk" else served
+    page, problems = observed(phone, book)
+    page.goto(f"{book}/book/try_it.html")
+    page.evaluate("tryIt.ready")
+    yield page
+    page.close()
+    assert not problems, "\n".join(problems)
+
+
+def after(page: Page, act) -> dict:
+    """What the page computed after ``act``."""
+    page.evaluate("tryIt.result = null")
+    act()
+    page.wait_for_function("tryIt.result")
+    return page.evaluate("tryIt.result")
+
+
+def test_it_answers_as_pytorch_does(page, tmp_path):
+    """One visit: the first utterance, a file, the sliders, silence, the other corpus, what is no sound, the columns."""
+    student, settings, emotions = cli._weights(ROOT / "weights/emodb-student.safetensors")
+
+    def answer(network, image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            output = network(image[None], need_weights=True)
+        looks = attention.rollout(output.attention, network.config.grid)[0, 0]
+        return output.logits[0].numpy(), output.logits[0].softmax(dim=0).numpy(), looks.numpy()
+
+    def agree(found: dict, network, image) -> None:
+        kinds = ("logits", "probabilities", "attention")
+        for kind, expected in zip(kinds, answer(network, image), strict=True):
+            assert np.abs(np.array(found[kind]) - expected).max() < NEAR, kind
+
+    first = page.evaluate("tryIt.emodb.utterances[0]")
+    (tmp_path / "first.wav").write_bytes(base64.b64decode(first["wav"]))
+    image = features.image(features.read_audio(tmp_path / "first.wav", settings), settings)
+    agree(page.evaluate("tryIt.result.student"), student, image)
+    likeliest = emotions[int(answer(student, image)[0].argmax())]
+    assert page.inner_text("#try-status").startswith(f"The student says {likeliest}, ")
+    assert "As expected." in page.inner_text("#try-expected")
+    assert page.locator("#try-probabilities tr").count() == len(emotions)
+
+    file = write_wav(tmp_path / "noise.wav", 1.7)
+    samples = features.read_audio(file, settings)
+    agree(
+        after(page, lambda: page.set_input_files("#try-file", file))["student"],
+        student,
+        features.image(samples, settings),
+    )
+
+    after(page, lambda: page.fill("#try-speed", "1.2"))
+    changed = features.perturb(features.perturb(samples, "speed", settings), "time shift", settings)
+    agree(after(page, lambda: page.fill("#try-shift", "1"))["student"], student, features.image(changed, settings))
+    after(page, lambda: page.click("#try-reset"))
+
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8_000), settings.sample_rate, "PCM_16")
+    found = after(page, lambda: page.set_input_files("#try-file", tmp_path / "silence.wav"))
+    agree(found["student"], student, torch.zeros(1, *settings.image_size))
+    assert "silence" in page.inner_text("#try-status")
+
+    (tmp_path / "words.wav").write_text("no sound")
+    page.set_input_files("#try-file", tmp_path / "words.wav")
+    page.wait_for_function("document.getElementById('try-status').textContent.startsWith('words.wav: no sound')")
+
+    after(page, lambda: page.select_option("#try-utterance", "0"))
+    found = after(page, lambda: page.click("#try-shuffle"))
+    teacher, _, _ = cli._weights(ROOT / "weights/emodb-teacher.safetensors")
+    shuffled = image[..., found["order"]]
+    assert sorted(found["order"]) == list(range(settings.image_size[1])) != found["order"]
+    for role, network in (("student", student), ("teacher", teacher)):
+        agree(found[role], network, image)
+        agree(found[f"{role}Shuffled"], network, shuffled)
+    changes = {
+        role: np.abs(np.subtract(found[role]["logits"], found[f"{role}Shuffled"]["logits"])).max()
+        for role in ("student", "teacher")
+    }
+    assert changes["student"] < NEAR < 0.1 < changes["teacher"]
+    assert "Student: nothing changes" in page.inner_text("#try-says")
+    assert "Teacher: the logits change" in page.inner_text("#try-says")
+
+    after(page, lambda: page.click("#try-shuffle"))  # back in order
+    after(page, lambda: page.select_option("#try-corpus", "crema-d"))
+    after(page, lambda: page.select_option("#try-utterance", "0"))
+    assert "As expected." in page.inner_text("#try-expected")
+
+
+def test_it_loads_its_scripts_on_its_page_alone():
+    if not BOOK.exists():
+        unavailable("no book is built")
+    for path in BOOK.rglob("*.html"):
+        assert ("_static/try/" in path.read_text(encoding="utf-8")) == (path.name == "try_it.html"), path
+
+
+def test_another_runtime_is_refused(tmp_path):
+    (tmp_path / "runtime.tar.xz").write_bytes(try_it.RUNTIME.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"runtime\.tar\.xz: not the file that was committed"):
+        try_it.unpack(tmp_path / "runtime.tar.xz")
+    assert {"ort.wasm.min.js", "LICENSE", "ThirdPartyNotices.txt"} <= try_it.unpack(try_it.RUNTIME).keys()

@@ -1,0 +1,177 @@
+"""``python workflow/try_it.py OUT``: what the page "Try it" loads, and the part of its text that is computed.
+
+Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, and
+``OUT/about.md``. The networks are the committed ones, the utterances synthetic; what the page should answer is computed
+here by PyTorch. The runtime, onnxruntime-web, lies beside this file, so that a build needs no npm: the three files of
+``npm pack onnxruntime-web@1.30.0`` (sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==)
+that one thread needs, with the licences of the same version.
+"""
+
+import base64
+import gzip
+import json
+import sys
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import librosa
+import matplotlib
+import numpy as np
+import soundfile
+import torch
+from scipy.signal import resample_poly
+
+from serlib import attention, checkpoints, config, export
+from serlib.convert import structure
+from serlib.data import facts, features, synthetic
+from serlib.files import atomic_write, sha256
+
+ROOT = Path(__file__).parents[1]
+RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
+RUNTIME_SHA256 = "fd0200ecc3658979f660ef976659d5eeb505b03c352379ba4d00397ef3b8fc7c"
+LANGUAGES = {"emodb": "German", "crema-d": "English"}  # the first is shown first
+EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
+TICKS = (250, 500, 1_000, 2_000, 4_000)  # Hz
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    scripts = out / "static/try"
+    scripts.mkdir(parents=True, exist_ok=True)
+    runtime = unpack(RUNTIME)
+    glue, wasm = (runtime[f"ort-wasm-simd-threaded.{kind}"] for kind in ("mjs", "wasm"))
+    (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
+    (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
+    write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
+    rows, cards = {}, []
+    for corpus in LANGUAGES:
+        network, settings, emotions = weights(f"{corpus}-student")
+        teacher, of_teacher, same = weights(f"{corpus}-teacher")
+        if (of_teacher, same) != (settings, emotions):
+            raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {corpus}-student")
+        with TemporaryDirectory() as folder:
+            parts = [Path(folder, name) for name in ("image", "student", "teacher")]
+            export.onnx_parts(network, settings, emotions, *parts[:2])
+            export.onnx_parts(teacher, settings, emotions, parts[0], parts[2])
+            image, *networks = (packed(path.read_bytes()) for path in parts)
+            spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
+        write(
+            scripts / f"{corpus}.js",
+            {
+                "emotions": emotions,
+                "network": networks[0],
+                "teacher": f"{len(networks[1]) / 1e6:.1f} MB",
+                "utterances": spoken,
+            },
+        )
+        write(scripts / f"{corpus}-teacher.js", {"network": networks[1]})
+        silence = answer(network, torch.zeros(settings.sample_rate), settings)
+        for what, said in (("", spoken[0]), (", silence", silence)):
+            rows[facts.title(corpus) + what] = dict(zip(emotions, said["probabilities"], strict=True))
+        cards += [card(f"{corpus}-{role}") for role in ("student", "teacher")]
+    titles = {corpus: f"{facts.title(corpus)}, {language}" for corpus, language in LANGUAGES.items()}
+    write(scripts / "settings.js", {**drawing(settings), "network": image, "corpora": titles})
+    with atomic_write(out / "about.md") as beside:
+        beside.write_text("\n\n".join((expected(rows), limits(settings), *cards, "")), encoding="utf-8")
+
+
+def unpack(archive: Path) -> dict[str, bytes]:
+    """The files of the runtime, by name.
+
+    Raises:
+        ValueError: the archive is not the one that was committed.
+    """
+    if sha256(archive) != RUNTIME_SHA256:
+        raise ValueError(f"{archive}: not the file that was committed; restore it with git checkout")
+    with tarfile.open(archive) as tar:
+        return {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
+
+
+def weights(name: str):
+    """A committed network, the images that it takes, its emotions."""
+    network, about = checkpoints.load(ROOT / f"weights/{name}.safetensors")
+    return network.eval(), structure(config.Features, about["features"]), about["emotions"]
+
+
+def packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def write(path: Path, value: dict) -> None:
+    with atomic_write(path) as beside:
+        beside.write_text(
+            f"(window.tryIt ??= {{}})[{json.dumps(path.stem)}] = {json.dumps(value)};\n", encoding="utf-8"
+        )
+
+
+def utterance(corpus: str, emotion: str, path: Path, network, settings: config.Features) -> dict:
+    """The corpus's first sentence, synthesized by its second voice, and what the page should say of it."""
+    voice, words = list(synthetic.VOICES[corpus].values())[1], next(iter(synthetic.TEXTS[corpus].values()))
+    wave = synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], seed=0)
+    wave = resample_poly(wave.astype(np.float64), settings.sample_rate, synthetic.SAMPLE_RATE)
+    soundfile.write(path, np.round(wave * 32_767).astype(np.int16), settings.sample_rate, "PCM_16")
+    said = answer(network, features.read_audio(path, settings), settings)
+    return {"emotion": emotion, "text": words, "wav": base64.b64encode(path.read_bytes()).decode(), **said}
+
+
+def answer(network, samples: torch.Tensor, settings: config.Features) -> dict[str, list[float]]:
+    """Probabilities, and attention rollout over the columns."""
+    with torch.no_grad():
+        output = network(features.image(samples, settings)[None], need_weights=True)
+    looks = attention.rollout(output.attention, network.config.grid)[0].sum(dim=0)
+    return {"probabilities": output.logits.softmax(dim=1)[0].tolist(), "attention": looks.tolist()}
+
+
+def drawing(settings: config.Features) -> dict:
+    """What the page needs to draw axes: ``ticks`` are [Hz, share of the height, from below]."""
+    c, bands = settings, settings.mel_bands
+    peaks = librosa.mel_frequencies(bands + 2, fmin=c.low_frequency, fmax=c.high_frequency)[1:-1]
+    at = np.interp(TICKS, peaks, (np.arange(bands) + 0.5) / bands)
+    colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+    names = ("sample_rate", "hop_length", "seconds", "n_frames", "dynamic_range", "image_size")
+    return {
+        **{name: getattr(c, name) for name in names},
+        "ticks": list(zip(TICKS, at.tolist(), strict=True)),
+        "colours": colours.tolist(),
+    }
+
+
+def expected(rows: dict[str, dict[str, float]]) -> str:
+    """The probabilities that the page should show, as a table."""
+    emotions = sorted({emotion for said in rows.values() for emotion in said})
+    cells = [(e, *(f"{said[e]:.1%}" if e in said else "–" for said in rows.values())) for e in emotions]
+    return f"## Expected output\n\nOf the first utterance and of silence, by PyTorch when this book was built.\n\n{table(('class', *rows), *cells)}"
+
+
+def limits(settings: config.Features) -> str:
+    """What the networks take and were trained on."""
+    c = settings
+    rows = [
+        ("sampling rate", f"{c.sample_rate:,} Hz, one channel; your browser converts what you open or record"),
+        ("length", f"the first {c.seconds:g} s; what is shorter ends in black"),
+        (
+            "level",
+            f"none: the image is drawn from the loudest point of the recording to {c.dynamic_range:g} dB below it",
+        ),
+        ("languages", ", ".join(f"{facts.title(corpus)}: {words}" for corpus, words in LANGUAGES.items())),
+    ]
+    return f"## What the networks take\n\n{table(('of a sound', 'they take'), *rows)}"
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    """A Markdown table; the first row is its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join((head, "| --- " * len(rows[0]) + "|", *body))
+
+
+def card(name: str) -> str:
+    """The committed card of a network, folded."""
+    body = (ROOT / f"weights/{name}.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
+    return f":::{{dropdown}} Card of the weights {name}\n{body}\n:::"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python workflow/try_it.py OUT")
+    main(Path(sys.argv[1]))
