@@ -165,7 +165,7 @@ def test_the_published_matrices_hold_eighty_per_cent_of_their_corpus():
         shown = paper.CONFUSIONS[name]
         assert (shown.total, shown.right) == (total, right)
         assert abs(total - 0.8 * facts.CORPORA[name].utterances) < 1
-    assert paper.CONFUSIONS["emodb"].row_sums["sadness"] == 63 > facts.EMODB.class_counts["sadness"] == 62
+    assert paper.CONFUSIONS["emodb"].row_sums["sadness"] == 63 > facts.CORPORA["emodb"].class_counts["sadness"] == 62
 
 
 def test_the_names_that_the_counts_fit_differ_for_one_pair_alone():

@@ -17,7 +17,7 @@ import soundfile
 
 from serlib.data import synthetic
 from serlib.data.facts import CORPORA
-from serlib.data.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, VOICES, Miniature, Prosody, make_corpus, synthesize
+from serlib.data.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, Miniature, Prosody, make_corpus, synthesize
 
 # The corpora's own naming rules, written out independently of the module.
 NAMES = {
@@ -78,7 +78,7 @@ def test_anger_is_faster_and_brighter_than_sadness(folder: Path, name: str) -> N
     codes = {emotion: code for code, emotion in CORPORA[name].codes.items()}
 
     def measure(speaker: str, sentence: str, emotion: str) -> tuple[float, float]:
-        file = synthetic.LAYOUTS[name].format(speaker=speaker, sentence=sentence, code=codes[emotion])
+        file = CORPORA[name].layout.format(speaker=speaker, sentence=sentence, code=codes[emotion])
         wave, rate = soundfile.read(folder / name / file)
         power = np.abs(np.fft.rfft(wave, 2**18)) ** 2
         return len(wave) / rate, np.fft.rfftfreq(2**18, 1 / rate) @ power / power.sum()
@@ -148,7 +148,7 @@ def test_prosody_changes_what_it_names() -> None:
 def test_female_speakers_have_the_higher_voices() -> None:
     speakers = {"emodb": ("08", "09", "03", "10"), "crema-d": ("1002", "1003", "1001", "1005")}  # f, f, m, m
     for name, codes in speakers.items():
-        voices = (VOICES[name][code] for code in codes)
+        voices = (CORPORA[name].voices[code] for code in codes)
         waves = (
             synthesize("Maybe tomorrow it will be cold.", voice, Prosody(pitch_range=0.0), seed=0) for voice in voices
         )

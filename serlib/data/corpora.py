@@ -28,27 +28,7 @@ from serlib.files import atomic_write, sha256
 
 Speech = Literal["recordings", "synthetic"]
 
-# One pattern for each corpus, over the path below the corpus's folder.
-PATTERNS = {
-    "savee": re.compile(r"(?:.*/)?(?P<speaker>[A-Z]{2})[_/](?P<code>[a-z]{1,2})(?P<number>\d\d)\.wav"),
-    "emodb": re.compile(r"(?:.*/)?(?P<speaker>\d\d)(?P<text>[a-z]\d\d)(?P<code>[A-Z])(?P<take>[a-z])\.wav"),
-    "crema-d": re.compile(r"(?:.*/)?(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<code>[A-Z]{3})_(?P<level>[A-Z]{2})\.wav"),
-}
-
-# What the fields of a file name may hold, beside the emotion codes in serlib.data.facts.
-FIELDS = {
-    "savee": {"speaker": ("DC", "JE", "JK", "KL")},
-    "emodb": {
-        "speaker": ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16"),
-        "text": ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"),
-    },
-    "crema-d": {
-        "text": ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"),
-        "level": ("LO", "MD", "HI", "XX"),
-    },
-}
-
-EXAMPLES = {"savee": "DC/a01.wav or DC_a01.wav", "emodb": "03a01Fa.wav", "crema-d": "1001_DFA_ANG_XX.wav"}
+EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
 class CorpusError(ValueError):
@@ -136,14 +116,14 @@ def parse(name: str, file: str) -> Utterance:
     Raises:
         CorpusError: the name does not follow the rules, or a code in it is unknown.
     """
-    match = PATTERNS[name].fullmatch(file)
+    known = facts.CORPORA[name]
+    match = re.fullmatch(known.pattern, file)
     if match is None:
-        raise CorpusError(f"{file}: not a {name} file name such as {EXAMPLES[name]}")
+        raise CorpusError(f"{file}: not a {name} file name such as {known.example}")
     part = match.groupdict()
-    codes = facts.CORPORA[name].codes
-    if part["code"] not in codes:
-        raise CorpusError(f"{file}: emotion code {part['code']!r} is none of {', '.join(codes)}")
-    for field, allowed in FIELDS[name].items():
+    if part["code"] not in known.codes:
+        raise CorpusError(f"{file}: emotion code {part['code']!r} is none of {', '.join(known.codes)}")
+    for field, allowed in known.fields.items():
         if part[field] not in allowed:
             raise CorpusError(f"{file}: {field} {part[field]!r} is none of {', '.join(allowed)}")
     if name == "savee":  # sentences are numbered within each emotion
@@ -151,7 +131,7 @@ def parse(name: str, file: str) -> Utterance:
         key = f"{part['speaker']}_{text}.wav"
     else:
         text, key = part["text"], Path(file).name
-    return Utterance(key, Path(file), part["speaker"], text, codes[part["code"]])
+    return Utterance(key, Path(file), part["speaker"], text, known.codes[part["code"]])
 
 
 def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "recordings") -> Corpus:

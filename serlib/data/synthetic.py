@@ -6,7 +6,7 @@ people, their emotions or any claim of the paper.
 
 * :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
 * :func:`synthesize` speaks one sentence; ``PROSODY`` holds what an emotion changes in it;
-* ``MINIATURES``, ``VOICES``, ``TEXTS``: which speakers say which sentences, with which voices.
+* ``MINIATURES``: which speakers say which sentences; their words and voices stand in ``facts.toml``.
 
 The direction of each change follows published findings, its size is chosen here ("." is neutral):
 
@@ -87,53 +87,6 @@ PROSODY = {
     "surprise": Prosody(1.00, 1.75, 1.90, +3.0, +2.0),
 }
 
-VOICES = {  # corpus -> speaker -> espeak-ng voice; female speakers (f) have female voices
-    "savee": {"DC": "en-gb-x-rp+m1", "JE": "en-gb-x-rp+m3", "JK": "en-gb-x-rp+m6", "KL": "en-gb-x-rp+m7"},
-    "emodb": {"03": "de+m1", "08": "de+f2", "09": "de+f4", "10": "de+m3"},
-    "crema-d": {"1001": "en-us+m3", "1002": "en-us+f2", "1003": "en-us+f1", "1005": "en-us+m6"},
-}
-
-TEXTS = {  # corpus -> sentence -> text
-    # The TIMIT sentences that SAVEE's speakers say in all seven emotions; their order within SAVEE is not verified.
-    "savee": {
-        "01": "She had your dark suit in greasy wash water all year.",
-        "02": "Don't ask me to carry an oily rag like that.",
-        "03": "Will you tell me why?",
-    },
-    "emodb": {
-        "a01": "Der Lappen liegt auf dem Eisschrank.",
-        "a02": "Das will sie am Mittwoch abgeben.",
-        "a04": "Heute abend könnte ich es ihm sagen.",
-        "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
-        "a07": "In sieben Stunden wird es soweit sein.",
-        "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
-        "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
-        "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
-        "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
-        "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
-    },
-    "crema-d": {
-        "DFA": "Don't forget a jacket.",
-        "IEO": "It's eleven o'clock.",
-        "IOM": "I'm on my way to the meeting.",
-        "ITH": "I think I have a doctor's appointment.",
-        "ITS": "I think I've seen this before.",
-        "IWL": "I would like a new alarm clock.",
-        "IWW": "I wonder what this is about.",
-        "MTI": "Maybe tomorrow it will be cold.",
-        "TAI": "The airplane is almost full.",
-        "TIE": "That is exactly what happened.",
-        "TSI": "The surface is slick.",
-        "WSI": "We'll stop in a couple of minutes.",
-    },
-}
-
-LAYOUTS = {  # the corpora's own folders and file names; EmoDB's take is a, CREMA-D's level unspecified
-    "savee": "{speaker}/{code}{sentence}.wav",
-    "emodb": "wav/{speaker}{sentence}{code}a.wav",
-    "crema-d": "AudioWAV/{speaker}_{sentence}_{code}_XX.wav",
-}
-
 
 @dataclass(frozen=True)
 class Miniature:
@@ -143,11 +96,7 @@ class Miniature:
     sentences: tuple[str, ...]
 
 
-MINIATURES = {
-    "savee": Miniature(tuple(VOICES["savee"]), ("01", "02", "03")),
-    "emodb": Miniature(tuple(VOICES["emodb"]), ("a01", "a04", "b01")),
-    "crema-d": Miniature(tuple(VOICES["crema-d"]), ("DFA", "IWL", "MTI")),
-}
+MINIATURES = {name: Miniature(tuple(known.voices), tuple(known.said)) for name, known in CORPORA.items()}
 
 
 @contextmanager
@@ -257,10 +206,11 @@ def synthesize(text: str, voice: str, prosody: Prosody, seed: int) -> np.ndarray
 
 def _files(name: str) -> dict[str, tuple[str, str, str]]:
     """The miniature's files, relative to its folder: speaker, sentence and emotion of each."""
+    known = CORPORA[name]
     return {
-        LAYOUTS[name].format(speaker=speaker, sentence=sentence, code=code): (speaker, sentence, emotion)
+        known.layout.format(speaker=speaker, sentence=sentence, code=code): (speaker, sentence, emotion)
         for speaker in MINIATURES[name].speakers
-        for code, emotion in CORPORA[name].codes.items()
+        for code, emotion in known.codes.items()
         for sentence in MINIATURES[name].sentences
     }
 
@@ -273,10 +223,12 @@ def _wav(name: str, speaker: str, sentence: str, emotion: str, seed: int) -> byt
     from scipy.signal import resample_poly
 
     take = int.from_bytes(hashlib.sha256(f"{seed} {name} {speaker} {sentence} {emotion}".encode()).digest()[:4], "big")
-    wave = synthesize(TEXTS[name][sentence], VOICES[name][speaker], PROSODY[emotion], take)
-    rate = CORPORA[name].sample_rate
-    wave = resample_poly(wave.astype(np.float64), rate, SAMPLE_RATE)
-    soundfile.write(buffer := BytesIO(), np.round(wave * 32_767).astype(np.int16), rate, "PCM_16", format="WAV")
+    known = CORPORA[name]
+    wave = synthesize(known.texts[sentence], known.voices[speaker], PROSODY[emotion], take)
+    wave = resample_poly(wave.astype(np.float64), known.sample_rate, SAMPLE_RATE)
+    soundfile.write(
+        buffer := BytesIO(), np.round(wave * 32_767).astype(np.int16), known.sample_rate, "PCM_16", format="WAV"
+    )
     return buffer.getvalue()
 
 
