@@ -59,9 +59,7 @@ def execute(
         network = partial(ResNet18, len(corpus.emotions))
         return training.execute(run_config, corpus, split, images(), record=record, network=network)
     start = time.perf_counter()
-    position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
-    labels = np.array(corpus.labels)
-    train = np.array([position[key] for key in split.train])
+    labels, train = np.array(corpus.labels), np.array(corpus.rows(split.train))
     if run_config.name == "majority":
         predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
     else:

@@ -111,9 +111,8 @@ class Record:
 
 def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
     """The utterances ``keys`` of a corpus, with the labels predicted for all of its utterances in their order."""
-    position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     labels, keys = corpus.labels, tuple(keys)
-    rows = [position[key] for key in keys]
+    rows = corpus.rows(keys)
     speakers = tuple(corpus.utterances[i].speaker for i in rows)
     return Part(keys, speakers, tuple(labels[i] for i in rows), tuple(predicted[i] for i in rows))
 

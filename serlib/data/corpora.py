@@ -86,6 +86,11 @@ class Corpus:
         index = {emotion: i for i, emotion in enumerate(self.emotions)}
         return [index[utterance.emotion] for utterance in self.utterances]
 
+    def rows(self, keys: Iterable[str]) -> list[int]:
+        """Where the utterances ``keys`` stand in ``utterances``."""
+        position = {utterance.key: i for i, utterance in enumerate(self.utterances)}
+        return [position[key] for key in keys]
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over keys, labels and the files' own hashes: equal exactly for equal data, in any folder."""
