@@ -116,7 +116,7 @@ class Training:
     batch_size: int = 32  # [I]: the released code's default largest batch
     learning_rate: float = 3e-4  # peak of AdamW's one-cycle schedule [-]
     weight_decay: float = 0.01  # [-]
-    validation: float = 0.0  # share of the training set that chooses the epoch; 0: the last epoch, nothing chosen
+    validation: float = 0.0  # share of the training set that chooses the epoch: none; records hold the field
     seed: int = 0
     precision: str = "32-true"  # as Lightning Fabric names it; predictions are always made in single precision
     augment: tuple[str, ...] = ()  # changes of the training images, of AUGMENTATIONS; in cross entropy alone
@@ -130,16 +130,16 @@ class Training:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"validation {self.validation} must be at least 0 and less than 1")
+        if self.validation:
+            raise ValueError(f"validation {self.validation} must be 0: every stage ends with its last epoch")
         if not set(self.augment) <= set(AUGMENTATIONS):
             raise ValueError(f"augment {self.augment}: each must be one of {', '.join(AUGMENTATIONS)}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing {self.smoothing} must be at least 0 and less than 1")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay {self.ema_decay} must be at least 0 and less than 1")
-        if self.ema_decay and (self.validation or self.log_test_accuracy):
-            raise ValueError("ema_decay: a mean over epochs cannot be looked at, or chosen, epoch by epoch")
+        if self.ema_decay and self.log_test_accuracy:
+            raise ValueError("ema_decay: a mean over epochs cannot be looked at epoch by epoch")
 
     @property
     def beyond(self) -> bool:
@@ -211,7 +211,6 @@ BEYOND = {kind: Training(augment=(kind,)) for kind in AUGMENTATIONS} | {
 
 SCHEDULES = {
     "paper": Training(),  # 50 epochs a stage [A]
-    "validated": Training(validation=0.1),  # the epoch that a tenth of the training set prefers
     "logged": Training(log_test_accuracy=True),  # shows what choosing the epoch by the test set would have gained
     "short": Training(epochs=8),  # real recordings while the book is built
     "synthetic": Training(epochs=6, batch_size=8),  # synthetic speech: enough to see the losses fall

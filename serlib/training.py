@@ -5,12 +5,14 @@
 (c) :func:`train_student`: cross entropy + alpha * L1.
 
 :func:`execute` is one run from images to a record. A killed run goes on from its last whole epoch and ends with the same
-record; the same seed gives the same record bit for bit on one CPU. The evaluated part chooses nothing: a stage ends after
-a fixed number of epochs, or takes the epoch that an inner part of the training set prefers.
+record; the same seed gives the same record bit for bit on one CPU. The evaluated part chooses nothing: a stage ends after a
+fixed number of epochs.
 """
 
 import io
+import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,20 +68,16 @@ class TrainState:
 
 def train_teacher(state: TrainState, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
-    settings = state.settings
-    weights = None
+    settings, weights = state.settings, None
     if settings.balance:  # a class that no training image has still needs a weight
         counts = state.labels.bincount(minlength=model.head.out_features)
         weights = len(state.labels) / counts.clamp_min(1)
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         images, labels = state.images[state.rows[rows]], state.labels[rows]
-        if not model.training:
-            return {"loss": losses.cross_entropy(model(images).logits, labels)}
         images, shares = augmented(images, labels, settings.augment)
         logits = model(images).logits
-        parts = (share * losses.cross_entropy(logits, of, settings.smoothing, weights) for share, of in shares)
-        return {"loss": sum(parts)}
+        return {"loss": sum(w * losses.cross_entropy(logits, of, settings.smoothing, weights) for w, of in shares)}
 
     _fit(state, "cross entropy", model, loss)
 
@@ -125,6 +123,11 @@ def outputs(model: nn.Module, images: Images, rows: Tensor, pick: Callable[[Outp
     return picked
 
 
+def _predict(model: nn.Module, images: Images, rows: Tensor) -> Int[Tensor, " rows"]:
+    """Labels of the images numbered ``rows``."""
+    return outputs(model, images, rows, lambda output: output.logits).argmax(dim=1)
+
+
 def execute(
     run_config: config.RunConfig,
     corpus: Corpus,
@@ -157,10 +160,9 @@ def execute(
         fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
     except RuntimeError as error:  # not on this machine
         raise ValueError(str(error)) from error
-    position = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
-    train = torch.tensor([position[key] for key in split.train])
-    test = torch.tensor([position[key] for key in split.test])
-    labels = torch.tensor(corpus.labels)
+    train, test, labels = (
+        torch.tensor(of) for of in (corpus.rows(split.train), corpus.rows(split.test), corpus.labels)
+    )
     state = TrainState(
         fabric,
         settings,
@@ -185,9 +187,7 @@ def execute(
             match_feature_maps(state, model, teacher_map, run.match)
         train_student(state, model, teacher_map, run.match, run.alpha)
 
-    everything = fabric.to_device(torch.arange(len(images)))
-    predicted = outputs(model, state.images, everything, lambda output: output.logits).argmax(dim=1).tolist()
-
+    predicted = _predict(model, state.images, fabric.to_device(torch.arange(len(images)))).tolist()
     finished = records.finish(
         run_config,
         corpus,
@@ -207,89 +207,59 @@ def execute(
 
 def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
     """One stage: AdamW, one cycle of the learning rate, the same number of epochs for all."""
-    settings, device = state.settings, state.fabric.device
-    learn, choose = _inner_split(state.labels, settings)
-    steps = -(-len(learn) // settings.batch_size)
+    settings, device, count = state.settings, state.fabric.device, len(state.labels)
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.epochs * steps)
+    steps = settings.epochs * math.ceil(count / settings.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps)
     wrapped, optimizer = state.fabric.setup(model, optimizer)
-    best: dict[str, Any] = {"loss": float("inf"), "model": {}}
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)) if settings.ema_decay else None
-    if ema is not None:
-        parts["ema"] = ema
-    done = _resume(state, stage, parts, best)
+    if settings.ema_decay:
+        parts["ema"] = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+    done = _resume(state, stage, parts)
     bar = tqdm(
         range(done, settings.epochs), stage, settings.epochs, initial=done, unit="epoch", disable=not state.progress
     )
     for epoch in bar:
         torch.manual_seed(settings.seed * 100_003 + epoch)  # order and dropout depend on seed and epoch alone
         wrapped.train()
-        sums: dict[str, Tensor] = {}
-        for rows in torch.randperm(len(learn)).split(settings.batch_size):
-            rows = learn[rows].to(device)
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
+        for rows in torch.randperm(count).split(settings.batch_size):
+            rows = rows.to(device)
             with products(settings.precision, device):
                 values = loss(wrapped, rows)
             optimizer.zero_grad()
             state.fabric.backward(values["loss"])
             optimizer.step()
             schedule.step()
-            if ema is not None:
-                ema.update_parameters(model)
+            if "ema" in parts:
+                parts["ema"].update_parameters(model)
             for name, value in values.items():
-                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(rows)
-        means = {name: (total / len(learn)).item() for name, total in sums.items()}
-        if len(choose):
-            means["validation"] = _mean_loss(wrapped, loss, choose.to(device))
-            if means["validation"] < best["loss"]:
-                best = {"loss": means["validation"], "model": {k: v.clone() for k, v in model.state_dict().items()}}
+                sums[name] += value.detach() * len(rows)
+        means = {name: (total / count).item() for name, total in sums.items()}
         if state.test is not None:
             rows, labels = state.test
-            predicted = outputs(model, state.images, rows, lambda output: output.logits).argmax(dim=1)
-            means["test accuracy"] = (predicted == labels).float().mean().item()
+            means["test accuracy"] = (_predict(model, state.images, rows) == labels).float().mean().item()
         for name, value in means.items():
             state.curves.setdefault(stage, {}).setdefault(name, []).append(value)
         bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
-        _keep(state, stage, epoch + 1, parts, best)
-    if best["model"]:
-        model.load_state_dict(best["model"])
-    if ema is not None:
-        model.load_state_dict(ema.module.state_dict())
+        _keep(state, stage, epoch + 1, parts)
+    if "ema" in parts:
+        model.load_state_dict(parts["ema"].module.state_dict())
 
 
-@torch.no_grad()
-def _mean_loss(model: Any, loss: Losses, rows: Tensor) -> float:
-    model.eval()
-    return sum(loss(model, batch)["loss"].item() * len(batch) for batch in rows.split(64)) / len(rows)
-
-
-def _inner_split(labels: Int[Tensor, " train"], settings: config.Training) -> tuple[Tensor, Tensor]:
-    """Positions that learn and positions that choose the epoch: a stratified share of the training set."""
-    everything = torch.arange(len(labels))
-    if not settings.validation:
-        return everything, everything[:0]
-    from sklearn.model_selection import train_test_split
-
-    learn, choose = train_test_split(
-        everything.numpy(), test_size=settings.validation, random_state=settings.seed, stratify=labels.cpu().numpy()
-    )
-    return torch.from_numpy(learn), torch.from_numpy(choose)
-
-
-def _keep(state: TrainState, stage: str, epoch: int, parts: dict[str, Any], best: dict[str, Any]) -> None:
+def _keep(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> None:
     if state.checkpoint is not None:
         saved = {name: part.state_dict() for name, part in parts.items()}
-        about = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves, "best": best}
-        about["seconds"] = state.seconds
+        about = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves}
         written = io.BytesIO()  # torch's own writer hides what went wrong with a file
-        torch.save({**saved, **about}, written)
+        torch.save({**saved, **about, "seconds": state.seconds}, written)
         with atomic_write(state.checkpoint) as beside:
             beside.write_bytes(written.getbuffer())
 
 
-def _resume(state: TrainState, stage: str, parts: dict[str, Any], best: dict[str, Any]) -> int:
+def _resume(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
     """Load the state that a killed run left; the number of epochs of ``stage`` that it had finished.
 
     A state that belongs to other settings or data is left alone: it is overwritten after the first epoch.
@@ -308,5 +278,4 @@ def _resume(state: TrainState, stage: str, parts: dict[str, Any], best: dict[str
     for name, part in parts.items():
         part.load_state_dict(saved[name])
     state.curves.update(saved["curves"])
-    best.update(saved["best"])
     return saved["epoch"]
