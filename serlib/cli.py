@@ -28,7 +28,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     options = parser.parse_args(arguments)
     name = parser.prog.split()[-1]
     try:
-        options.run(options)
+        options.command(options)
         sys.stdout.flush()  # while a reader that has gone can still be caught
     except KeyboardInterrupt:
         print(f"{name}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -51,7 +51,7 @@ def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, C
 
     def command(name: str, run: Callable[[argparse.Namespace], None], summary: str, *shared: Callable[..., None]):
         sub = added.add_parser(name, help=summary, description=summary)
-        sub.set_defaults(run=run)
+        sub.set_defaults(command=run)
         for options in shared:
             options(sub)
         return sub
@@ -71,15 +71,15 @@ def corpus_options(sub: argparse.ArgumentParser) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
 
-    def cache(sub):
+    def cache(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
 
-    def images(sub):
+    def images(sub: argparse.ArgumentParser) -> None:
         cache(sub)
         width = config.Features.image_size[1]
         sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
 
-    def weights(sub):
+    def weights(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
 
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.", corpus_options)
@@ -89,15 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     command("features", _features, "Make the log-Mel images of a corpus.", corpus_options, images)
 
     sub = command("train", _train, "Train one run and write its record and weights.", corpus_options, images)
-    choices = (
-        (*config.RUNS, *config.BASELINES),
-        config.SCHEDULES,
-        (*splits.PROTOCOLS, *splits.AUGMENTED, splits.SELECTION),
-    )
-    runs, schedules, protocols = (f"one of {', '.join(names)}" for names in choices)
-    sub.add_argument("--run", dest="name", default="teacher", help=runs)
-    sub.add_argument("--schedule", default="paper", help=schedules)
-    sub.add_argument("--protocol", default="random", help=protocols)
+    for option, default, names in (
+        ("--run", "teacher", (*config.RUNS, *config.BASELINES)),
+        ("--schedule", "paper", config.SCHEDULES),
+        ("--protocol", "random", splits.HELD_OUT),
+    ):
+        sub.add_argument(option, default=default, help=f"one of {', '.join(names)}")
     for name in ("--fold", "--seed"):
         sub.add_argument(name, type=int, default=0)
     sub.add_argument("--epochs", type=int, help="epochs a stage, instead of the schedule's")
@@ -174,8 +171,7 @@ def _settings(options: argparse.Namespace) -> config.Features:
 def _images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
     from serlib.data import features
 
-    used = corpus.utterances
-    paths, hashes, versions = ([getattr(u, name) for u in used] for name in ("path", "sha256", "version"))
+    paths, hashes, versions = ([getattr(u, name) for u in corpus.utterances] for name in ("path", "sha256", "version"))
     return features.images(paths, hashes, settings, options.cache, versions=versions)
 
 
@@ -197,40 +193,32 @@ def _train(options: argparse.Namespace) -> None:
     if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
-    run_config = config.resolve(options.name, options.schedule, options.seed, len(corpus.emotions), _settings(options))
-    network = run_config.run.model is not None
+    run_config = config.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), _settings(options))
+    run = run_config.run
     if options.epochs is not None:
-        if not network:
-            raise ValueError(f"epochs {options.epochs}: the baseline {options.name!r} takes none; leave it out")
-        epochs = options.epochs * run_config.run.epoch_factor
-        run_config = replace(
-            run_config,
-            schedule=f"{options.schedule}-{options.epochs}-epochs",
-            training=replace(run_config.training, epochs=epochs),
-        )
+        if run.model is None:
+            raise ValueError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
+        schedule = f"{options.schedule}-{options.epochs}-epochs"
+        changed = replace(run_config.training, epochs=options.epochs * run.epoch_factor)
+        run_config = replace(run_config, schedule=schedule, training=changed)
 
-    def path(run: str) -> Path:
-        where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, run, options.seed)
+    def path(name: str) -> Path:
+        where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
         return options.out / records.location(*where, run_config.features.image_size)
 
-    record, followed = path(options.name), run_config.run.teacher
-    images = partial(_images, options, corpus, run_config.features)
-    if network:
-        teacher = _teacher(followed, path(followed), corpus, split) if followed else None
+    record, images = path(options.run), partial(_images, options, corpus, run_config.features)
+    if run.model is None:
+        finished = baselines.execute(run_config, corpus, split, images, record=record, cache=options.cache)
+    else:
+        teacher = _teacher(run.teacher, path(run.teacher), corpus, split) if run.teacher else None
         which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}
         finished = training.execute(run_config, corpus, split, images(), **which)
-    else:
-        finished = baselines.execute(run_config, corpus, split, images, record=record, cache=options.cache)
     print(record)
     _print_accuracy(finished)
 
 
 def _teacher(run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
-    """The trained network that a student follows, and the digest of its run's result.
-
-    Raises:
-        ValueError: it was not trained yet, or on something else.
-    """
+    """The trained network that a student follows, and the digest of its run's result."""
     from serlib import records
 
     if not path.exists():
@@ -242,11 +230,7 @@ def _teacher(run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
 
 
 def _network(path: Path, record):
-    """The trained network beside a record.
-
-    Raises:
-        ValueError: the weights there are of another run.
-    """
+    """The trained network beside a record."""
     from serlib import checkpoints
 
     network, about = checkpoints.load(path.with_suffix(".safetensors"))
@@ -346,8 +330,7 @@ def _flops(options: argparse.Namespace) -> None:
 
     print(f"{'run':28} {'parameters':>12} {'FLOPs':>15} {'of them stem':>15}")
     for name in options.runs or config.RUNS:
-        if name not in config.RUNS:
-            raise ValueError(f"run {name!r} is none of {', '.join(config.RUNS)}")
+        config.check("run", name, config.RUNS)
         cost = flops.count(replace(config.RUNS[name].model, num_classes=options.classes))
         print(f"{name:28} {cost.parameters:12,} {cost.flops:15,} {cost.stem_flops:15,}")
 

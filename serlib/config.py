@@ -11,19 +11,25 @@ Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Position = Literal["none", "coordinates", "learned", "sinusoidal"]
+Pooling = Literal["class", "mean"]
 Match = Literal["pooled", "tokens"]
+Precision = Literal["32-true", "bf16-mixed"]  # as Lightning Fabric names them; these train alike on every device
 
-POSITIONS = ("none", "coordinates", "learned", "sinusoidal")
-POOLINGS = ("class", "mean")
-MATCHES = ("pooled", "tokens")
+POSITIONS, MATCHES = get_args(Position), get_args(Match)
 AUGMENTATIONS = ("warp", "masks", "mixup")  # see serlib.data.augment
 ORIGINAL = "original"
-PRECISIONS = ("32-true", "bf16-mixed")  # as Lightning Fabric names them; these train alike on every device
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
+
+
+def check(what: str, name: str, known: Iterable[str]) -> None:
+    """Raises ValueError if ``name`` is none of those known."""
+    if name not in known:
+        raise ValueError(f"{what} {name!r} is none of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,8 @@ class Model:
     head_width: int = 64  # values of a head [C]
     mlp_width: int = 512  # [-]
     dropout: float = 0.0  # [-]
-    pooling: Literal["class", "mean"] = "class"  # [C]
-    per_band_norm: bool = (
-        False  # beyond the paper: every mel band by its mean and spread over the training set's speech
-    )
+    pooling: Pooling = "class"  # [C]
+    per_band_norm: bool = False  # beyond the paper: every band by its mean and spread over the training set's speech
 
     def __post_init__(self) -> None:
         for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
@@ -86,10 +90,8 @@ class Model:
                 raise ValueError(f"patch {axis} {patch} does not divide image {axis} {image}")
         if self.num_classes < 1:
             raise ValueError(f"num_classes {self.num_classes} must be at least 1")
-        if self.position not in POSITIONS:
-            raise ValueError(f"position {self.position!r} is none of {', '.join(POSITIONS)}")
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling {self.pooling!r} is none of {', '.join(POOLINGS)}")
+        check("position", self.position, POSITIONS)
+        check("pooling", self.pooling, get_args(Pooling))
         if self.stem and self.stem[-1] != 1:
             raise ValueError(f"stem {self.stem}: the last convolution must give 1 channel, the image")
 
@@ -128,16 +130,14 @@ class Training:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        check("precision", self.precision, get_args(Precision))
         if self.validation:
             raise ValueError(f"validation {self.validation} must be 0: every stage ends with its last epoch")
         if not set(self.augment) <= set(AUGMENTATIONS):
             raise ValueError(f"augment {self.augment}: each must be one of {', '.join(AUGMENTATIONS)}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing {self.smoothing} must be at least 0 and less than 1")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay {self.ema_decay} must be at least 0 and less than 1")
+        for name in ("smoothing", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 0 and less than 1")
         if self.ema_decay and self.log_test_accuracy:
             raise ValueError("ema_decay: a mean over epochs cannot be looked at epoch by epoch")
 
@@ -160,8 +160,7 @@ class Run:
     epoch_factor: int = 1  # times the schedule's epochs
 
     def __post_init__(self) -> None:
-        if self.match not in MATCHES:
-            raise ValueError(f"match {self.match!r} is none of {', '.join(MATCHES)}")
+        check("match", self.match, MATCHES)
 
 
 TEACHER = Model(depth=6, stem=(16, 32, 64, 32, 16, 1), position="coordinates")  # [A figs. 2-4, C]
@@ -240,10 +239,8 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     features = features or Features()
     if name in BASELINES:
         return RunConfig(name, Run(None), BASELINE, Training(seed=seed), features)
-    if name not in RUNS:
-        raise ValueError(f"run {name!r} is none of {', '.join((*RUNS, *BASELINES))}")
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
+    check("run", name, (*RUNS, *BASELINES))
+    check("schedule", schedule, SCHEDULES)
     run = RUNS[name]
     features = replace(features, seconds=run.seconds or features.seconds)
     model = replace(run.model, num_classes=num_classes, image_size=features.image_size)
@@ -258,6 +255,5 @@ def plain(value: Any) -> Any:
 
 def digest(*configs: Any) -> str:
     """SHA-256 (hex) over dataclasses and plain values, the same on every machine."""
-    return hashlib.sha256(
-        json.dumps(list(map(plain, configs)), sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    canonical = json.dumps([plain(value) for value in configs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
