@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from serlib.config import ORIGINAL
+from serlib.config import ORIGINAL, check
 from serlib.data.corpora import Corpus, Utterance
 from serlib.files import atomic_write
 
@@ -39,6 +39,7 @@ PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-fol
 AUGMENTED = ("augmented-leaky", "augmented-grouped")
 SELECTION = "selection"
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
+FEWEST_SPEAKERS = {"leave-one-speaker-out": (2, "two"), "speaker-folds": (FOLDS, FOLDS), SELECTION: (4, "four")}
 
 NEW, KNOWN = "speaker-independent", "speaker-dependent"
 VERSIONS = "with other versions of the test utterances in the training set"
@@ -94,49 +95,38 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
 
-    if protocol not in (*PROTOCOLS, *AUGMENTED, SELECTION):
-        raise ValueError(f"protocol {protocol!r} is none of {', '.join((*PROTOCOLS, *AUGMENTED, SELECTION))}")
+    check("protocol", protocol, HELD_OUT)
     if protocol == "augmented-grouped":
         return _together(corpus, fold)
     if fold < 0 or (protocol not in DRAWN and fold >= folds(corpus, protocol)):
         raise ValueError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
-    keys = [utterance.key for utterance in corpus.utterances]
-    labels = corpus.labels
-    speakers = [utterance.speaker for utterance in corpus.utterances]
+    keys, labels, everyone = [u.key for u in corpus.utterances], corpus.labels, corpus.speakers
     emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
-    needed = {**dict.fromkeys(DRAWN, 2), "leave-one-speaker-out": 1, "actor-split": 1, SELECTION: 1}.get(
-        protocol, FOLDS
-    )
+    needed = 2 if protocol in DRAWN else FOLDS if protocol in ("stratified-folds", "speaker-folds") else 1
     if fewest < needed:
         raise ValueError(
             f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
         )
     if protocol in DRAWN and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
         raise ValueError(f"{protocol}: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
+    least, word = FEWEST_SPEAKERS.get(protocol, (1, "one"))
+    if len(everyone) < least:
+        raise ValueError(f"{protocol} needs at least {word} speakers; {corpus.name} has {len(everyone)}")
+    if protocol == "actor-split":
+        return _actor_split(corpus)
+    speakers = [u.speaker for u in corpus.utterances]
     if protocol in DRAWN:
-        pairs = StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels)
-        train, test = next(pairs)
+        train, test = next(StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels))
     elif protocol == "stratified-folds":
         train, test = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(keys, labels))[fold]
-    elif protocol == "leave-one-speaker-out":
-        out = corpus.speakers[fold]
-        train = [i for i, speaker in enumerate(speakers) if speaker != out]
-        test = [i for i, speaker in enumerate(speakers) if speaker == out]
-        if not train:
-            raise ValueError(f"{protocol} needs at least two speakers; {corpus.name} has {len(corpus.speakers)}")
-    elif protocol == "actor-split":
-        return _actor_split(corpus)
-    elif protocol == SELECTION:
-        if len(corpus.speakers) < 4:
-            raise ValueError(f"{protocol} needs at least four speakers; {corpus.name} has {len(corpus.speakers)}")
-        after = [corpus.speakers[(fold + k) % len(corpus.speakers)] for k in range(3)]
-        train = [i for i, speaker in enumerate(speakers) if speaker not in after]
-        test = [i for i, speaker in enumerate(speakers) if speaker in after[1:]]
-    else:
-        if len(corpus.speakers) < FOLDS:
-            raise ValueError(f"{protocol} needs at least {FOLDS} speakers; {corpus.name} has {len(corpus.speakers)}")
+    elif protocol == "speaker-folds":
         grouped = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
         train, test = list(grouped.split(keys, labels, speakers))[fold]
+    else:
+        after = [everyone[(fold + k) % len(everyone)] for k in range(3)]
+        out, held = (after, after[1:]) if protocol == SELECTION else (after[:1], after[:1])
+        train = [i for i, speaker in enumerate(speakers) if speaker not in out]
+        test = [i for i, speaker in enumerate(speakers) if speaker in held]
     return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
 
 
@@ -156,11 +146,9 @@ def _actor_split(corpus: Corpus) -> Split:
 
 def _together(corpus: Corpus, fold: int) -> Split:
     originals = replace(corpus, utterances=tuple(u for u in corpus.utterances if u.version == ORIGINAL))
-    test = set(split(originals, "random", fold).test)
-    parts = {True: [], False: []}
-    for utterance in corpus.utterances:
-        parts[utterance.source in test].append(utterance.key)
-    return Split("augmented-grouped", fold, tuple(parts[False]), tuple(parts[True]))
+    held = set(split(originals, "random", fold).test)
+    train = tuple(u.key for u in corpus.utterances if u.source not in held)
+    return Split("augmented-grouped", fold, train, tuple(u.key for u in corpus.utterances if u.source in held))
 
 
 @dataclass(frozen=True)
@@ -186,7 +174,7 @@ def audit(corpus: Corpus, split: Split) -> Audit:
     Raises:
         ValueError: an utterance stands in two parts, or is not in the corpus.
     """
-    by_key = {utterance.key: utterance for utterance in corpus.utterances}
+    by_key = {u.key: u for u in corpus.utterances}
     for (one, keys), (other, others) in combinations(split.parts.items(), 2):
         both = set(keys) & set(others)
         if both:
@@ -194,27 +182,23 @@ def audit(corpus: Corpus, split: Split) -> Audit:
     unknown = set().union(*split.parts.values()) - set(by_key)
     if unknown:
         raise ValueError(f"{min(unknown)}: in the split but not in the corpus")
-    train = [by_key[key] for key in split.train]
-    test = [by_key[key] for key in split.test]
+    train, test = ([by_key[key] for key in keys] for keys in (split.train, split.test))
 
     def known(field: str) -> tuple[list[Utterance], tuple[str, ...]]:
-        seen = {getattr(utterance, field) for utterance in train if getattr(utterance, field)}
-        shared = [utterance for utterance in test if getattr(utterance, field) in seen]
-        return shared, tuple(sorted({getattr(utterance, field) for utterance in shared}))
+        seen = {getattr(u, field) for u in train} - {""}
+        shared = [u for u in test if getattr(u, field) in seen]
+        return shared, tuple(sorted({getattr(u, field) for u in shared}))
 
-    by_speaker, speakers = known("speaker")
-    by_text, sentences = known("text")
-    identical, _ = known("sha256")
-    by_utterance, _ = known("source")
+    (by_speaker, speakers), (by_text, sentences) = known("speaker"), known("text")
     return Audit(
         train=len(train),
         test=len(test),
         speakers=speakers,
         sentences=sentences,
-        identical=tuple(utterance.key for utterance in identical),
+        identical=tuple(u.key for u in known("sha256")[0]),
         share_known_speaker=len(by_speaker) / len(test),
         share_known_sentence=len(by_text) / len(test),
-        share_known_utterance=len(by_utterance) / len(test),
+        share_known_utterance=len(known("source")[0]) / len(test),
     )
 
 
