@@ -13,9 +13,8 @@ import csv
 import hashlib
 import math
 import re
-import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,13 +105,11 @@ def versions(corpus: Corpus) -> Corpus:
     """
 
     def version(u: Utterance, kind: str) -> Utterance:
-        if kind == config.ORIGINAL:
-            return u
-        return replace(u, key=f"{u.key} ({kind})", sha256=config.digest(u.sha256, kind), version=kind)
+        changed = {"key": f"{u.key} ({kind})", "sha256": config.digest(u.sha256, kind), "version": kind}
+        return u if kind == config.ORIGINAL else replace(u, **changed)
 
-    return replace(
-        corpus, utterances=tuple(version(u, kind) for u in corpus.utterances for kind in config.PERTURBATIONS)
-    )
+    changed = tuple(version(u, kind) for u in corpus.utterances for kind in config.PERTURBATIONS)
+    return replace(corpus, utterances=changed)
 
 
 def parse(name: str, file: str) -> Utterance:
@@ -152,15 +149,13 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     Raises:
         CorpusError: nothing usable is there, or ``strict`` and anything is wrong.
     """
-    folder = Path(folder)
     own = folder.suffix == ".csv"
     if not own and name not in facts.CORPORA:
-        raise CorpusError(
-            f"corpus {name!r} is none of {', '.join(facts.CORPORA)}; for your own, give a CSV file as data"
-        )
+        known = ", ".join(facts.CORPORA)
+        raise CorpusError(f"corpus {name!r} is none of {known}; for your own, give a CSV file as data")
     if not folder.exists():
         raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
-    found, excluded = _from_csv(folder) if own else _from_names(name, folder)
+    found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
     with ThreadPoolExecutor() as pool:
         opened = list(pool.map(_open, found))
     excluded += [result for result in opened if isinstance(result, Excluded)]
@@ -182,9 +177,8 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes))
 
 
-def check_counts(known: facts.CorpusFacts, utterances: Iterable[Utterance]) -> list[str]:
-    """What differs from the corpus as published: utterances by emotion, speakers. Empty when nothing does."""
-    utterances = list(utterances)
+def check_counts(known: facts.CorpusFacts, utterances: Sequence[Utterance]) -> list[str]:
+    """What differs from the corpus as published: utterances by emotion, speakers."""
     counts = Counter(utterance.emotion for utterance in utterances)
     notes = [
         f"{emotion}: {counts[emotion]:,} utterances, published {expected:,}"
@@ -214,7 +208,7 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
     return list(found.values()), excluded
 
 
-def _from_csv(table: Path) -> tuple[list[Utterance], list[Excluded]]:
+def _from_csv(table: Path) -> list[Utterance]:
     needed = ("path", "speaker", "emotion")
     fields, rows = _rows(table, "utf-8-sig")
     missing = set(needed) - set(fields)
@@ -230,7 +224,7 @@ def _from_csv(table: Path) -> tuple[list[Utterance], list[Excluded]]:
     twice = [key for key, count in Counter(u.key for u in utterances).items() if count > 1]
     if twice:
         raise CorpusError(f"{table.name}: path {twice[0]!r} stands in more than one row")
-    return utterances, []
+    return utterances
 
 
 def _rows(table: Path, encoding: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -253,10 +247,10 @@ def _open(utterance: Utterance) -> Utterance | Excluded:
         if declared > path.stat().st_size:
             return Excluded(utterance.key, f"truncated: {path.stat().st_size:,} of {declared:,} bytes")
         samples, rate = soundfile.read(path, dtype="float32")
-    except (OSError, soundfile.LibsndfileError) as error:
-        return Excluded(
-            utterance.key, f"unreadable: {error.strerror if isinstance(error, OSError) else error.error_string}"
-        )
+    except OSError as error:
+        return Excluded(utterance.key, f"unreadable: {error.strerror}")
+    except soundfile.LibsndfileError as error:
+        return Excluded(utterance.key, f"unreadable: {error.error_string}")
     if not len(samples):
         return Excluded(utterance.key, "no samples")
     loudest = float(abs(samples).max())
@@ -270,11 +264,8 @@ def _open(utterance: Utterance) -> Utterance | Excluded:
 def _declared_bytes(path: Path) -> int:
     """The size that a RIFF header declares, 0 for other formats and for streams of unknown length."""
     with path.open("rb") as file:
-        head = file.read(8)
-    if len(head) < 8 or head[:4] != b"RIFF":
-        return 0
-    (size,) = struct.unpack("<I", head[4:])
-    return 0 if size in (0, 0xFFFFFFFF) else size + 8
+        kind, size = file.read(4), int.from_bytes(file.read(4), "little")
+    return 0 if kind != b"RIFF" or size in (0, 0xFFFFFFFF) else size + 8
 
 
 def _contradictory(utterances: list[Utterance]) -> list[Excluded]:

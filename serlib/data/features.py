@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from serlib.config import ORIGINAL, PERTURBATIONS, Features, digest
+from serlib.config import ORIGINAL, PERTURBATIONS, Features, check, digest
 from serlib.files import atomic_write
 
 WAITING = 256  # images that may wait to be written: 16 MB
@@ -77,10 +77,8 @@ def _mel_groups(config: Features, size: int = 16) -> list[tuple[slice, Tensor]]:
 @lru_cache
 def across(config: Features) -> Float[Tensor, "frames width"]:
     """The interpolation of ``config.n_frames`` frames to the image's width (bilinear, antialiased) as a matrix."""
-    if config.n_frames == config.image_size[1]:
-        return torch.eye(config.n_frames)
-    size = (config.n_frames, config.image_size[1])
-    return functional.interpolate(torch.eye(config.n_frames)[None, None], size, mode="bilinear", antialias=True)[0, 0]
+    size, every = (config.n_frames, config.image_size[1]), torch.eye(config.n_frames)
+    return functional.interpolate(every[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
 def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
@@ -124,9 +122,7 @@ def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor
     """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
     level = _level(waveform, config)
     picture = (level.flip(0) @ across(config)[: level.shape[1]]).clamp_(0, 1)[None]
-    if config.colour == "inferno-red":
-        picture = _inferno_red()[(picture * 255).round().long()]
-    return picture
+    return picture if config.colour == "linear" else _inferno_red()[(picture * 255).round().long()]
 
 
 INFERNO_RED = bytes.fromhex(  # red of matplotlib's inferno as it is saved, black to bright
@@ -154,16 +150,9 @@ def images(
 ) -> Float[Tensor, "files 1 height width"]:
     """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
 
-    The cache's file name is the SHA-256 over the files' hashes, the settings and this module's text, so that a changed
-    recording, setting or computation can never read a stale image. The tensor is mapped from disk: memory holds what is used.
-
-    Args:
-        paths: audio files.
-        hashes: their SHA-256, as :func:`serlib.data.corpora.load` gives them.
-        config: settings.
-        cache: folder of the cache.
-        progress: show a bar with the time left.
-        versions: each file's perturbation, part of its hash; none: every file as it is.
+    ``hashes`` are the files' SHA-256, as :func:`serlib.data.corpora.load` gives them, and ``versions`` their
+    perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings and this module's text, so
+    that a changed recording, setting or computation can never read a stale image. The tensor is mapped from disk.
 
     Raises:
         ValueError: a file is missing or unreadable; the message names it.
@@ -194,9 +183,7 @@ def images(
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 
-def perturb(
-    waveform: Float[Tensor, " samples"], kind: str, config: Features, seed: int = 0
-) -> Float[Tensor, " changed"]:
+def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, seed: int = 0) -> Float[Tensor, " after"]:
     """The perturbations shown with the paper's attention figure [C]; how strong they are there is not stated.
 
     ``original``: unchanged; ``speed``: 1.2 times as fast, pitch included; ``noise``: white noise 20 dB below the speech;
@@ -207,13 +194,10 @@ def perturb(
     """
     import torchaudio
 
-    if kind == ORIGINAL:
-        return waveform
+    check("perturbation", kind, PERTURBATIONS)
     if kind == "speed":
         return torchaudio.functional.resample(waveform, 6, 5)
     if kind == "noise":
         noise = torch.randn(len(waveform), generator=torch.Generator().manual_seed(seed))
         return waveform + noise * waveform.square().mean().sqrt() * 10 ** (-20 / 20)
-    if kind == "time shift":
-        return functional.pad(waveform, (config.sample_rate, 0))
-    raise ValueError(f"perturbation {kind!r} is none of {', '.join(PERTURBATIONS)}")
+    return functional.pad(waveform, (config.sample_rate, 0)) if kind == "time shift" else waveform

@@ -43,7 +43,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from serlib.config import check
 from serlib.data.facts import CORPORA
+from serlib.files import atomic_write
 
 SAMPLE_RATE = 22_050  # Hz: espeak-ng's own
 WORDS_PER_MINUTE = 145  # of neutral speech
@@ -115,12 +117,11 @@ def _fresh_espeak() -> Iterator[ctypes.CDLL]:
     import espeakng_loader
 
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        data = Path(folder, "espeak-ng-data")  # a short path: espeak-ng cuts one of more than 150 bytes silently
-        data.symlink_to(espeakng_loader.get_data_path())
+        data, voices = Path(folder, "espeak-ng-data"), espeakng_loader.get_data_path()
+        data.symlink_to(voices)  # a short path: espeak-ng cuts one of more than 150 bytes silently
         espeak = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
         stack.callback(_ctypes.dlclose, espeak._handle)
         if espeak.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DO_NOT_EXIT) != SAMPLE_RATE:
-            voices = espeakng_loader.get_data_path()
             raise RuntimeError(f"espeak-ng does not start with the voices in {voices}: reinstall espeakng-loader")
         stack.callback(espeak.espeak_Terminate)
         yield espeak
@@ -240,9 +241,7 @@ def make_corpus(name: str, folder: Path, seed: int = 0) -> int:
     Raises:
         ValueError: there is no such corpus, or ``folder`` holds something else, which is never overwritten.
     """
-    if name not in MINIATURES:
-        raise ValueError(f"corpus {name!r} is none of {', '.join(MINIATURES)}")
-    folder = Path(folder)
+    check("corpus", name, MINIATURES)
     files = _files(name)
     # Hidden files are the marks of workflow tools and what a killed run had begun.
     found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
@@ -256,9 +255,6 @@ def make_corpus(name: str, folder: Path, seed: int = 0) -> int:
             f"{seed}: give an empty folder, or delete this one if nothing in it is worth keeping"
         )
     for file in (file for file in files if file not in there):
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_bytes(_wav(name, *files[file], seed))
-        beside.replace(path)
+        with atomic_write(folder / file) as beside:
+            beside.write_bytes(_wav(name, *files[file], seed))
     return len(files)
