@@ -6,11 +6,12 @@ softmax and additions. Every pixel counts: what :mod:`serlib.padding` saves on i
 off. The tests hold it to the closed form :func:`closed_form`.
 """
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 
 import torch
+from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from serlib.config import Model
@@ -34,12 +35,8 @@ def count(config: Model) -> Cost:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         # with weights, attention runs as plain matrix products: the counter does not know the CPU's fused kernel
         model(_image(config), need_weights=True)
-    by_operation = {str(op): flops for op, flops in counter.get_flop_counts()["Global"].items()}
-    return Cost(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        flops=counter.get_total_flops(),
-        stem_flops=by_operation.get("aten.convolution", 0),
-    )
+    stem = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
+    return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops(), stem)
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,12 @@ def reference_networks() -> dict[str, Other]:
         return torchvision.models.vision_transformer.Encoder(tokens, depth, heads, width, 4 * width, 0.0, 0.0)
 
     def ast() -> nn.Module:
-        patches = nn.Conv2d(1, 768, 16, stride=10), nn.Flatten(2), _Swap(extra=2)
-        return nn.Sequential(*patches, transformer(12 * 29 + 2, 12, 12, 768))
+        patches = nn.Conv2d(1, 768, 16, stride=10), nn.Flatten(2), nn.ZeroPad1d((2, 0))  # two further tokens
+        return nn.Sequential(*patches, Rearrange("b w t -> b t w"), transformer(12 * 29 + 2, 12, 12, 768))
 
     def whisper() -> nn.Module:
-        frames = nn.Conv1d(128, 1280, 3, padding=1), nn.Conv1d(1280, 1280, 3, stride=2, padding=1), _Swap()
-        return nn.Sequential(*frames, transformer(1500, 32, 20, 1280))
+        frames = nn.Conv1d(128, 1280, 3, padding=1), nn.Conv1d(1280, 1280, 3, stride=2, padding=1)
+        return nn.Sequential(*frames, Rearrange("b w t -> b t w"), transformer(1500, 32, 20, 1280))
 
     picture, sound = (1, 3, 128, 128), (1, 3 * 16_000)
     networks = {
@@ -97,17 +94,6 @@ def reference_networks() -> dict[str, Other]:
             network(given)
         counts[name] = Other(counter.get_total_flops(), seconds)
     return counts
-
-
-class _Swap(nn.Module):
-    """(batch, width, tokens) to (batch, tokens + extra, width), the extra tokens zero."""
-
-    def __init__(self, extra: int = 0) -> None:
-        super().__init__()
-        self.extra = extra
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.pad(x.mT, (0, 0, self.extra, 0))
 
 
 def _image(config: Model) -> Tensor:
@@ -139,27 +125,17 @@ class Step:
 def steps(model: SpectrogramViT) -> list[Step]:
     """What happens to one image, in order, read off the running network."""
     found: list[Step] = []
+    parts = {convolution: f"stem {i}: convolution, norm, GELU" for i, convolution in enumerate(model.stem, 1)}
+    parts[model.embed] = "patch embedding"
+    parts |= {block: f"block {i}: attention, MLP" for i, block in enumerate(model.blocks, 1)}
+    parts |= {model.norm: "norm", model.head: "head"}
 
-    def note(name: str):
-        def hook(module: nn.Module, inputs: object, output: Tensor | tuple) -> None:
-            tensor = output[0] if isinstance(output, tuple) else output
-            found.append(Step(name, tuple(tensor.shape[1:]), sum(p.numel() for p in module.parameters())))
+    def note(module: nn.Module, inputs: object, output: Tensor | tuple) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        found.append(Step(parts[module], tuple(tensor.shape[1:]), sum(p.numel() for p in module.parameters())))
 
-        return hook
-
-    handles = [module.register_forward_hook(note(name)) for name, module in _parts(model)]
-    with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for module in parts:
+            hooks.callback(module.register_forward_hook(note).remove)
         model(_image(model.config))
-    for handle in handles:
-        handle.remove()
     return found
-
-
-def _parts(model: SpectrogramViT) -> Iterator[tuple[str, nn.Module]]:
-    for i, convolution in enumerate(model.stem, 1):
-        yield f"stem {i}: convolution, norm, GELU", convolution
-    yield "patch embedding", model.embed
-    for i, block in enumerate(model.blocks, 1):
-        yield f"block {i}: attention, MLP", block
-    yield "norm", model.norm
-    yield "head", model.head
