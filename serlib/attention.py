@@ -9,14 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def class_attention(
-    weights: Float[Tensor, "batch heads tokens tokens"], grid: tuple[int, int]
-) -> Float[Tensor, "batch height width"]:
-    """How much the class token of one block looks at each patch: mean over heads, scaled to sum to 1 over the patches."""
-    attention = weights.mean(dim=1)[:, 0, 1:]
-    return rearrange(attention / attention.sum(dim=-1, keepdim=True), "b (h w) -> b h w", h=grid[0], w=grid[1])
-
-
 def rollout(
     attention: Sequence[Float[Tensor, "batch heads tokens tokens"]], grid: tuple[int, int]
 ) -> Float[Tensor, "batch height width"]:

@@ -10,11 +10,6 @@ FIRST = torch.tensor([[[[0.2, 0.6, 0.2], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]]])
 SECOND = torch.tensor([[[[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]])
 
 
-def test_class_attention_by_hand():
-    looks = attention.class_attention(FIRST, (1, 2))
-    assert torch.allclose(looks, torch.tensor([[[0.75, 0.25]]]))
-
-
 def test_rollout_by_hand():
     """(A2 + I)/2 (A1 + I)/2: the class token's row is (0.5, 0.25, 0.25) times the rows of (A1 + I)/2."""
     rows = torch.tensor([[0.6, 0.3, 0.1], [0.0, 1.0, 0.0], [0.25, 0.0, 0.75]])
