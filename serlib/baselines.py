@@ -13,9 +13,10 @@ the training set's own speakers. The residual network takes its last epoch, as t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -53,6 +54,10 @@ def execute(
     Raises:
         ValueError: no such baseline, or its package is not installed.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    config.check("baseline", run_config.name, config.BASELINES)
     if run_config.name == "resnet-18":
         from serlib import training
 
@@ -60,21 +65,13 @@ def execute(
         return training.execute(run_config, corpus, split, images(), record=record, network=network)
     start = time.perf_counter()
     labels, train = np.array(corpus.labels), np.array(corpus.rows(split.train))
+    speakers = np.array([utterance.speaker for utterance in corpus.utterances])
     if run_config.name == "majority":
         predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
+    elif run_config.name == "mel-statistics":
+        predicted = _fit(LogisticRegression(max_iter=5_000), mel_statistics(images().numpy()), labels, train, speakers)
     else:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.svm import LinearSVC
-
-        if run_config.name == "mel-statistics":
-            values, classifier = mel_statistics(images().numpy()), lambda c: LogisticRegression(C=c, max_iter=5_000)
-        elif run_config.name == "opensmile":
-            values, classifier = opensmile_functionals(corpus, cache), lambda c: LinearSVC(C=c, max_iter=20_000)
-        else:
-            raise ValueError(f"baseline {run_config.name!r} is none of {', '.join(config.BASELINES)}")
-        speakers = np.array([utterance.speaker for utterance in corpus.utterances])
-        predicted = _fit(classifier, values, labels, train, speakers)
-
+        predicted = _fit(LinearSVC(max_iter=20_000), opensmile_functionals(corpus, cache), labels, train, speakers)
     made = records.provenance("cpu", 1, time.perf_counter() - start)
     finished = records.finish(run_config, corpus, split, predicted.tolist(), made)
     records.write(finished, record)
@@ -82,22 +79,21 @@ def execute(
 
 
 def _fit(
-    made: Callable[[float], object],
+    classifier: Any,
     values: Float[ndarray, "files values"],
     labels: Int[ndarray, " files"],
     train: Int[ndarray, " train"],
-    speakers: Sequence[str] | ndarray,
+    speakers: ndarray,
 ) -> Int[ndarray, " files"]:
     """Labels of every file by the classifier that the training set alone gives."""
     from sklearn.model_selection import GridSearchCV, GroupKFold
-    from sklearn.pipeline import make_pipeline
+    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    pipeline = make_pipeline(StandardScaler(), made(1.0))
-    (strength,) = (f"{name}__C" for name in pipeline.named_steps if name != "standardscaler")
-    groups = np.asarray(speakers)[train]
+    pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", classifier)])
+    groups = speakers[train]
     inner = GroupKFold(min(INNER_FOLDS, len(np.unique(groups))))
-    search = GridSearchCV(pipeline, {strength: C_GRID}, scoring="balanced_accuracy", cv=inner)
+    search = GridSearchCV(pipeline, {"classifier__C": C_GRID}, scoring="balanced_accuracy", cv=inner)
     return search.fit(values[train], labels[train], groups=groups).predict(values)
 
 
@@ -141,9 +137,8 @@ def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 
         try:
             import opensmile
         except ImportError as error:
-            raise ValueError(
-                "opensmile is not installed: pip install opensmile (its licence allows research)"
-            ) from error
+            remedy = "pip install opensmile (its licence allows research)"
+            raise ValueError(f"opensmile is not installed: {remedy}") from error
         smile = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
         values = [smile.process_file(str(utterance.path)).to_numpy()[0] for utterance in corpus.utterances]
         with atomic_write(stored) as beside, beside.open("wb") as file:

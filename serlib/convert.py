@@ -13,11 +13,15 @@ def structure(kind: type[Kind], plain: Any) -> Kind:
         ValueError: a field is unknown, missing without a default, or of a value that the class refuses; one line.
     """
     from cattrs import BaseValidationError, transform_error
+    from cattrs.v import format_exception
+
+    def reason(error: BaseException, kind: Any) -> str:
+        return str(error) if isinstance(error, ValueError) else format_exception(error, kind)
 
     try:
         return _converter().structure(plain, kind)
     except BaseValidationError as error:
-        raise ValueError("; ".join(transform_error(error, kind.__name__, _reason))) from error
+        raise ValueError("; ".join(transform_error(error, kind.__name__, reason))) from error
 
 
 @cache
@@ -25,9 +29,3 @@ def _converter() -> Any:
     from cattrs import Converter
 
     return Converter(forbid_extra_keys=True)
-
-
-def _reason(error: BaseException, kind: Any) -> str:
-    from cattrs.v import format_exception
-
-    return str(error) if isinstance(error, ValueError) else format_exception(error, kind)

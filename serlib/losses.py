@@ -28,9 +28,8 @@ def matching(student: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"])
         ValueError: the two differ in shape; PyTorch would broadcast (4, 1) against (4, 8) in silence.
     """
     if student.shape != teacher.shape:
-        raise ValueError(
-            f"feature maps differ in shape: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
-        )
+        shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
+        raise ValueError(f"feature maps differ in shape: {shapes}")
     return (student - teacher).abs().mean()
 
 

@@ -23,7 +23,7 @@ def has_bf16_products() -> bool:
 
 
 def products(precision: str, device: torch.device) -> AbstractContextManager:
-    """What a training loop runs inside: :class:`RoundedProducts` where bf16 needs it, else nothing."""
+    """What a training loop runs inside."""
     return RoundedProducts() if _needed(precision, device) else nullcontext()
 
 
