@@ -149,6 +149,7 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     Raises:
         CorpusError: nothing usable is there, or ``strict`` and anything is wrong.
     """
+    folder = Path(folder)
     own = folder.suffix == ".csv"
     if not own and name not in facts.CORPORA:
         known = ", ".join(facts.CORPORA)

@@ -5,28 +5,8 @@ corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the
 people, their emotions or any claim of the paper.
 
 * :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
-* :func:`synthesize` speaks one sentence; ``PROSODY`` holds what an emotion changes in it;
+* :func:`synthesize` speaks one sentence; ``PROSODY`` is what an emotion changes in it (``synthetic.toml``, with sources);
 * ``MINIATURES``: which speakers say which sentences; their words and voices stand in ``facts.toml``.
-
-The direction of each change follows published findings, its size is chosen here ("." is neutral):
-
-=========  =====  =====  =====  ======  ====  ==================================================================
-emotion    rate   pitch  range  volume  tilt  sources; voice quality
-=========  =====  =====  =====  ======  ====  ==================================================================
-anger      up     up     up     up      up    [1] [2] [3]
-boredom    down   down   down   down    down  [1] [3] [4]
-disgust    down   down   up     down    down  [5]; "grumbled chest tone": irregular cycles
-fear       up     up     down   .       down  [2]; irregular. [1] panic: wider range and more high energy instead
-happiness  up     up     up     up      up    [1] [2]; [4] wide range
-sadness    down   down   down   down    down  [1] [2] [3]; [4] breathy
-surprise   .      up     up     up      up    no source: the highest and widest voice, chosen here
-=========  =====  =====  =====  ======  ====  ==================================================================
-
-[1] Scherer (2003), Speech Communication 40, 227-256, doi 10.1016/S0167-6393(02)00084-5
-[2] Juslin & Laukka (2003), Psychological Bulletin 129, 770-814, doi 10.1037/0033-2909.129.5.770
-[3] Banse & Scherer (1996), J. Personality and Social Psychology 70, 614-636, doi 10.1037/0022-3514.70.3.614
-[4] Burkhardt & Sendlmeier (2000), ISCA Workshop on Speech and Emotion, 151-156 (formant synthesis, as here)
-[5] Murray & Arnott (1993), J. Acoustical Society of America 93, 1097-1108
 
 A log-Mel image is scaled to its recording's own loudest point: volume is invisible there; the others carry the emotion.
 """
@@ -35,6 +15,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -78,16 +59,8 @@ class Prosody:
                 raise ValueError(f"{name} {value} is not within {low} to {high}")
 
 
-PROSODY = {
-    "anger": Prosody(1.25, 1.30, 1.60, +6.0, +3.0, jitter=0.01),
-    "boredom": Prosody(0.80, 0.85, 0.35, -3.0, -1.5),
-    "disgust": Prosody(0.85, 0.80, 1.20, -1.0, -0.5, jitter=0.06),
-    "fear": Prosody(1.40, 1.60, 0.60, 0.0, -1.5, breath=0.10, jitter=0.04),
-    "happiness": Prosody(1.10, 1.40, 1.80, +3.0, +1.0),
-    "neutral": Prosody(),
-    "sadness": Prosody(0.70, 0.80, 0.50, -6.0, -4.0, breath=0.15, jitter=0.01),
-    "surprise": Prosody(1.00, 1.75, 1.90, +3.0, +2.0),
-}
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+PROSODY = {emotion: Prosody(**changes) for emotion, changes in _TABLES.items()}
 
 
 @dataclass(frozen=True)
@@ -242,7 +215,7 @@ def make_corpus(name: str, folder: Path, seed: int = 0) -> int:
         ValueError: there is no such corpus, or ``folder`` holds something else, which is never overwritten.
     """
     check("corpus", name, MINIATURES)
-    files = _files(name)
+    folder, files = Path(folder), _files(name)
     # Hidden files are the marks of workflow tools and what a killed run had begun.
     found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     there = {path.relative_to(folder).as_posix() for path in found}
