@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor
 
 from serlib import config
@@ -24,7 +25,7 @@ from serlib.files import atomic_write
 from serlib.model import SpectrogramViT
 from serlib.padding import content_width
 from serlib.records import Record, RecordError
-from serlib.training import outputs
+from serlib.training import predict
 
 IMAGE = "image"  # the layer before the network: a column's pixels
 ORDERS = ("as it is", "reversed", "shuffled")
@@ -57,7 +58,6 @@ class Probe:
 
     @property
     def last(self) -> str:
-        """The last layer."""
         return list(self.errors)[-1]
 
 
@@ -74,30 +74,23 @@ def execute(
         ValueError: the network's patches are not columns.
     """
     if network.config.patch_size != (images.shape[2], 1):
-        raise ValueError(
-            f"run {record.run!r} has patches of {network.config.patch_size}: the probe needs whole columns"
-        )
+        patches = f"patches of {network.config.patch_size}"
+        raise ValueError(f"run {record.run!r} has {patches}: the probe needs whole columns")
     train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
+    everyone = torch.arange(len(test))
     known, known_at, _ = _columns(network, images, train)
     held, held_at, owner = _columns(network, images, test)
     per_file = {name: np.bincount(owner, _missed(known[name], known_at, held[name], held_at)) for name in known}
-    part, c = record.parts["test"], record.configuration
+    part, same = record.parts["test"], ("corpus", "speech", "protocol", "fold", "run", "seed", "emotions", "result")
     return Probe(
-        corpus=record.corpus,
-        speech=record.speech,
-        schedule=c.schedule,
-        protocol=record.protocol,
-        fold=record.fold,
-        run=record.run,
-        seed=record.seed,
-        emotions=record.emotions,
-        result=record.result,
+        **{name: getattr(record, name) for name in same},
+        schedule=record.configuration.schedule,
         file=part.file,
         speaker=part.speaker,
         true=part.true,
         variation=tuple(np.bincount(owner, (held_at - known_at.mean()) ** 2).tolist()),
         errors={name: tuple(values.tolist()) for name, values in per_file.items()},
-        predicted={order: tuple(_predict(network, reorder(images[test], order))) for order in ORDERS},
+        predicted={order: tuple(predict(network, reorder(images[test], order), everyone)) for order in ORDERS},
     )
 
 
@@ -114,14 +107,10 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
     return changed
 
 
-def _predict(network: SpectrogramViT, images: Tensor) -> list[int]:
-    return outputs(network, images, torch.arange(len(images)), lambda output: output.logits.argmax(dim=1)).tolist()
-
-
 @torch.no_grad()
 def _columns(
     network: SpectrogramViT, images: Tensor, rows: Int[Tensor, " rows"]
-) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " columns"], Int[np.ndarray, " columns"]]:
+) -> tuple[dict[str, ndarray], Float[ndarray, " columns"], Int[ndarray, " columns"]]:
     """Of every column of speech: its tokens by layer, its number, and which of ``rows`` it belongs to."""
     layers: dict[str, list[Tensor]] = {}
     numbers, owners = [], []
@@ -139,9 +128,7 @@ def _columns(
     return found, torch.cat(numbers).numpy().astype(float), torch.cat(owners).numpy()
 
 
-def _missed(
-    known: np.ndarray, known_at: np.ndarray, held: np.ndarray, held_at: np.ndarray
-) -> Float[np.ndarray, " columns"]:
+def _missed(known: ndarray, known_at: ndarray, held: ndarray, held_at: ndarray) -> Float[ndarray, " columns"]:
     """Squared error of the probe on every held-out column."""
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
@@ -164,14 +151,13 @@ def read_all(folder: Path) -> list[Probe]:
     Raises:
         RecordError: a file is no probe or was changed since it was written.
     """
-    return [_read(path) for path in sorted(folder.rglob("*.json"))]
-
-
-def _read(path: Path) -> Probe:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        if plain.pop("digest") != config.digest(plain):
-            raise ValueError("changed since it was written")
-        return structure(Probe, plain)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RecordError(f"{path}: not a probe ({error}); make it again") from error
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            if plain.pop("digest") != config.digest(plain):
+                raise ValueError("changed since it was written")
+            found.append(structure(Probe, plain))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise RecordError(f"{path}: not a probe ({error}); make it again") from error
+    return found

@@ -44,8 +44,7 @@ Losses = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 class TrainState:
     """What a run works with, and how far it is: ``curves`` holds the finished epochs of every stage.
 
-    ``images`` are those of the whole corpus, and ``rows`` says which of them train: mapped from disk, only the images
-    of a batch are read.
+    ``images`` are the whole corpus's, mapped from disk: only those of a batch are read. ``rows`` says which train.
     """
 
     fabric: Fabric
@@ -123,9 +122,9 @@ def outputs(model: nn.Module, images: Images, rows: Tensor, pick: Callable[[Outp
     return picked
 
 
-def _predict(model: nn.Module, images: Images, rows: Tensor) -> Int[Tensor, " rows"]:
+def predict(model: nn.Module, images: Images, rows: Tensor) -> list[int]:
     """Labels of the images numbered ``rows``."""
-    return outputs(model, images, rows, lambda output: output.logits).argmax(dim=1)
+    return outputs(model, images, rows, lambda output: output.logits.argmax(dim=1)).tolist()
 
 
 def execute(
@@ -146,7 +145,7 @@ def execute(
         run_config: the resolved configuration.
         corpus, split: what it learns from; ``images[i]`` belongs to ``corpus.utterances[i]``.
         record: the record's file; weights go beside it as ``.safetensors``, the state of an unfinished run as ``.state``.
-        teacher: the matched network and its record's result digest, when the configuration names a teacher.
+        teacher: the matched network and its record's result, when the configuration names a teacher.
         network: makes another network than the configuration's, for a baseline; its weights are not kept.
         accelerator: as Lightning Fabric names it.
 
@@ -187,7 +186,7 @@ def execute(
             match_feature_maps(state, model, teacher_map, run.match)
         train_student(state, model, teacher_map, run.match, run.alpha)
 
-    predicted = _predict(model, state.images, fabric.to_device(torch.arange(len(images)))).tolist()
+    predicted = predict(model, state.images, fabric.to_device(torch.arange(len(images))))
     finished = records.finish(
         run_config,
         corpus,
@@ -240,7 +239,8 @@ def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
         means = {name: (total / count).item() for name, total in sums.items()}
         if state.test is not None:
             rows, labels = state.test
-            means["test accuracy"] = (_predict(model, state.images, rows) == labels).float().mean().item()
+            right = labels == labels.new_tensor(predict(model, state.images, rows))
+            means["test accuracy"] = right.float().mean().item()
         for name, value in means.items():
             state.curves.setdefault(stage, {}).setdefault(name, []).append(value)
         bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
