@@ -51,9 +51,8 @@ def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
 # The release's names, rewritten to :mod:`serlib.model`'s: a block's first part is attention, its second the MLP.
 _RELEASE_NAMES = (
     (r"^cls_token$", "class_token"),
-    (r"^to_patch_embedding\.1\.", "embed.0."),
-    (r"^to_patch_embedding\.2\.", "embed.1."),
-    (r"^to_patch_embedding\.3\.", "embed.2."),
+    (r"^to_patch_embedding\.([123])\.", lambda found: f"embed.{int(found[1]) - 1}."),
+    (r"^conv_stem\.(\d+)\.", lambda found: f"stem.{int(found[1]) // 3}.0."),  # convolution, norm, GELU in turn
     (r"^transformer\.layers\.(\d+)\.0\.norm\.", r"blocks.\1.attention.norm."),
     (r"^transformer\.layers\.(\d+)\.0\.to_qkv\.", r"blocks.\1.attention.qkv."),
     (r"^transformer\.layers\.(\d+)\.0\.to_out\.0\.", r"blocks.\1.attention.out."),
@@ -64,27 +63,20 @@ _RELEASE_NAMES = (
 
 
 def _from_release(name: str) -> str:
-    if stem := re.match(r"^conv_stem\.(\d+)\.", name):  # convolution, norm, GELU in turn
-        return re.sub(r"^conv_stem\.\d+\.", f"stem.{int(stem[1]) // 3}.0.", name)
     for pattern, ours in _RELEASE_NAMES:
-        name, found = re.subn(pattern, ours, name)
-        if found:
-            return name
+        if re.match(pattern, name):
+            return re.sub(pattern, ours, name)
     raise KeyError(name)
 
 
 def load_release_checkpoint(
-    path: Path, image_size: tuple[int, int] = (128, 128), pooling: str = "class"
+    path: Path, image_size: tuple[int, int] = (128, 128), pooling: config.Pooling = "class"
 ) -> SpectrogramViT:
     """A checkpoint in the authors' released format [C], in eval mode; all sizes but the image's are inferred.
 
-    The file is read with ``weights_only=True``: it cannot run code. Coordinates follow the release's formula (its
-    divisors are swapped, which matters only for images that are not square).
-
-    Args:
-        path: a ``torch.save`` of a dict with ``model_state_dict``.
-        image_size: pixels, height x width; patches are full-height columns.
-        pooling: ``class``, the release's default, or ``mean``.
+    The file, a ``torch.save`` of a dict with ``model_state_dict``, is read with ``weights_only=True``: it cannot run
+    code. Patches are full-height columns of ``image_size``, pixels in height x width. Coordinates follow the release's
+    formula (its divisors are swapped, which matters only for images that are not square), and ``class`` is its pooling.
 
     Raises:
         ValueError: the file is missing, not in the format, or does not fit ``image_size``.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy import ndarray
+from scipy import stats
 
 Labels = Int[ndarray, " utterances"]
 
@@ -52,8 +53,6 @@ class Interval:
     @property
     def p(self) -> float:
         """Two-sided p-value of "the estimate is zero"."""
-        from scipy import stats
-
         if not self.error:
             return float(self.estimate == 0)
         return float(2 * stats.t.sf(abs(self.estimate) / self.error, self.df))
@@ -70,8 +69,6 @@ class Interval:
 
 def _quantile(fraction: float, df: float) -> float:
     """Of Student's t."""
-    from scipy import stats
-
     return float(stats.t.ppf(fraction, df))
 
 

@@ -52,12 +52,9 @@ def sinusoidal(length: int, width: int) -> Float[Tensor, "length width"]:
 
 def stem(channels: tuple[int, ...]) -> nn.Sequential:
     """3x3 convolutions, stride 1, padding 1, each with InstanceNorm (no affine parameters) and GELU (figure 2)."""
-    return nn.Sequential(
-        *(
-            nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.InstanceNorm2d(o), nn.GELU())
-            for i, o in zip((1, *channels)[:-1], channels, strict=True)
-        )
-    )
+    pairs = zip((1, *channels)[:-1], channels, strict=True)
+    layers = (nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.InstanceNorm2d(o), nn.GELU()) for i, o in pairs)
+    return nn.Sequential(*layers)
 
 
 class Attention(nn.Module):
@@ -143,9 +140,8 @@ class SpectrogramViT(nn.Module):
     @torch.no_grad()
     def measure_bands(self, images: Float[Tensor, "batch 1 height width"]) -> None:
         """Take every mel band's mean and spread from the columns of ``images`` before their silence."""
-        speech = torch.cat(
-            [image[0, :, :width] for image, width in zip(images, padding.content_width(images), strict=True)], dim=1
-        )
+        widths = padding.content_width(images)
+        speech = torch.cat([image[0, :, :width] for image, width in zip(images, widths, strict=True)], dim=1)
         self.band_mean.copy_(speech.mean(dim=1, keepdim=True))
         self.band_spread.copy_(speech.std(dim=1, keepdim=True).clamp_min(1e-3))  # a band without a sound stays finite
 

@@ -70,9 +70,8 @@ class Record:
             if not set(part.true + part.predicted) <= set(range(len(self.emotions))):
                 raise RecordError(f"part {name!r}: a label outside the {len(self.emotions)} emotions")
         for stage, losses in self.curves.items():
-            for loss, values in losses.items():
-                if not all(map(math.isfinite, values)):
-                    raise RecordError(f"stage {stage!r}: {loss} is not finite")
+            for loss in (name for name, values in losses.items() if not all(map(math.isfinite, values))):
+                raise RecordError(f"stage {stage!r}: {loss} is not finite")
 
     @property
     def run(self) -> str:
@@ -172,12 +171,11 @@ def read(path: Path) -> Record:
     if plain.pop("digest", None) != _digest(plain):
         raise RecordError(f"{path}: changed since it was written (digest differs); restore it or make it again")
     del plain["version"]
-    result = _result(plain)
     try:
         record = structure(Record, plain)
     except ValueError as error:
         raise RecordError(f"{path}: not a whole record ({error})") from error
-    record.__dict__["result"] = result
+    record.__dict__["result"] = _result(plain)
     return record
 
 
@@ -223,10 +221,8 @@ def _commit() -> dict[str, Any]:
     """The commit of the checkout that holds this package, and whether its code differs from it."""
 
     def git(*arguments: str) -> str:
-        root = Path(__file__).parents[1]
-        return subprocess.run(
-            ("git", "-C", root, *arguments), capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ("git", "-C", Path(__file__).parents[1], *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "serlib"))}
