@@ -42,14 +42,10 @@ def execute(
     record: Path,
     cache: Path,
 ) -> records.Record:
-    """One baseline from recordings to a record; there are no weights.
+    """One baseline, of ``serlib.config.BASELINES``, from recordings to the file ``record``; there are no weights.
 
-    Args:
-        run_config: its configuration, whose name is in ``serlib.config.BASELINES``.
-        corpus, split: what it learns from and is tested on.
-        images: gives the corpus's log-Mel images, (files, 1, height, width), when they are needed.
-        record: the record's file.
-        cache: folder of what takes long to compute.
+    ``images`` gives the corpus's log-Mel images, (files, 1, height, width), when they are needed; the folder ``cache``
+    keeps what takes long to compute.
 
     Raises:
         ValueError: no such baseline, or its package is not installed.

@@ -141,13 +141,10 @@ def by_speaker(true: Labels, predicted: Labels, speakers: Sequence[str]) -> dict
 
 
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
-    """Numbers of right utterances, out of ``utterances``, whose percentage prints as ``printed``.
+    """Numbers k of right utterances, out of ``utterances``, whose percentage prints as ``printed``, rounded and truncated.
 
     An accuracy over N utterances is k/N for a whole k, so a printed percentage either is one of these or is not (the
     GRIM test: Brown & Heathers 2017, doi 10.1177/1948550616673876). The arithmetic is exact (decimal).
-
-    Returns:
-        ``{"rounded": [k, ...], "truncated": [k, ...]}``; empty lists where no k fits.
     """
     target = Decimal(printed)
     unit = Decimal(1).scaleb(target.as_tuple().exponent)  # of the last printed digit

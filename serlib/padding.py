@@ -69,8 +69,7 @@ def _weighted_norm(x: Tensor, one: int, more: int, eps: float) -> Tensor:
 def tokens(patches: Float[Tensor, "batch patches values"], alike: bool) -> "Tokens":
     """How the network holds the tokens of ``patches``: on a CPU, equal ones merged where that is worth while.
 
-    ``alike`` says whether equal patches stay equal: no position and no dropout tells them apart, and none is asked for
-    by itself.
+    ``alike`` says whether equal patches stay equal: no position and no dropout tells them apart.
     """
     if alike and can_skip_padding(patches):
         widths = content_width(patches.mT[:, None])
@@ -109,8 +108,7 @@ class DedupTokens(Tokens):
 
     Without position encoding, tokens that start equal stay equal in every block. So the patches of the silence that
     fills an image up are one row, and attention counts it for as many as it stands for: ``log`` of their number is
-    added to its scores, which is the softmax over all of them, exactly. Images of unequal length waste nothing: all
-    else in the network works on rows.
+    added to its scores, which is the softmax over all of them, exactly. All else in the network works on rows.
 
     The rows are the class tokens of all images, then the patches of the first, the second, and so on. ``widths`` says
     how many patches of each image come before its silence.

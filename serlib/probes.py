@@ -64,11 +64,7 @@ class Probe:
 def execute(
     record: Record, network: SpectrogramViT, images: Float[Tensor, "files 1 height width"], rows: dict[str, int]
 ) -> Probe:
-    """Probe the network of ``record``.
-
-    Args:
-        network: in eval mode, with full-height patches one column wide.
-        images: of the whole corpus; ``rows`` gives each file's place in it.
+    """Probe the network of ``record``, in eval mode; ``rows`` gives each file's place in the corpus's ``images``.
 
     Raises:
         ValueError: the network's patches are not columns.

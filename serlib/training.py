@@ -142,8 +142,7 @@ def execute(
     """One run: train on the training set, predict both parts, write weights and record.
 
     Args:
-        run_config: the resolved configuration.
-        corpus, split: what it learns from; ``images[i]`` belongs to ``corpus.utterances[i]``.
+        images: ``images[i]`` belongs to ``corpus.utterances[i]``.
         record: the record's file; weights go beside it as ``.safetensors``, the state of an unfinished run as ``.state``.
         teacher: the matched network and its record's result, when the configuration names a teacher.
         network: makes another network than the configuration's, for a baseline; its weights are not kept.

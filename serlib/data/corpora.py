@@ -144,7 +144,6 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
         folder: the corpus's folder; for a corpus of your own, a CSV file with the columns path (below the CSV's
             folder), speaker, emotion and, if known, text.
         strict: stop at the first problem instead of excluding and listing it.
-        speech: whether people speak.
 
     Raises:
         CorpusError: nothing usable is there, or ``strict`` and anything is wrong.

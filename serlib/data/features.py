@@ -122,22 +122,13 @@ def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor
     """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
     level = _level(waveform, config)
     picture = (level.flip(0) @ across(config)[: level.shape[1]]).clamp_(0, 1)[None]
-    return picture if config.colour == "linear" else _inferno_red()[(picture * 255).round().long()]
+    if config.colour == "inferno-red":
+        picture = torch.from_numpy(INFERNO_RED)[(picture * 255).round().long()] / 255
+    return picture
 
 
-INFERNO_RED = bytes.fromhex(  # red of matplotlib's inferno as it is saved, black to bright
-    "000000010101020203040405060708090a0b0d0e0f101213141617191a1c1d1f2022242627292b2d2e3032343537393b3c3e4041"
-    "434546484a4b4d4f5052535557585a5b5d5f6062636566686a6b6d6e7072737576787a7b7d7e808183858688898b8d8e90919395"
-    "9698999b9c9ea0a1a3a4a6a7a9abacaeafb1b2b4b5b7b8babbbdbebfc1c2c4c5c7c8c9cbcccdcfd0d1d2d4d5d6d7d9dadbdcddde"
-    "dfe0e2e3e4e5e6e6e7e8e9eaebecededeeeff0f0f1f2f2f3f3f4f5f5f6f6f7f7f8f8f8f9f9f9fafafafafbfbfbfbfbfbfbfbfbfb"
-    "fbfbfbfbfbfbfbfbfafafafaf9f9f9f8f8f8f7f7f6f6f5f5f4f4f3f3f3f2f2f1f1f1f1f1f1f1f2f2f3f4f5f6f7f9fafc"
-)
-
-
-@lru_cache
-def _inferno_red() -> Float[Tensor, " 256"]:
-    """The first channel of matplotlib's inferno, which the released loader keeps of a saved picture [C]."""
-    return torch.tensor(list(INFERNO_RED)) / 255
+# The first channel of matplotlib's inferno as it is saved, black to bright: what the released loader keeps of it [C].
+INFERNO_RED = np.loadtxt(Path(__file__).with_name("inferno_red.csv"), dtype=np.uint8, delimiter=",").flatten()
 
 
 def images(

@@ -132,16 +132,10 @@ def _synthesize(text: str, voice: str, parameters: dict[int, int], seed: int) ->
 
 
 def synthesize(text: str, voice: str, prosody: Prosody, seed: int) -> np.ndarray:
-    """One utterance, with 0.1 to 0.3 s of silence before and after it.
+    """One sentence, with 0.1 to 0.3 s of silence before and after it: float32 ``(samples,)`` at ``SAMPLE_RATE`` in [-1, 1].
 
-    Args:
-        text: one sentence in the voice's language.
-        voice: an espeak-ng voice with or without a variant, such as ``"de+f2"``.
-        prosody: the emotion; ``seed`` varies it by a few per cent, so that takes differ.
-        seed: at least 0; the same seed gives the same samples, whatever was spoken before.
-
-    Returns:
-        float32 ``(samples,)`` at ``SAMPLE_RATE``, mono, within [-1, 1].
+    ``voice`` is espeak-ng's with or without a variant, such as ``"de+f2"``. ``seed``, at least 0, varies the prosody by
+    a few per cent, so that takes differ; the same seed gives the same samples, whatever was spoken before.
 
     Raises:
         ValueError: espeak-ng has no such voice, or the text holds nothing to say.
