@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+Maps = Float[Tensor, "batch height width"]
 
-def rollout(
-    attention: Sequence[Float[Tensor, "batch heads tokens tokens"]], grid: tuple[int, int]
-) -> Float[Tensor, "batch height width"]:
+
+def rollout(attention: Sequence[Float[Tensor, "batch heads tokens tokens"]], grid: tuple[int, int]) -> Maps:
     """Attention rollout from the class token to the patches (Abnar & Zuidema 2020, doi 10.18653/v1/2020.acl-main.385).
 
     Each block contributes ``(mean over heads + identity) / 2``, rows summing to 1; the blocks' product is followed from
@@ -25,7 +25,7 @@ def rollout(
     return rearrange(to_patches / to_patches.sum(dim=-1, keepdim=True), "b (h w) -> b h w", h=grid[0], w=grid[1])
 
 
-def on_image(maps: Float[Tensor, "batch height width"], image_size: tuple[int, int]) -> Float[Tensor, "batch h w"]:
+def on_image(maps: Maps, image_size: tuple[int, int]) -> Float[Tensor, "batch h w"]:
     """Maps of patches, repeated to the image's pixels."""
     return functional.interpolate(maps[:, None], image_size, mode="nearest")[:, 0]
 

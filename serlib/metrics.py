@@ -11,6 +11,7 @@ from numpy import ndarray
 from scipy import stats
 
 Labels = Int[ndarray, " utterances"]
+Counts = Num[ndarray, "*runs classes"]
 
 LEVEL = 0.95  # of every interval
 POWER = 0.8  # of the difference that a comparison could have seen
@@ -23,9 +24,7 @@ def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "cl
     return counts
 
 
-def unweighted_accuracy(
-    right: Num[ndarray, "*runs classes"], total: Num[ndarray, "*runs classes"]
-) -> Float[ndarray, "*runs"] | float:
+def unweighted_accuracy(right: Counts, total: Counts) -> Float[ndarray, "*runs"] | float:
     """UA: the mean of the classes' recalls (UAR); classes without an utterance do not count."""
     recalls = np.divide(right, total, out=np.zeros(np.broadcast(right, total).shape), where=total > 0)
     return recalls.sum(axis=-1) / (total > 0).sum(axis=-1)

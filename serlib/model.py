@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serlib import config, padding
+from serlib.padding import Images
+
+Rows = Float[Tensor, "*tokens width"]  # tokens as padding.Tokens lays them out
 
 
 class Output(NamedTuple):
@@ -68,9 +71,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(c.width, 3 * inner, bias=False)
         self.out = nn.Linear(inner, c.width)
 
-    def forward(
-        self, x: Float[Tensor, "*tokens width"], layout: padding.Tokens, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Rows, layout: padding.Tokens, need_weights: bool = False) -> tuple[Rows, Tensor | None]:
         qkv = layout.unflatten(self.qkv(self.norm(x)))
         q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.heads)
         weights = None
@@ -100,9 +101,7 @@ class Block(nn.Module):
             nn.Dropout(c.dropout),
         )
 
-    def forward(
-        self, x: Float[Tensor, "*tokens width"], layout: padding.Tokens, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Rows, layout: padding.Tokens, need_weights: bool = False) -> tuple[Rows, Tensor | None]:
         mixed, weights = self.attention(x, layout, need_weights)
         x = x + mixed
         return x + self.mlp(x), weights
@@ -138,23 +137,21 @@ class SpectrogramViT(nn.Module):
         self.head = nn.Linear(c.width, c.num_classes)
 
     @torch.no_grad()
-    def measure_bands(self, images: Float[Tensor, "batch 1 height width"]) -> None:
+    def measure_bands(self, images: Images) -> None:
         """Take every mel band's mean and spread from the columns of ``images`` before their silence."""
         widths = padding.content_width(images)
         speech = torch.cat([image[0, :, :width] for image, width in zip(images, widths, strict=True)], dim=1)
         self.band_mean.copy_(speech.mean(dim=1, keepdim=True))
         self.band_spread.copy_(speech.std(dim=1, keepdim=True).clamp_min(1e-3))  # a band without a sound stays finite
 
-    def patch_input(
-        self, images: Float[Tensor, "batch 1 height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def patch_input(self, images: Images) -> Float[Tensor, "batch channels height width"]:
         """What is cut into patches: the stem's image and, with coordinate encoding, the two coordinate channels."""
         x = padding.apply_stem(self.stem, images)
         if self.config.position == "coordinates":
             x = torch.cat((x, repeat(self.coordinates, "c h w -> b c h w", b=len(x))), dim=1)
         return x
 
-    def forward(self, images: Float[Tensor, "batch 1 height width"], need_weights: bool = False) -> Output:
+    def forward(self, images: Images, need_weights: bool = False) -> Output:
         """Logits and intermediates of a batch of images; ``need_weights`` asks for ``attention`` and ``layers``.
 
         Raises:

@@ -9,6 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+Images = Float[Tensor, "batch 1 height width"]
+Patches = Float[Tensor, "batch patches values"]
+Split = tuple[Float[Tensor, "batch width"], Float[Tensor, "batch patches width"]]  # class tokens; one for every patch
+
 
 def can_skip_padding(x: Tensor) -> bool:
     """Whether the work may depend on what is in the images: on a CPU, and not in a graph written once for all."""
@@ -24,9 +28,7 @@ def content_width(images: Float[Tensor, "batch channels height width"]) -> list[
     return last.amax(dim=1).tolist()
 
 
-def apply_stem(
-    stem: nn.Sequential, images: Float[Tensor, "batch 1 height width"]
-) -> Float[Tensor, "batch 1 height width"]:
+def apply_stem(stem: nn.Sequential, images: Images) -> Images:
     """``stem(images)``, for a stem of 3x3 convolutions, each with InstanceNorm and GELU.
 
     On a CPU the images pass one after the other: no operation mixes images, and one image's activations (4 MiB at 64
@@ -40,9 +42,7 @@ def apply_stem(
     return torch.cat([_one_image(stem, image, width) for image, width in zip(images.split(1), widths, strict=True)])
 
 
-def _one_image(
-    stem: nn.Sequential, x: Float[Tensor, "1 1 height width"], width: int
-) -> Float[Tensor, "1 1 height width"]:
+def _one_image(stem: nn.Sequential, x: Images, width: int) -> Images:
     reach = len(stem)  # columns to each side that a pixel of the outcome depends on: one for each convolution
     one = width + reach  # the silent column that stands for itself and the next ``more``
     more = x.shape[-1] - one - 1 - reach
@@ -66,7 +66,7 @@ def _weighted_norm(x: Tensor, one: int, more: int, eps: float) -> Tensor:
     return centred * (mean(centred.square()) + eps).rsqrt()
 
 
-def tokens(patches: Float[Tensor, "batch patches values"], alike: bool) -> "Tokens":
+def tokens(patches: Patches, alike: bool) -> "Tokens":
     """How the network holds the tokens of ``patches``: on a CPU, equal ones merged where that is worth while.
 
     ``alike`` says whether equal patches stay equal: no position and no dropout tells them apart.
@@ -83,7 +83,7 @@ class Tokens:
 
     bias: Tensor | None = None  # added to the scores of attention
 
-    def __init__(self, patches: Float[Tensor, "batch patches values"]) -> None:
+    def __init__(self, patches: Patches) -> None:
         self.patches = patches
 
     def with_class(self, token: Float[Tensor, "1 1 width"], x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Tokens:
         """The inverse of :meth:`unflatten`."""
         return x
 
-    def split(self, x: Tensor) -> tuple[Float[Tensor, "batch width"], Float[Tensor, "batch patches width"]]:
+    def split(self, x: Tensor) -> Split:
         """The class tokens, and one token for every patch."""
         return x[:, 0], x[:, 1:]
 
@@ -114,7 +114,7 @@ class DedupTokens(Tokens):
     how many patches of each image come before its silence.
     """
 
-    def __init__(self, patches: Float[Tensor, "batch patches values"], widths: Int[Tensor, " batch"]) -> None:
+    def __init__(self, patches: Patches, widths: Int[Tensor, " batch"]) -> None:
         batch, count, _ = patches.shape
         patch = torch.arange(count)
         kept = patch <= widths[:, None]  # up to the first silent one, which stands for the rest
@@ -143,8 +143,6 @@ class DedupTokens(Tokens):
     def flatten(self, padded: Float[Tensor, "batch longest width"]) -> Float[Tensor, "rows width"]:
         return padded[self.image, self.position]
 
-    def split(
-        self, rows: Float[Tensor, "rows width"]
-    ) -> tuple[Float[Tensor, "batch width"], Float[Tensor, "batch patches width"]]:
+    def split(self, rows: Float[Tensor, "rows width"]) -> Split:
         patches = rows.index_select(0, self.row.flatten()).unflatten(0, self.row.shape)
         return rows[: self.batch], patches
