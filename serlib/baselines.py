@@ -16,11 +16,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from sklearn.base import ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from serlib import config, records
@@ -50,9 +55,6 @@ def execute(
     Raises:
         ValueError: no such baseline, or its package is not installed.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import LinearSVC
-
     config.check("baseline", run_config.name, config.BASELINES)
     if run_config.name == "resnet-18":
         from serlib import training
@@ -75,17 +77,13 @@ def execute(
 
 
 def _fit(
-    classifier: Any,
+    classifier: ClassifierMixin,
     values: Float[ndarray, "files values"],
     labels: Int[ndarray, " files"],
     train: Int[ndarray, " train"],
     speakers: ndarray,
 ) -> Int[ndarray, " files"]:
     """Labels of every file by the classifier that the training set alone gives."""
-    from sklearn.model_selection import GridSearchCV, GroupKFold
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
     pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", classifier)])
     groups = speakers[train]
     inner = GroupKFold(min(INNER_FOLDS, len(np.unique(groups))))

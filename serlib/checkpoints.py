@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 
 from serlib import config
 from serlib.convert import structure
@@ -19,8 +21,6 @@ def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
 
     All of it under one name: safetensors writes names in no fixed order, and equal models give equal files.
     """
-    from safetensors.torch import save as to_bytes
-
     metadata = {"serlib": json.dumps({"model": asdict(model.config), **about})}
     with atomic_write(path) as beside:
         beside.write_bytes(to_bytes(model.state_dict(), metadata))
@@ -32,8 +32,6 @@ def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
     Raises:
         ValueError: the file is missing or was not written by :func:`save`.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["serlib"])

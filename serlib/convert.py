@@ -1,9 +1,12 @@
 """From JSON to a dataclass: the one place where lists become tuples and dictionaries become configurations."""
 
-from functools import cache
 from typing import Any, TypeVar
 
+from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.v import format_exception
+
 Kind = TypeVar("Kind")
+CONVERTER = Converter(forbid_extra_keys=True)
 
 
 def structure(kind: type[Kind], plain: Any) -> Kind:
@@ -12,20 +15,11 @@ def structure(kind: type[Kind], plain: Any) -> Kind:
     Raises:
         ValueError: a field is unknown, missing without a default, or of a value that the class refuses; one line.
     """
-    from cattrs import BaseValidationError, transform_error
-    from cattrs.v import format_exception
 
     def reason(error: BaseException, kind: Any) -> str:
         return str(error) if isinstance(error, ValueError) else format_exception(error, kind)
 
     try:
-        return _converter().structure(plain, kind)
+        return CONVERTER.structure(plain, kind)
     except BaseValidationError as error:
         raise ValueError("; ".join(transform_error(error, kind.__name__, reason))) from error
-
-
-@cache
-def _converter() -> Any:
-    from cattrs import Converter
-
-    return Converter(forbid_extra_keys=True)

@@ -13,6 +13,8 @@ from functools import cache
 import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from serlib.config import Model
 from serlib.model import SpectrogramViT
@@ -29,8 +31,6 @@ class Cost:
 
 def count(config: Model) -> Cost:
     """Cost of one network, counted while it runs on one image of random weights."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     model = SpectrogramViT(config).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         # with weights, attention runs as plain matrix products: the counter does not know the CPU's fused kernel
@@ -57,8 +57,6 @@ def reference_networks() -> dict[str, Other]:
     """
     import torchaudio
     import torchvision
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     def transformer(tokens: int, depth: int, heads: int, width: int) -> nn.Module:
         return torchvision.models.vision_transformer.Encoder(tokens, depth, heads, width, 4 * width, 0.0, 0.0)

@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from serlib import config
@@ -126,10 +129,6 @@ def _columns(
 
 def _missed(known: ndarray, known_at: ndarray, held: ndarray, held_at: ndarray) -> Float[ndarray, " columns"]:
     """Squared error of the probe on every held-out column."""
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_at)
     return (fitted.predict(held.astype(float)) - held_at) ** 2
 

@@ -12,6 +12,10 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import pooch
+import requests
+from tqdm import tqdm
+
 from serlib.data.corpora import Corpus, CorpusError, parse
 from serlib.files import sha256
 
@@ -49,9 +53,6 @@ def fetch(name: str, folder: Path, address: str | None = None) -> None:
     Raises:
         CorpusError: the corpus cannot be fetched, the address does not answer, or a file's hash is wrong.
     """
-    import pooch
-    import requests
-
     if name not in ADDRESSES:
         raise CorpusError(SAVEE_HELP if name == "savee" else f"no address is known for corpus {name!r}")
     address = address or ADDRESSES[name]
@@ -70,8 +71,6 @@ def fetch(name: str, folder: Path, address: str | None = None) -> None:
 
 def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
     """One archive whose own hash is not published; each file in it is checked instead."""
-    import pooch
-
     if not _wrong(folder / "wav", hashes):
         return
     archive = folder / "download.zip"
@@ -97,9 +96,6 @@ def _wrong(folder: Path, hashes: dict[str, str]) -> str:
 
 
 def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:
-    import pooch
-    from tqdm import tqdm
-
     source = pooch.create(folder, address, registry={file: f"sha256:{value}" for file, value in hashes.items()})
     for file in tqdm(hashes, "download", unit="file"):
         source.fetch(file)

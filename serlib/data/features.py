@@ -12,10 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
+import torchaudio
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from tqdm import tqdm
 
 from serlib.config import ORIGINAL, PERTURBATIONS, Features, check, digest
 from serlib.files import atomic_write
@@ -31,9 +34,6 @@ def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
     Raises:
         ValueError: the file is missing, unreadable or empty; the message names it.
     """
-    import soundfile
-    import torchaudio
-
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
@@ -56,8 +56,6 @@ def window(config: Features) -> Float[Tensor, " samples"]:
 @lru_cache
 def mel_filters(config: Features) -> Float[Tensor, "mel bins"]:
     """The triangles of Slaney's mel scale, each of area one."""
-    import torchaudio
-
     bins = config.fft_length // 2 + 1
     edges = (config.low_frequency, config.high_frequency, config.mel_bands, config.sample_rate)
     return torchaudio.functional.melscale_fbanks(bins, *edges, norm="slaney", mel_scale="slaney").T.contiguous()
@@ -148,7 +146,6 @@ def images(
     Raises:
         ValueError: a file is missing or unreadable; the message names it.
     """
-    from tqdm import tqdm
 
     def picture(path: Path, sha256: str, version: str) -> np.ndarray:
         waveform = perturb(read_audio(path, config), version, config, seed=int(sha256[:8], 16))
@@ -183,8 +180,6 @@ def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, see
     Raises:
         ValueError: no such perturbation.
     """
-    import torchaudio
-
     check("perturbation", kind, PERTURBATIONS)
     if kind == "speed":
         return torchaudio.functional.resample(waveform, 6, 5)

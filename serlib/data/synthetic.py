@@ -11,6 +11,7 @@ people, their emotions or any claim of the paper.
 A log-Mel image is scaled to its recording's own loudest point: volume is invisible there; the others carry the emotion.
 """
 
+import _ctypes
 import ctypes
 import hashlib
 import os
@@ -19,10 +20,14 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import espeakng_loader
 import numpy as np
+import soundfile
+from scipy.signal import resample_poly
 
 from serlib.config import check
 from serlib.data.facts import CORPORA
@@ -85,10 +90,6 @@ def _fresh_espeak() -> Iterator[ctypes.CDLL]:
     Raises:
         RuntimeError: espeak-ng does not start.
     """
-    import _ctypes
-
-    import espeakng_loader
-
     with TemporaryDirectory() as folder, ExitStack() as stack:
         data, voices = Path(folder, "espeak-ng-data"), espeakng_loader.get_data_path()
         data.symlink_to(voices)  # a short path: espeak-ng cuts one of more than 150 bytes silently
@@ -185,11 +186,6 @@ def _files(name: str) -> dict[str, tuple[str, str, str]]:
 
 def _wav(name: str, speaker: str, sentence: str, emotion: str, seed: int) -> bytes:
     """One file of the miniature: 16-bit mono WAV at the corpus's sampling rate."""
-    from io import BytesIO
-
-    import soundfile
-    from scipy.signal import resample_poly
-
     take = int.from_bytes(hashlib.sha256(f"{seed} {name} {speaker} {sentence} {emotion}".encode()).digest()[:4], "big")
     known = CORPORA[name]
     wave = synthesize(known.texts[sentence], known.voices[speaker], PROSODY[emotion], take)
