@@ -140,7 +140,7 @@ def by_speaker(true: Labels, predicted: Labels, speakers: Sequence[str]) -> dict
 
 
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
-    """Numbers k of right utterances, out of ``utterances``, whose percentage prints as ``printed``, rounded and truncated.
+    """Numbers of right utterances, of all, whose percentage prints as ``printed`` when it is rounded and when truncated.
 
     An accuracy over N utterances is k/N for a whole k, so a printed percentage either is one of these or is not (the
     GRIM test: Brown & Heathers 2017, doi 10.1177/1948550616673876). The arithmetic is exact (decimal).

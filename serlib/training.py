@@ -5,8 +5,8 @@
 (c) :func:`train_student`: cross entropy + alpha * L1.
 
 :func:`execute` is one run from images to a record. A killed run goes on from its last whole epoch and ends with the same
-record; the same seed gives the same record bit for bit on one CPU. The evaluated part chooses nothing: a stage ends after a
-fixed number of epochs.
+record; the same seed gives the same record bit for bit on one CPU. The evaluated part chooses nothing: a stage
+ends after a fixed number of epochs.
 """
 
 import io
@@ -154,22 +154,22 @@ def execute(
     run, settings = run_config.run, run_config.training
     if run.teacher and teacher is None:
         raise ValueError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
+    followed = teacher[1] if teacher else ""
     try:
         fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
     except RuntimeError as error:  # not on this machine
         raise ValueError(str(error)) from error
-    train, test, labels = (
-        torch.tensor(of) for of in (corpus.rows(split.train), corpus.rows(split.test), corpus.labels)
-    )
+    columns = corpus.rows(split.train), corpus.rows(split.test), corpus.labels
+    train, test, labels = (fabric.to_device(torch.tensor(column)) for column in columns)
     state = TrainState(
         fabric,
         settings,
         fabric.to_device(images),
-        fabric.to_device(train),
-        fabric.to_device(labels[train]),
-        test=(fabric.to_device(test), fabric.to_device(labels[test])) if settings.log_test_accuracy else None,
+        train,
+        labels[train],
+        test=(test, labels[test]) if settings.log_test_accuracy else None,
         checkpoint=record.with_suffix(".state"),
-        identity=config.digest(run_config, corpus.fingerprint, split.digest, teacher[1] if teacher else ""),
+        identity=config.digest(run_config, corpus.fingerprint, split.digest, followed),
         progress=progress,
     )
     torch.manual_seed(settings.seed)
@@ -186,15 +186,10 @@ def execute(
         train_student(state, model, teacher_map, run.match, run.alpha)
 
     predicted = predict(model, state.images, fabric.to_device(torch.arange(len(images))))
-    finished = records.finish(
-        run_config,
-        corpus,
-        split,
-        predicted,
-        records.provenance(device_name(settings.precision, fabric.device), torch.get_num_threads(), state.seconds),
-        teacher=teacher[1] if teacher else "",
-        curves={stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()},
-    )
+    device = device_name(settings.precision, fabric.device)
+    made = records.provenance(device, torch.get_num_threads(), state.seconds)
+    curves = {stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()}
+    finished = records.finish(run_config, corpus, split, predicted, made, followed, curves)
     if network is None:
         about = {"features": run_config.features, "emotions": corpus.emotions, "result": finished.result}
         save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
@@ -206,11 +201,9 @@ def execute(
 def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
     """One stage: AdamW, one cycle of the learning rate, the same number of epochs for all."""
     settings, device, count = state.settings, state.fabric.device, len(state.labels)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    steps = settings.epochs * math.ceil(count / settings.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps)
+    rate, steps = settings.learning_rate, settings.epochs * math.ceil(count / settings.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=settings.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
     wrapped, optimizer = state.fabric.setup(model, optimizer)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if settings.ema_decay:

@@ -84,15 +84,9 @@ def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Te
 
     Silence stands before and after the waveform, not a mirror of it.
     """
-    spectrum = torch.stft(
-        functional.pad(waveform[: config.n_samples], (0, config.fft_length)),
-        config.fft_length,
-        config.hop_length,
-        config.window_length,
-        window(config),
-        pad_mode="constant",
-        return_complex=True,
-    )
+    padded = functional.pad(waveform[: config.n_samples], (0, config.fft_length))
+    sizes = config.fft_length, config.hop_length, config.window_length
+    spectrum = torch.stft(padded, *sizes, window(config), pad_mode="constant", return_complex=True)
     parts = torch.view_as_real(spectrum.T[: config.n_frames]).square_()
     power = parts[..., 0] + parts[..., 1]  # (frames, bins), as the transform leaves them in memory
     return torch.cat([power[:, bins] @ filters for bins, filters in _mel_groups(config)], dim=1).T
@@ -140,8 +134,8 @@ def images(
     """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
 
     ``hashes`` are the files' SHA-256, as :func:`serlib.data.corpora.load` gives them, and ``versions`` their
-    perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings and this module's text, so
-    that a changed recording, setting or computation can never read a stale image. The tensor is mapped from disk.
+    perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings and this module's text:
+    a changed recording, setting or computation can never read a stale image. The tensor is mapped from disk.
 
     Raises:
         ValueError: a file is missing or unreadable; the message names it.

@@ -5,7 +5,7 @@ corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the
 people, their emotions or any claim of the paper.
 
 * :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
-* :func:`synthesize` speaks one sentence; ``PROSODY`` is what an emotion changes in it (``synthetic.toml``, with sources);
+* :func:`synthesize` speaks one sentence; ``PROSODY``, read from ``synthetic.toml``, is what an emotion changes in it;
 * ``MINIATURES``: which speakers say which sentences; their words and voices stand in ``facts.toml``.
 
 A log-Mel image is scaled to its recording's own loudest point: volume is invisible there; the others carry the emotion.
@@ -133,7 +133,7 @@ def _synthesize(text: str, voice: str, parameters: dict[int, int], seed: int) ->
 
 
 def synthesize(text: str, voice: str, prosody: Prosody, seed: int) -> np.ndarray:
-    """One sentence, with 0.1 to 0.3 s of silence before and after it: float32 ``(samples,)`` at ``SAMPLE_RATE`` in [-1, 1].
+    """One sentence between 0.1 to 0.3 s of silence: float32 ``(samples,)`` in [-1, 1] at ``SAMPLE_RATE``.
 
     ``voice`` is espeak-ng's with or without a variant, such as ``"de+f2"``. ``seed``, at least 0, varies the prosody by
     a few per cent, so that takes differ; the same seed gives the same samples, whatever was spoken before.
