@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Images = Float[Tensor, "batch 1 height width"]
 Patches = Float[Tensor, "batch patches values"]
-Split = tuple[Float[Tensor, "batch width"], Float[Tensor, "batch patches width"]]  # class tokens; one for every patch
+Parted = tuple[Float[Tensor, "batch width"], Float[Tensor, "batch patches width"]]  # class tokens; one for every patch
 
 
 def can_skip_padding(x: Tensor) -> bool:
@@ -98,7 +98,7 @@ class Tokens:
         """The inverse of :meth:`unflatten`."""
         return x
 
-    def split(self, x: Tensor) -> Split:
+    def split(self, x: Tensor) -> Parted:
         """The class tokens, and one token for every patch."""
         return x[:, 0], x[:, 1:]
 
@@ -143,6 +143,6 @@ class DedupTokens(Tokens):
     def flatten(self, padded: Float[Tensor, "batch longest width"]) -> Float[Tensor, "rows width"]:
         return padded[self.image, self.position]
 
-    def split(self, rows: Float[Tensor, "rows width"]) -> Split:
+    def split(self, rows: Float[Tensor, "rows width"]) -> Parted:
         patches = rows.index_select(0, self.row.flatten()).unflatten(0, self.row.shape)
         return rows[: self.batch], patches

@@ -92,8 +92,11 @@ def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Te
     return torch.cat([power[:, bins] @ filters for bins, filters in _mel_groups(config)], dim=1).T
 
 
-def _level(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
-    """The frames of :func:`log_mel` that the waveform reaches; the others are zero."""
+def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
+    """Log-Mel spectrogram in [0, 1]: 1 the loudest point, 0 ``dynamic_range`` dB below it. Row 0 is the lowest frequency.
+
+    It has the frames that the waveform reaches; the others are 0, as all are of a silent waveform.
+    """
     power = mel_power(waveform, config)
     if power.max() <= LEAST_POWER:
         return torch.zeros_like(power)
@@ -101,18 +104,9 @@ def _level(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tenso
     return decibels.sub_(decibels.max()).div_(config.dynamic_range).add_(1).clamp_min_(0)
 
 
-def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "mel frames"]:
-    """Log-Mel spectrogram of ``config.n_frames`` frames in [0, 1]: 1 the loudest point, 0 ``dynamic_range`` dB below it.
-
-    Row 0 is the lowest frequency. A silent waveform gives zeros.
-    """
-    level = _level(waveform, config)
-    return functional.pad(level, (0, config.n_frames - level.shape[1]))
-
-
 def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "1 height width"]:
     """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
-    level = _level(waveform, config)
+    level = log_mel(waveform, config)
     picture = (level.flip(0) @ across(config)[: level.shape[1]]).clamp_(0, 1)[None]
     if config.colour == "inferno-red":
         picture = torch.from_numpy(INFERNO_RED)[(picture * 255).round().long()] / 255
