@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx as format
 import torch
 from jaxtyping import Float
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -133,23 +135,14 @@ def _write(
     path: Path, module: nn.Module, given: str, outputs: Sequence[str], settings: Features, emotions: Sequence[str]
 ) -> None:
     """``module`` as a file; ``given``, its input, is ``samples`` of any length or ``image``."""
-    import onnx as format
-
     example, lengths = torch.zeros(settings.image_size), None
     if given == "samples":
         example = torch.zeros(3 * settings.sample_rate)
         lengths = ({0: torch.export.Dim("samples", min=settings.hop_length, max=settings.n_samples)},)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            (example,),
-            dynamo=True,
-            input_names=[given],
-            output_names=list(outputs),
-            dynamic_shapes=lengths,
-            verbose=False,
-        )
+        names = {"input_names": [given], "output_names": list(outputs), "dynamic_shapes": lengths}
+        program = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
     model = program.model_proto
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
     format.helper.set_model_props(model, about)
@@ -161,8 +154,6 @@ def _write(
 
 def _halve(graph) -> None:
     """Store what half precision holds exactly in it, each with a cast back."""
-    import onnx as format
-
     for stored in graph.initializer:
         exact = format.numpy_helper.to_array(stored)
         if exact.dtype != np.float32 or exact.size < 100 or (exact.astype(np.float16) != exact).any():
@@ -178,9 +169,6 @@ def quantise(path: Path, target: Path) -> None:
     The log-Mel image and the embedding of its patches stay exact: on training recordings the embedding alone made two
     thirds of the error of the logits.
     """
-    import onnx as format
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     logging.disable(logging.WARNING)  # of a preparation that these graphs do not need
     products = [node.name for node in format.load(path).graph.node if node.op_type == "MatMul"]
     exact = products[:3]  # mel filters, interpolation, embedding, in the order of the computation

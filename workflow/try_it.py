@@ -107,7 +107,8 @@ def write(path: Path, value: dict) -> None:
 
 def utterance(corpus: str, emotion: str, path: Path, network, settings: config.Features) -> dict:
     """The corpus's first sentence, synthesized by its second voice, and what the page should say of it."""
-    voice, words = list(synthetic.VOICES[corpus].values())[1], next(iter(synthetic.TEXTS[corpus].values()))
+    known = facts.CORPORA[corpus]
+    voice, words = list(known.voices.values())[1], next(iter(known.texts.values()))
     wave = synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], seed=0)
     wave = resample_poly(wave.astype(np.float64), settings.sample_rate, synthetic.SAMPLE_RATE)
     soundfile.write(path, np.round(wave * 32_767).astype(np.int16), settings.sample_rate, "PCM_16")
