@@ -11,27 +11,26 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from companion import experiments
-from serlib import config as settings, records
+from serlib import config as serlib_config, records
 from serlib.data import facts
-from workflow.graph import check_settings, code, listing, stop
+from workflow.graph import NAME, code, guard, listing, settings, stop
 
 PYTHON = sys.executable
-JUPYTER_BOOK = Path(PYTHON).with_name("jupyter-book")
-
-CORPUS = config.get("corpus", "")
-DATA = config.get("data", "")
-SEED = int(config.get("seed", 0))
+CHOSEN = settings(config)
+CORPUS, DATA, SEED = CHOSEN.corpus, CHOSEN.data, CHOSEN.seed
 SPEECH = "recordings" if CORPUS else "synthetic"
-SCHEDULE = config.get("schedule") or ("short" if CORPUS else "synthetic")
-THREADS = int(config.get("threads", 1))  # of one run: runs side by side keep cores busier than threads do
+SCHEDULE = CHOSEN.schedule or ("short" if CORPUS else "synthetic")
 
-check_settings(CORPUS, DATA, SCHEDULE)
+if not workflow.dryrun:
+    guard()
+# What a step writes goes into its log, and is shown as well unless make is asked for one line (V is then empty or 0).
+shell.prefix('set -euo pipefail; keep() {{ if test "${{V-1}}" = 1; then tee "$1"; else cat > "$1"; fi; }}; ')
 
 wildcard_constraints:
     speech="recordings|synthetic",
-    corpus="[^/]+",
-    image=f"{settings.Features.mel_bands}x\\d+",  # height and width in pixels
-    schedule="[^/]+",
+    corpus=NAME,
+    image=f"{serlib_config.Features.mel_bands}x\\d+",  # height and width in pixels
+    schedule=NAME,
     split="[a-z-]+-\\d+",
     run="[a-z0-9.-]+?",
     seed="\\d+",
@@ -99,50 +98,55 @@ rule synthesize:
     message: "synthetic speech: {wildcards.corpus}"
     input: code("serlib/data/synthetic.py", "serlib/data/corpora.py")
     output: "build/synthetic/{corpus}/corpus.csv"
+    log: "build/logs/synthetic-{corpus}.log"
     params: audio=lambda w: f"build/synthetic/{w.corpus}/audio"
-    shell: "rm -rf {params.audio} && {PYTHON} -m serlib corpora {wildcards.corpus} --data {params.audio} --synthesize --table {output}"
+    shell:
+        "rm -rf {params.audio:q} && {PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data {params.audio:q} --synthesize "
+        "--table {output:q} 2>&1 | keep {log:q}"
 
 
 rule check:
     message: "checking the recordings: {wildcards.corpus}"
     input: code("serlib/data/corpora.py")
     output: "build/recordings/{corpus}/corpus.csv"
-    params:
-        data=DATA,
-        folder=lambda w: Path(DATA).resolve().parent if DATA.endswith(".csv") else Path(DATA).resolve(),
+    log: "build/logs/recordings-{corpus}.log"
+    params: # functions, because Snakemake fills in braces in texts
+        data=lambda _: DATA,
+        folder=lambda _: str(Path(DATA).resolve().parent if Path(DATA).is_file() else Path(DATA).resolve()),
         listing=listing(DATA) if DATA else "",
     shell:
-        "ln -sfn '{params.folder}' build/recordings/{wildcards.corpus}/audio && "
-        "{PYTHON} -m serlib corpora {wildcards.corpus} --data '{params.data}' --table {output}"
+        "ln -sfn {params.folder:q} build/recordings/{wildcards.corpus:q}/audio && "
+        "{PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data={params.data:q} --table {output:q} 2>&1 | keep {log:q}"
 
 
 def recordings(w):
     """What every command on a corpus is given."""
     where = f"build/{w.speech}/{w.corpus}"
-    synthetic = " --synthetic" if w.speech == "synthetic" else ""
-    return f"{w.corpus} --data {where}/audio --table {where}/corpus.csv{synthetic}"
+    synthetic = ["--synthetic"] if w.speech == "synthetic" else []
+    return [w.corpus, "--data", f"{where}/audio", "--table", f"{where}/corpus.csv", *synthetic]
 
 
 def cell(w):
     """Which run, of which split, on which images."""
     protocol, _, fold = w.split.rpartition("-")
     width = w.image.rpartition("x")[2]
-    return f"--run {w.run} --protocol {protocol} --fold {fold} --seed {w.seed} --image-width {width}"
+    return ["--run", w.run, "--protocol", protocol, "--fold", fold, "--seed", w.seed, "--image-width", width]
 
 
 rule images:
     message: "log-Mel images: {wildcards.corpus}"
     input: code("serlib/data/features.py"), table="build/{speech}/{corpus}/corpus.csv"
     output: touch("build/{speech}/{corpus}/images")
+    log: "build/logs/{speech}-{corpus}-images.log"
     params: corpus=recordings
-    shell: "{PYTHON} -m serlib features {params.corpus}"
+    shell: "{PYTHON:q} -m serlib features {params.corpus:q} 2>&1 | keep {log:q}"
 
 
 def teacher(wildcards):
     """The record of the run that this run follows, if it follows one."""
-    named = settings.RUNS.get(wildcards.run)
+    named = serlib_config.RUNS.get(wildcards.run)
     if named is None:
-        stop(f"run {wildcards.run!r} is none of {', '.join(settings.RUNS)}")
+        stop(f"run {wildcards.run!r} is none of {', '.join(serlib_config.RUNS)}")
     where = "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}".format(**wildcards)
     return [f"{where}/{named.teacher}-seed{wildcards.seed}.json"] if named.teacher else []
 
@@ -157,13 +161,13 @@ rule train:
     output:
         "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
         "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.safetensors",
-    wildcard_constraints: schedule=f"(?!{settings.BASELINE}/)[^/]+"  # the rule below makes the baselines
+    wildcard_constraints: schedule=f"(?!{serlib_config.BASELINE}/)[^/]+"  # the rule below makes the baselines
     log: "build/logs/{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
     params: corpus=recordings, cell=cell
-    threads: THREADS
+    threads: CHOSEN.threads
     shell:
-        "{PYTHON} -m serlib train {params.corpus} {params.cell} --schedule {wildcards.schedule} --threads {threads} "
-        "2>&1 | tee {log}"
+        "{PYTHON:q} -m serlib train {params.corpus:q} {params.cell:q} --schedule {wildcards.schedule:q} --threads {threads} "
+        "2>&1 | keep {log:q}"
 
 
 rule baseline:
@@ -172,9 +176,10 @@ rule baseline:
         code("serlib/baselines.py", "serlib/data/splits.py", "serlib/records.py"),
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
-    output: "build/runs/{speech}/{corpus}/{image}/" + settings.BASELINE + "/{split}/{run}-seed{seed}.json"
+    output: "build/runs/{speech}/{corpus}/{image}/" + serlib_config.BASELINE + "/{split}/{run}-seed{seed}.json"
+    log: "build/logs/{speech}-{corpus}-{image}-" + serlib_config.BASELINE + "-{split}-{run}-seed{seed}.log"
     params: corpus=recordings, cell=cell
-    shell: "{PYTHON} -m serlib train {params.corpus} {params.cell} --threads 1"
+    shell: "{PYTHON:q} -m serlib train {params.corpus:q} {params.cell:q} --threads 1 2>&1 | keep {log:q}"
 
 
 rule probe:
@@ -185,8 +190,9 @@ rule probe:
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
     output: "build/probes/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json"
+    log: "build/logs/probe-{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
     params: corpus=recordings
-    shell: "{PYTHON} -m serlib probe {params.corpus} --runs {input.record}"
+    shell: "{PYTHON:q} -m serlib probe {params.corpus:q} --runs {input.record:q} 2>&1 | keep {log:q}"
 
 
 # The evidence, a rule for each experiment: evidence_1 is worth most. `make evidence` asks for one after the other.
@@ -206,8 +212,9 @@ rule notebook:
         lambda w: NOTEBOOKS[w.name][1],
         source="notebooks/{name}.ipynb",
     output: "build/book/notebooks/{name}.ipynb"
-    params: given=lambda w: [f"{name}={value}" for name, value in NOTEBOOKS[w.name][0].items()]
-    shell: "{PYTHON} workflow/execute.py {input.source} {output} {params.given}"
+    log: "build/logs/notebook-{name}.log"
+    params: given=lambda w: [f"{name}={value!r}" for name, value in NOTEBOOKS[w.name][0].items()]
+    shell: "{PYTHON:q} workflow/execute.py {input.source:q} {output:q} {params.given:q} 2>&1 | keep {log:q}"
 
 
 rule try_it:
@@ -221,7 +228,9 @@ rule pages:
     message: "rendering the book"
     input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py"), "_config.yml", "build/book/try"
     output: "_build/html/index.html"
+    log: "build/logs/pages.log"
+    params: jupyter_book="from jupyter_book.cli.main import main; main()"  # its script's first line may hold no space
     shell:
-        "rm -rf _build && {PYTHON} workflow/stage.py . build/book && "
-        "{JUPYTER_BOOK} build build/book --path-output . --config build/book/_config.yml --toc $PWD/build/book/book/_toc.yml "
-        "-W --keep-going -n -q"
+        "(rm -rf _build && {PYTHON:q} workflow/stage.py . build/book && {PYTHON:q} -c {params.jupyter_book:q} build build/book "
+        "--path-output . --config build/book/_config.yml --toc \"$PWD/build/book/book/_toc.yml\" -W --keep-going -n -q) "
+        "2>&1 | keep {log:q}"

@@ -1,8 +1,9 @@
 """The built book in a real browser, page by page, opened from disk as a reader would open it.
 
-A page passes if it loads without an error, asks no other host for anything, typesets its mathematics, shows its
-figures, each with a text for those who cannot see it, holds no traceback and no warning, and fits a phone that is
-390 px wide. Skipped where no book is built or no Chromium is found, unless CI is set.
+A page passes if it loads without an error, asks no other host for anything, is light, shows its mathematics, shows its
+figures, each with a text for those who cannot see it, holds no traceback and no warning, fits a phone that is 390 px
+wide, and axe-core finds nothing serious on it, in light and in dark mode. Skipped where no book is built or no Chromium
+is found, unless CI is set.
 """
 
 import os
@@ -10,8 +11,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
 
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
@@ -19,12 +22,26 @@ PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
 SLACK = 1  # CSS pixels that rounding may add
+HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
+HEAVIER = frozenset({"book/try_it.html"})  # pages that load more, because they compute
 
 SETTLED = """async () => {
     document.querySelectorAll("details").forEach(details => { details.open = true; });
-    if (window.MathJax?.Hub) await new Promise(done => MathJax.Hub.Register.StartupHook("End", done));
-    await document.fonts.ready;
-    await window.tryIt?.ready;
+    const loaded = [...document.images].map(image => {
+        image.loading = "eager";
+        return image.decode().catch(() => {});
+    });
+    await Promise.all([...loaded, document.fonts.ready, window.tryIt?.ready]);
+}"""
+
+# Serious findings as "rule: how it fails, where"; a long table is looked at by its first rows. What dark mode changes is colours.
+AXE = """async (dark) => {
+    document.querySelectorAll("tbody").forEach(body => [...body.rows].slice(12).forEach(row => row.remove()));
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    const rules = dark ? {runOnly: ["color-contrast"]} : {rules: {"label-content-name-mismatch": {enabled: true}}};
+    const {violations} = await axe.run({resultTypes: ["violations"], ...rules});
+    return violations.filter(found => ["serious", "critical"].includes(found.impact)).flatMap(
+        found => found.nodes.map(node => `${found.id}: ${node.failureSummary} ${node.html.slice(0, 200)}`));
 }"""
 
 FINDINGS = """(limit) => {
@@ -39,8 +56,8 @@ FINDINGS = """(limit) => {
             .filter(node => node.scrollWidth > limit && !boxed(node)).at(-1)?.outerHTML.slice(0, 200),
         raw: prose.textContent.match(/\\\\[(\\[].{0,40}/g) ?? [],
         untypeset: [...document.querySelectorAll(".math.notranslate")]
-            .filter(node => !node.querySelector(".MathJax")).map(node => node.textContent),
-        broken: texts(".MathJax_Error, .MathJax .merror, .MathJax .noError, .MathJax .mtext[style*='color: red']"),
+            .filter(node => !node.querySelector("math")?.getBoundingClientRect().width).map(node => node.textContent),
+        broken: texts("merror"),
         outputs: texts(".output"),
         images: [...document.images].map(({src, alt, naturalWidth}) => ({src, alt, naturalWidth})),
     };
@@ -67,14 +84,17 @@ def phone() -> Iterator[BrowserContext]:
         browser.close()
 
 
-def observed(phone: BrowserContext, book: str = BOOK.as_uri()) -> tuple[Page, list[str]]:
-    """A new page, and a list to which whatever goes wrong on it is added."""
+def observed(phone: BrowserContext, book: str = BOOK.as_uri()) -> tuple[Page, list[str], set[Path]]:
+    """A new page, a list to which whatever goes wrong on it is added, and the files that it loads."""
     page = phone.new_page()
     problems: list[str] = []
+    files: set[Path] = set()
 
     def asked(request: Request) -> None:
         if not request.url.startswith((f"{book}/", "data:", "blob:")):
             problems.append(f"asked another host: {request.url}")
+        elif request.url.startswith("file:"):
+            files.add(Path(unquote(urlsplit(request.url).path)))
 
     def said(message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -84,18 +104,26 @@ def observed(phone: BrowserContext, book: str = BOOK.as_uri()) -> tuple[Page, li
     page.on("console", said)
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
     page.on("requestfailed", lambda request: problems.append(f"request failed: {request.url} {request.failure}"))
-    return page, problems
+    return page, problems, files
 
 
 @pytest.mark.parametrize("name", PAGES or ["index.html"])
 def test_page(name: str, phone: BrowserContext) -> None:
-    page, problems = observed(phone)
+    page, problems, files = observed(phone)
     page.goto(f"{BOOK.as_uri()}/{name}")
     page.wait_for_selector("main", state="attached")  # the root page only leads on to the landing page
+    page.wait_for_load_state("networkidle")
+    weight = sum(file.stat().st_size for file in files)
     page.evaluate(SETTLED)
     found = page.evaluate(FINDINGS, PHONE["width"] + SLACK)
+    page.evaluate(AXE_SCRIPT)
+    problems += [
+        f"axe, {'dark' if dark else 'light'}: {text}" for dark in (False, True) for text in page.evaluate(AXE, dark)
+    ]
     page.close()
 
+    if weight > HEAVIEST and name not in HEAVIER:
+        problems.append(f"{weight:,} bytes are loaded, more than {HEAVIEST:,}")
     if found["width"] > PHONE["width"] + SLACK:
         problems.append(f"{found['width']} px wide on a phone of {PHONE['width']} px: {found.get('widest')}")
     problems += [f"mathematics not typeset: {text}" for text in found["raw"] + found["untypeset"]]
@@ -111,9 +139,25 @@ def test_page(name: str, phone: BrowserContext) -> None:
 
 
 def test_search(phone: BrowserContext) -> None:
-    page, problems = observed(phone)
+    page, problems, _ = observed(phone)
     page.goto(f"{BOOK.as_uri()}/search.html?q=speech")
     page.wait_for_selector("#search-results li")
     page.wait_for_load_state("networkidle")
     page.close()
     assert not problems, "\n".join(problems)
+
+
+def test_icons_are_drawn(phone: BrowserContext) -> None:
+    """Each from the font that was cut down to them: another glyph than that of a character it does not hold."""
+    page, problems, _ = observed(phone)
+    page.goto(f"{BOOK.as_uri()}/book/index.html")
+    page.evaluate(SETTLED)
+    drawn = """() => [...document.querySelectorAll("i.fa-solid")].map(icon => {
+        const {content, fontFamily} = getComputedStyle(icon, "::before");
+        return [icon.className, content.length === 3, document.fonts.check(`900 16px ${fontFamily}`, content[1])];
+    })"""
+    icons = page.evaluate(drawn)
+    page.close()
+    assert icons
+    assert [name for name, named, held in icons if not (named and held)] == []
+    assert not problems

@@ -44,7 +44,7 @@ def served() -> Iterator[str]:
 def page(request, phone, served) -> Iterator[Page]:
     """The page after its first answer; at the end, whatever went wrong on it."""
     book = BOOK.as_uri() if request.param == "disk" else served
-    page, problems = observed(phone, book)
+    page, problems, _ = observed(phone, book)
     page.goto(f"{book}/book/try_it.html")
     page.evaluate("tryIt.ready")
     yield page

@@ -1,19 +1,23 @@
 """The graph: what is up to date is left alone, what is touched is followed by what depends on it and nothing else."""
 
 import ast
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from companion import experiments, text
 from serlib import config
 from tests.helpers import tiny_emodb, tiny_record
-from workflow.graph import check_settings, code, listing
+from workflow.graph import MARK, Settings, check_settings, code, listing, settings
 from workflow.stage import repository
 
 ROOT = Path(__file__).parents[1]
@@ -191,6 +195,271 @@ def test_a_changed_recording_is_noticed(tmp_path):
     assert listing(str(tmp_path)) == first
     file.write_bytes(b"22")
     assert listing(str(tmp_path)) != first
+
+
+def test_a_changed_recording_of_a_table_is_noticed(tmp_path):
+    for name in ("a b.WAV", "c.wav", "not-listed.wav"):
+        (tmp_path / name).write_bytes(b"1")
+    table = tmp_path / "own.CSV"
+    table.write_text("path;speaker\n a b.WAV ;x\nc.wav;y\n")
+    first = listing(str(table))
+    (tmp_path / "not-listed.wav").write_bytes(b"22")
+    assert listing(str(table)) == first
+    (tmp_path / "a b.WAV").write_bytes(b"22")
+    assert listing(str(table)) != first
+
+
+NAMES = ("CORPUS", "SCHEDULE", "SEED", "THREADS", "CORES", "V")
+HOSTILE = (
+    "x;touch pwned;x",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "$(shell touch pwned)",
+    "'; touch pwned; '",
+    '"; touch pwned; "',
+    "x&touch pwned|",
+    "x\ntouch pwned\n",
+    "$$(touch pwned)",
+    "\\$(touch pwned) #",
+    "{PYTHON} {0} %s",
+)
+FOLDERS = ("My Papers", "it's", "a & b", "(a) [b] *?", 'say "a"', "`touch pwned`;touch pwned", "#1 100 % é")
+SNAKEMAKE = """
+import json, pathlib
+def parse_args(argv): return None, argv
+def args_to_api(argv, parser):
+    given = json.loads(pathlib.Path(argv[argv.index("--configfile") + 1]).read_text(encoding="utf-8"))
+    asked = {"given": given, "targets": argv[argv.index("--") + 1:], "cores": argv[argv.index("--cores") + 1]}
+    pathlib.Path("asked.json").write_text(json.dumps(asked))
+    return True
+"""
+
+
+def made_checkout(folder: Path) -> Path:
+    """What make needs of a checkout, "installed", with stand-ins for Snakemake, pip and the benchmarks."""
+    for name in ("serlib", "companion", "workflow"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(ROOT / name)
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    for name, text in (
+        ("snakemake/__init__.py", ""),
+        ("snakemake/cli.py", SNAKEMAKE),
+        ("benchmarks/cpu.py", "import json, sys; json.dump(sys.argv[1:], open('bench.json', 'w'))"),
+        (
+            ".venv/bin/python",
+            f'#!/bin/sh\ncase "$2" in (pip) echo "$@" >> pip.txt;; (*) exec {sys.executable} "$@";; esac\n',
+        ),
+        (".venv/installed", ""),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / ".venv/bin/python").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def stand_in(tmp_path) -> Path:
+    return made_checkout(tmp_path / "checkout")
+
+
+def make(folder: Path, target: str = "book", by: str = "argument", **given: str) -> subprocess.CompletedProcess:
+    """Make called for real, its variables given as arguments or by the environment."""
+    environment = {name: value for name, value in os.environ.items() if name not in NAMES} | {"PYTHONPATH": str(folder)}
+    arguments = [f"{name}={value}" for name, value in given.items()] if by == "argument" else []
+    environment |= {} if arguments else given
+    command = ("make", "--no-print-directory", target, *arguments)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def complaint(result: subprocess.CompletedProcess) -> str:
+    """The one line that a refused call says, beside make's own."""
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert result.returncode != 0
+    assert not result.stdout
+    return line
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_of_make_is_refused_and_never_executed(stand_in, name, by):
+    for value in HOSTILE:
+        others = {"CORPUS": "emodb", "DATA": "."} if name == "SCHEDULE" else {}
+        assert complaint(make(stand_in, by=by, **{name: value}, **others)).startswith(f"serlib: {name}=")
+    assert not list(stand_in.rglob("*pwned*"))
+    assert not (stand_in / "asked.json").exists()
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_folder_of_any_name_reaches_the_graph_as_it_is(stand_in, by):
+    for value in (*filter(str.isprintable, HOSTILE), *FOLDERS):
+        (stand_in / value).mkdir()
+        result = make(stand_in, by=by, CORPUS="emodb", DATA=value)
+        assert result.returncode == 0, result.stderr
+        asked = json.loads((stand_in / "asked.json").read_text())
+        assert asked == {"given": {"corpus": "emodb", "data": value}, "targets": ["book"], "cores": "all"}
+    assert complaint(make(stand_in, by=by, CORPUS="emodb", DATA="a\nb")).startswith("serlib: DATA=")
+    assert (
+        complaint(make(stand_in, by=by, CORPUS="emodb", DATA="$(nope)"))
+        == "serlib: DATA=$(nope): no such file or folder"
+    )
+    assert not [path for path in stand_in.rglob("*pwned*") if path.name == "pwned"]
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_name_of_digits_is_a_name(stand_in, by):
+    (stand_in / "own.CSV").touch()
+    for name in ("2024_05", "1e3", "0x10", "true", "null"):
+        result = make(stand_in, by=by, CORPUS=name, DATA="own.CSV", SEED="7", CORES="3", THREADS="2")
+        assert result.returncode == 0, result.stderr
+        asked = json.loads((stand_in / "asked.json").read_text())
+        assert asked["given"] == {"corpus": name, "data": "own.CSV", "seed": 7, "threads": 2}
+        assert asked["cores"] == "3"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_checkout_in_a_folder_of_any_name_works(tmp_path, name):
+    folder = made_checkout(tmp_path / name)
+    result = make(folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"The book: {folder}/_build/html/index.html\n"
+    assert not [path for path in tmp_path.rglob("*pwned*") if path.name == "pwned"]
+
+
+def test_the_graph_itself_works_there(tmp_path):
+    folder = made_checkout(tmp_path / "My 'Papers' (a & b) \"[c]\"")
+    shutil.rmtree(folder / "snakemake")
+    shutil.copy(ROOT / "Snakefile", folder)
+    tiny_emodb(folder / HOSTILE[0] / "it's {a} $(b)")
+    environment = os.environ | {"PYTHONPATH": str(folder), "CORPUS": "emodb", "DATA": f"{HOSTILE[0]}/it's {{a}} $(b)"}
+    command = (sys.executable, "-m", "workflow.run", "build/recordings/emodb/corpus.csv")
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert result.stderr == "[1/1] checking the recordings: emodb\n"
+    assert "10 utterances" in (folder / "build/logs/recordings-emodb.log").read_text()
+    assert not [path for path in folder.rglob("*pwned*") if path.name == "pwned"]
+    shutil.rmtree(folder / "build")
+    shutil.rmtree(folder / HOSTILE[0] / "it's {a} $(b)/wav", ignore_errors=True)
+    failed = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert failed.returncode == 1
+    _, line = failed.stderr.splitlines()
+    assert line.startswith("checking the recordings: emodb: serlib: ")
+    assert line.endswith("(build/logs/recordings-emodb.log)")
+
+
+@pytest.mark.parametrize("name", ["a$b", "a:b", "{a}", "a\tb"])
+def test_a_checkout_where_the_installer_cannot_work_is_refused_before_it_starts(tmp_path, name):
+    folder = made_checkout(tmp_path / name)
+    (folder / ".venv/installed").unlink()
+    assert "its name: rename it" in complaint(make(folder, PYTHON=sys.executable))
+    assert not (folder / "pip.txt").exists()
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
+    for value in HOSTILE[1:4]:
+        (stand_in / ".venv/installed").unlink()
+        assert make(stand_in, by=by, PYTHON=sys.executable, PIP_ARGS=value).returncode == 0
+        assert value in (stand_in / "pip.txt").read_text()
+        assert make(stand_in, "bench", by=by, BENCH=f"--data 'My Papers' {value}").returncode == 0
+        assert json.loads((stand_in / "bench.json").read_text()) == ["--data", "My Papers", *value.split()]
+        (stand_in / ".venv/installed").unlink()
+        assert make(stand_in, by=by, PYTHON=value).returncode != 0
+        (stand_in / ".venv/installed").touch()
+    assert not (stand_in / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"SCHEDULE": "nope"}, "SCHEDULE=nope is none of paper, "),
+        (
+            {"CORPUS": "nope", "DATA": "."},
+            "CORPUS=nope is none of savee, emodb, crema-d; for your own, give DATA=table.csv",
+        ),
+        ({"SEED": "1.5"}, "SEED='1.5' is no whole number from 0 to 4294967295"),
+        ({"SEED": "4294967296"}, "SEED='4294967296' is no whole number from 0 to 4294967295"),
+        ({"SEED": "-1"}, "SEED='-1' is no whole number"),
+        ({"THREADS": "0"}, "THREADS='0' is no whole number from 1 to 256"),
+        ({"CORES": "0"}, "CORES='0' is no whole number from 1 to 4096"),
+        ({"CORPUS": "emodb", "DATA": "/dev/null"}, "DATA=/dev/null: not a folder"),
+        ({"SHCEDULE": "short"}, "SHCEDULE is none of the variables CORPUS, DATA, "),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_installed(stand_in, given, message):
+    (stand_in / ".venv/installed").unlink()
+    assert complaint(make(stand_in, PYTHON=sys.executable, **given)).startswith(f"serlib: {message}")
+    assert not (stand_in / "pip.txt").exists()
+
+
+def test_a_lock_that_a_killed_build_left_is_named_with_its_remedy(stand_in):
+    (stand_in / ".snakemake/locks").mkdir(parents=True)
+    (stand_in / ".snakemake/locks/0.input.lock").touch()
+    assert complaint(make(stand_in)).endswith("If none is at work: make unlock")
+    assert make(stand_in, "unlock").returncode == 0
+    assert make(stand_in).returncode == 0
+
+
+def test_only_records_are_kept(tmp_path, monkeypatch):
+    from workflow.run import keep
+
+    monkeypatch.chdir(tmp_path)
+    place = Path("build/runs/recordings/emodb")
+    place.mkdir(parents=True)
+    for name in ("a.json", "a.safetensors", ".a.state"):
+        (place / name).touch()
+    keep()
+    assert [path.name for path in Path("results").rglob("*") if path.is_file()] == ["a.json"]
+
+
+@pytest.mark.parametrize("value", [2024, 1e3, True, None, ["a"], {"a": "b"}, float("inf"), float("nan"), "x;y", "1_0"])
+@pytest.mark.parametrize("name", ["corpus", "data", "schedule", "seed", "threads"])
+def test_a_setting_of_any_shape_is_taken_or_refused_in_one_line(capsys, name, value):
+    if value is None or (name == "seed" and value == 2024):
+        assert settings({name: value}) == (Settings(seed=2024) if value else Settings())
+        return
+    with pytest.raises(SystemExit):
+        settings({name: value})
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_unknown_setting_is_named(capsys):
+    with pytest.raises(SystemExit):
+        settings({"corpsu": "emodb"})
+    assert "corpsu is none of the settings corpus, data, schedule, seed, threads" in capsys.readouterr().err
+
+
+def marked() -> list[psutil.Process]:
+    """Processes that a guarded build started."""
+    found = psutil.process_iter(["environ", "cmdline"])
+    return [p for p in found if MARK in (p.info["environ"] or {}) and "serlib-sleeps" in p.info["cmdline"]]
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("whom", ["build", "make"])
+def test_nothing_goes_on_after_a_kill(whom, end):
+    """Killed itself, or killed what started it, a build leaves no step computing."""
+    step = "import time; time.sleep(600)', 'serlib-sleeps"
+    build = (
+        "import os, subprocess, sys, threading; from workflow.graph import guard; from workflow.run import end_with; "
+        "threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start(); guard(); "
+        f"subprocess.run(['bash', '-c', '\"$@\"; true', '-', sys.executable, '-c', '{step}'])"
+    )
+    make = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {build!r}])"
+    command = build if whom == "build" else make
+    with subprocess.Popen((sys.executable, "-c", command), cwd=ROOT) as process:
+        wait_until(marked)
+        process.send_signal(end)
+        process.wait()
+        wait_until(lambda: not marked())
+
+
+def wait_until(true) -> None:
+    for _ in range(300):
+        if true():
+            return
+        time.sleep(0.1)
+    pytest.fail("not within 30 s")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,27 @@
 """What the graph is made of: its settings checked, the code that a step depends on, what a folder of recordings holds."""
 
 import ast
+import csv
 import hashlib
 import json
+import os
+import re
+import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
+from uuid import uuid4
 
 from serlib import config
 from serlib.data import facts
 
 PACKAGES = ("serlib", "companion")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256)}
+MARK = "SERLIB_BUILD"  # environment variable by which the guard knows what a build has started
 
 
 def stop(message: str) -> NoReturn:
@@ -20,18 +30,83 @@ def stop(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a build is made of; "" is the default."""
+
+    corpus: str = ""
+    data: str = ""
+    schedule: str = ""
+    seed: int = 0
+    threads: int = 1  # of one run: runs side by side keep cores busier than threads do
+
+    def given(self) -> dict[str, object]:
+        """The settings that are not the default."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def settings(given: Mapping[str, object]) -> Settings:
+    """The settings of a build, from the command line or Snakemake's; ends with one line if one of them cannot be."""
+    known = [field.name for field in fields(Settings)]
+    for name, value in given.items():
+        if name not in known:
+            stop(f"{name} is none of the settings {', '.join(known)}")
+        if name in ("corpus", "data", "schedule") and not isinstance(value, str | None):
+            stop(
+                f"{name}={value!r} was not read as a text: use make {name.upper()}=..., or a --configfile that quotes it"
+            )
+    corpus, data, schedule = (given.get(name) or "" for name in ("corpus", "data", "schedule"))
+    for name, value in (("CORPUS", corpus), ("SCHEDULE", schedule)):
+        if value and not re.fullmatch(NAME, value):
+            stop(
+                f"{name}={value!r}: a name is made of letters, digits, '-', '_' and '.', and starts with one of the first two"
+            )
+    if not data.isprintable():
+        stop(f"DATA={data!r} holds a character that cannot be printed: rename it, or link to it by another name")
+    check_settings(corpus, data, schedule)
+    numbers = {
+        name: number(name.upper(), given.get(name), *limits)
+        for name, limits in LIMITS.items()
+        if given.get(name) is not None
+    }
+    return Settings(corpus, data, schedule, **numbers)
+
+
+def number(name: str, value: object, least: int, most: int) -> int:
+    """A whole number within limits; ends with one line if it is none."""
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}", str(value)) or not least <= int(str(value)) <= most:
+        stop(f"{name}={value!r} is no whole number from {least} to {most}")
+    return int(str(value))
+
+
 def check_settings(corpus: str, data: str, schedule: str) -> None:
     """End with one line if what a build was asked for cannot be."""
+    table = data.lower().endswith(".csv")
     if corpus and not data:
         stop(f"CORPUS={corpus} needs DATA=folder of the recordings (or DATA=table.csv for a corpus of your own)")
     if data and not corpus:
         stop("DATA is given without CORPUS: say which corpus it is, as in CORPUS=emodb")
-    if data and not Path(data).exists():
-        stop(f"DATA={data}: no such file or folder")
-    if corpus and corpus not in facts.CORPORA and not data.endswith(".csv"):
+    if data and not (Path(data).is_file() if table else Path(data).is_dir()):
+        found = (
+            "not a file"
+            if table and Path(data).exists()
+            else "not a folder"
+            if Path(data).exists()
+            else "no such file or folder"
+        )
+        stop(f"DATA={data}: {found}")
+    if corpus and corpus not in facts.CORPORA and not table:
         stop(f"CORPUS={corpus} is none of {', '.join(facts.CORPORA)}; for your own, give DATA=table.csv")
-    if schedule not in config.SCHEDULES:
+    if schedule and schedule not in config.SCHEDULES:
         stop(f"SCHEDULE={schedule} is none of {', '.join(config.SCHEDULES)}")
+
+
+def guard() -> None:
+    """Start a process that outlives this one, only to end what this one leaves running, however it may be killed."""
+    os.environ[MARK] = uuid4().hex  # what is started from here on carries it
+    command = (sys.executable, "-m", "workflow.guard")
+    options = {"cwd": Path(__file__).parents[1], "start_new_session": True}
+    guard.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, **options)
 
 
 def code(*sources: str) -> list[str]:
@@ -75,6 +150,10 @@ def names(text: str) -> set[str]:
 def listing(data: str) -> str:
     """A digest over names, sizes and times of the recordings, so that an added or changed file is noticed."""
     root = Path(data)
-    files = [root] if root.is_file() else sorted(root.rglob("*.wav"))
-    lines = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() == ".wav")
+    if root.is_file():
+        with root.open(encoding="utf-8", errors="replace", newline="") as table:
+            cells = {part.strip() for row in csv.reader(table) for cell in row for part in re.split("[;\t]", cell)}
+        files = [root, *sorted(path for cell in cells if cell and (path := root.parent / cell).is_file())]
+    lines = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files if path.is_file())
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

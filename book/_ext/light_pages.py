@@ -1,0 +1,150 @@
+"""A Sphinx extension: pages that are light, need no network, and are read well by a screen reader.
+
+* formulas are MathML, made while the book is rendered: no page typesets anything
+* the theme's icons come from its font, cut down to those that pages show, not from its script of 1.5 MB
+* pictures say their size, and load when they are scrolled to
+* markup that names a thing twice, or gives a role without its parts, is put right
+* the root page leads to the landing page
+"""
+
+import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from fontTools import subset
+from PIL import Image
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+logger = logging.getLogger(__name__)
+FRONT = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,">
+<meta http-equiv="refresh" content="0; url={page}"></head>
+<body><a href="{page}">{title}</a></body>
+</html>
+"""
+# What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
+REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
+MARKUP = (
+    (r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>', ""),
+    (r'(<summary) aria-label="[^"]*"', r"\1"),  # the text inside names it
+    (r'<div role="list" class="citation-list">', '<div class="citation-list">'),  # its parts are not all list items
+    (r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1"),
+    (r'(<div id="pst-primary-sidebar")', r'\1 role="region" aria-label="Contents of the book"'),  # holds the title
+    (r"<th\b([^>]*)>(\s*(?:<p></p>)?\s*)</th>", r"<td\1>\2</td>"),  # an empty cell is no heading
+)
+
+
+def mathml(node: nodes.Node, block: bool) -> str:
+    formula = node.astext().strip()
+    for pattern, other in REWRITTEN:
+        formula = re.sub(pattern, other, formula)
+    try:
+        return tex2mathml(formula, as_block=block)
+    except MathError as error:
+        logger.warning("formula %r: %s", formula, error, location=node)
+        return f"<code>{formula}</code>"
+
+
+def inline(translator, node) -> None:
+    translator.body.append(f'<span class="math notranslate nohighlight">{mathml(node, False)}</span>')
+    raise nodes.SkipNode
+
+
+def block(translator, node) -> None:
+    translator.body.append(translator.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    if node["number"]:
+        translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
+        translator.add_permalink_ref(node, "Link to this equation")
+        translator.body.append("</span>")
+    translator.body.append(f"{mathml(node, True)}</div>\n")
+    raise nodes.SkipNode
+
+
+def finish(app, exception) -> None:
+    if exception or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    pages = [page for page in out.rglob("*.html") if "_static" not in page.parts]
+    icons = set()
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for pattern, other in MARKUP:
+            text = re.sub(pattern, other, text)
+        icons.update(re.findall(r"\bfa-[a-z0-9-]+", text))
+        page.write_text(re.sub(r"<img\b[^>]*>", Pictures(page), text), encoding="utf-8")
+    (out / "_static/scripts/fontawesome.js").unlink()
+    cut_icons(out / "_static", icons)
+    front = FRONT.format(title=app.config.html_title, page=f"{app.config.master_doc}.html")
+    (out / "index.html").write_text(front, encoding="utf-8")
+
+
+class Pictures:
+    """Called for each picture of a page: its tag with width and height in pixels; all but the first load when seen."""
+
+    def __init__(self, page: Path) -> None:
+        self.page, self.seen = page, 0
+
+    def __call__(self, tag: re.Match) -> str:
+        source = re.search(r'src="([^":]+)"', tag[0])
+        if not source or "width=" in tag[0]:
+            return tag[0]
+        size = pixels(self.page.parent / source[1])
+        self.seen += 1
+        lazy = ' loading="lazy"' if self.seen > 1 else ""
+        return tag[0].replace("<img", f'<img width="{size[0]}" height="{size[1]}"{lazy}', 1)
+
+
+def pixels(picture: Path) -> tuple[int, int]:
+    """Width and height in CSS pixels."""
+    if picture.suffix != ".svg":
+        with Image.open(picture) as image:
+            return image.size
+    (root,) = re.findall(r"<svg\b[^>]*>", picture.read_text(encoding="utf-8"))[:1]
+    units = {"pt": 4 / 3, "px": 1, "": 1}
+    found = [re.search(rf'\b{side}="([\d.]+)(pt|px|)"', root) for side in ("width", "height")]
+    if not all(found):
+        *_, width, height = re.search(r'viewBox="([^"]+)"', root)[1].replace(",", " ").split()
+        return round(float(width)), round(float(height))
+    return tuple(round(float(match[1]) * units[match[2]]) for match in found)
+
+
+def cut_icons(static: Path, icons: set[str]) -> None:
+    """Keep the rules, and the glyphs of the font, of those icons alone."""
+    style = static / "styles/pydata-sphinx-theme.css"
+    kept = []
+
+    def rule(found: re.Match) -> str:
+        if not icons & {f"fa-{name}" for name in re.findall(r"\.fa-([a-z0-9-]+):before", found[1])}:
+            return ""
+        kept.append(int(found[2], 16))
+        return found[0]
+
+    text = style.read_text(encoding="utf-8")
+    text = re.sub(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}', rule, text)
+    fonts = static / "vendor/fontawesome/webfonts"
+    shown = {int(code, 16) for code in re.findall(r'content:"\\(f[0-9a-f]{3})"', text)}  # by other rules of the theme
+    options = subset.Options(flavor="woff", layout_features=[], hinting=False)
+    for font in fonts.glob("*.ttf"):
+        cut = subset.Subsetter(options)
+        cut.populate(unicodes={*kept, *shown})
+        with subset.load_font(font, options) as face:
+            cut.subset(face)
+            subset.save_font(face, font.with_suffix(".woff"), options)
+        for other in (font, font.with_suffix(".woff2")):
+            other.unlink()
+    text = re.sub(
+        r'url\(([^)]*)\.woff2\) format\("woff2"\),url\([^)]*\.ttf\) format\("truetype"\)',
+        r'url(\1.woff) format("woff")',
+        text,
+    )
+    style.write_text(text, encoding="utf-8")
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,131 @@
+"""``python -m workflow.run ACTION``: what ``make ACTION`` does. The values that make was given come by the environment,
+so that no shell reads them, and each is checked here, by the standard library alone, before anything starts.
+"""
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from workflow.graph import Settings, number, settings, stop
+
+GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS")
+OTHERS = ("CORES", "V", "PYTHON", "PIP_ARGS", "BENCH")
+MOST_CORES = 4096
+NEVER = f"{os.pathsep}${{}}"  # venv refuses the first, setuptools takes the others for variables
+PROFILE = ("--workflow-profile", "workflow/profiles/default")
+RECORDS, PROBES = Path("build/runs/recordings"), Path("build/probes/recordings")
+
+
+def check(given: Mapping[str, str]) -> tuple[Settings, str]:
+    """The settings of the graph and the number of cores; ends with one line if one of them cannot be."""
+    here = str(Path.cwd())
+    if found := [character for character in here if character in NEVER or not character.isprintable()]:
+        stop(
+            f"the folder {here!r}: Python's installer cannot work below a folder with {found[0]!r} in its name: rename it"
+        )
+    _, _, overrides = given.get("MAKEFLAGS", "").partition("-- ")
+    for name in re.findall(r"(?:^|(?<!\\)\s)([A-Za-z_]\w*):{0,3}[+?]?=", overrides):
+        if name not in (*GRAPH, *OTHERS):
+            stop(f"{name} is none of the variables {', '.join((*GRAPH, *OTHERS))}")
+    cores = given.get("CORES") or "all"
+    if cores != "all":
+        cores = str(number("CORES", cores, 1, MOST_CORES))
+    if given.get("V") not in (None, "", "0", "1"):
+        stop(f"V={given['V']!r} is neither 0 nor 1")
+    return settings({name.lower(): given[name] for name in GRAPH if given.get(name)}), cores
+
+
+def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
+    """Run the graph up to the targets, or end with exit status 1."""
+    if any(Path(".snakemake/locks").glob("*")):
+        stop("another build is at work in this folder, or was killed. If none is at work: make unlock")
+    from snakemake import cli
+    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+    from workflow import line as logger
+
+    LoggerPluginRegistry().register_plugin("line", logger)
+    os.environ["V"] = os.environ.get("V") or "0"  # the steps, in a shell, read it too
+    loud = os.environ["V"] == "1"
+    line = () if loud else ("--logger", "line", "--quiet", "all")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "config.json")  # --config would take a name of digits for a number
+        file.write_text(json.dumps(chosen), encoding="utf-8")
+        arguments = [*PROFILE, *line, "--cores", cores, "--configfile", str(file), "--", *targets]
+        with redirect_stderr(sys.stderr if loud else io.StringIO()):
+            parser, options = cli.parse_args(arguments)
+        if not cli.args_to_api(options, parser):
+            raise SystemExit(1)
+
+
+def keep() -> None:
+    """Copy the records of runs on recordings, and the probes of their networks, to where they are committed."""
+    for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
+        if source.exists():
+            shutil.copytree(source, target, ignore=unwanted, dirs_exist_ok=True)
+
+
+def unwanted(folder: str, names: list[str]) -> list[str]:
+    """What is no record in a folder of runs: weights, and the states of unfinished runs."""
+    return [name for name in names if not name.endswith(".json") and not Path(folder, name).is_dir()]
+
+
+def python(*arguments: str) -> None:
+    if status := subprocess.run((sys.executable, *arguments)).returncode:
+        raise SystemExit(status)
+
+
+def end_with(parent: int) -> None:
+    """End this process when make has been killed; what it started is ended by the guard of the graph."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main(action: str) -> None:
+    chosen, cores = check(os.environ)
+    if action == "check":
+        return
+    if action == "unlock":
+        return shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    given = {"chosen": chosen.given(), "cores": cores}
+    if action in ("evidence", "results") and not (chosen.corpus and chosen.data):
+        stop(f"name the corpus, as in make {action} CORPUS=emodb DATA=data/emodb")
+    if action == "notebooks":
+        graph("runs", **given)
+        for notebook in sorted(map(str, Path("notebooks").glob("*.ipynb"))):
+            python("-m", "workflow.execute", notebook, notebook)
+    elif action == "bench":
+        graph("build/synthetic/emodb/images", chosen={}, cores=cores)
+        python("-m", "benchmarks.cpu", *shlex.split(os.environ.get("BENCH", "")))
+    elif action == "results":
+        graph("runs", **given)
+        keep()
+        table, out = f"build/recordings/{chosen.corpus}/corpus.csv", f"results/splits/{chosen.corpus}"
+        python("-m", "serlib", "audit", chosen.corpus, f"--data={chosen.data}", "--table", table, "--out", out)
+    elif action == "evidence":
+        from companion import experiments
+
+        for rank, _ in enumerate(experiments.experiments_of(chosen.corpus), 1):
+            python("-m", "workflow.run", f"evidence_{rank}")
+            keep()
+    else:
+        graph(action, **given)
+        if action == "book":
+            print(f"The book: {Path('_build/html/index.html').resolve()}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
