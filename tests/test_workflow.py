@@ -242,7 +242,7 @@ def made_checkout(folder: Path) -> Path:
         (folder / name).symlink_to(ROOT / name)
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
-    for name, text in (
+    for name, source in (
         ("snakemake/__init__.py", ""),
         ("snakemake/cli.py", SNAKEMAKE),
         ("benchmarks/cpu.py", "import json, sys; json.dump(sys.argv[1:], open('bench.json', 'w'))"),
@@ -253,7 +253,7 @@ def made_checkout(folder: Path) -> Path:
         (".venv/installed", ""),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(source)
     (folder / ".venv/bin/python").chmod(0o755)
     return folder
 
