@@ -39,7 +39,7 @@ AXE = """async (dark) => {
     document.querySelectorAll("tbody").forEach(body => [...body.rows].slice(12).forEach(row => row.remove()));
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     const rules = dark ? {runOnly: ["color-contrast"]} : {rules: {"label-content-name-mismatch": {enabled: true}}};
-    const {violations} = await axe.run({resultTypes: ["violations"], ...rules});
+    const {violations} = await axe.run({resultTypes: ["violations"], preload: false, ...rules});
     return violations.filter(found => ["serious", "critical"].includes(found.impact)).flatMap(
         found => found.nodes.map(node => `${found.id}: ${node.failureSummary} ${node.html.slice(0, 200)}`));
 }"""

@@ -19,6 +19,7 @@ from serlib import records
 from serlib.files import atomic_write
 
 HOSTS = ("github.com", "gitlab.com")
+BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 
 def main(root: Path, stage: Path) -> None:
@@ -29,6 +30,8 @@ def main(root: Path, stage: Path) -> None:
         branch = _git(root, "symbolic-ref", "--short", "HEAD") or "main"
         config["repository"] = {"url": address, "branch": branch, "path_to_book": ""}
         config["html"] |= {"use_repository_button": True, "use_edit_page_button": True}
+        if urlsplit(address).hostname == "github.com":  # the stage has the repository's layout: the links name files
+            config["launch_buttons"] = {"binderhub_url": BINDER, "colab_url": COLAB, "notebook_interface": "jupyterlab"}
     _copy(root / "book", stage / "book")
     _copy(root / "serlib", stage / "serlib")  # of which pages show functions
     found = records.read_all(root / "results/recordings")
