@@ -221,16 +221,17 @@ rule try_it:
     message: "the networks of the page that computes in the browser"
     input: code("workflow/try_it.py"), sorted(map(str, Path("weights").iterdir())), sorted(map(str, Path("workflow").glob("*.tar.xz")))
     output: directory("build/book/try")
-    shell: "{PYTHON:q} workflow/try_it.py {output}"
+    log: "build/logs/try-it.log"
+    shell: "{PYTHON:q} workflow/try_it.py {output:q} 2>&1 | keep {log:q}"
 
 
 rule pages:
     message: "rendering the book"
-    input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py"), "_config.yml", "build/book/try"
+    input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py", "workflow/describe.py"), "_config.yml", "build/book/try"
     output: "_build/html/index.html"
     log: "build/logs/pages.log"
     params: jupyter_book="from jupyter_book.cli.main import main; main()"  # its script's first line may hold no space
     shell:
         "(rm -rf _build && {PYTHON:q} workflow/stage.py . build/book && {PYTHON:q} -c {params.jupyter_book:q} build build/book "
-        "--path-output . --config build/book/_config.yml --toc \"$PWD/build/book/book/_toc.yml\" -W --keep-going -n -q) "
-        "2>&1 | keep {log:q}"
+        "--path-output . --config build/book/_config.yml --toc \"$PWD/build/book/book/_toc.yml\" -W --keep-going -n -q && "
+        "{PYTHON:q} -m workflow.describe _build/html/data) 2>&1 | keep {log:q}"
