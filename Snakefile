@@ -219,7 +219,7 @@ rule notebook:
 
 rule try_it:
     message: "the networks of the page that computes in the browser"
-    input: code("workflow/try_it.py"), sorted(map(str, Path("weights").iterdir())), sorted(map(str, Path("workflow").glob("*.tar.xz")))
+    input: code("workflow/try_it.py"), sorted(map(str, Path("weights").glob("*"))), sorted(map(str, Path("workflow").glob("*.tar.xz")))
     output: directory("build/book/try")
     log: "build/logs/try-it.log"
     shell: "{PYTHON:q} workflow/try_it.py {output:q} 2>&1 | keep {log:q}"
