@@ -203,8 +203,8 @@ Run it with parameters of your own, from the folder of the repository:
 ```
 
 Source: <a href="../_sources/notebooks/{notebook}.ipynb" download>{notebook}.ipynb</a>.
-Data: every prediction of every committed record as <a href="../_static/data/predictions.csv.gz" download>CSV</a>,
-every run as <a href="../_static/data/runs.csv" download>CSV</a> or <a href="../_static/data/runs.json" download>JSON</a>.
+Data: every prediction of every committed record as <a href="../data/predictions.csv.gz" download>CSV</a>,
+described for machines by <a href="../data/croissant.json" download>Croissant</a>; every run as <a href="../data/runs.csv" download>CSV</a> or <a href="../data/runs.json" download>JSON</a>.
 Made on {date} from commit `{commit[:8]}`.
 :::
 """

@@ -1,7 +1,7 @@
 """``python -m workflow.describe FOLDER [--crate]``: the table of predictions, described for machines.
 
-FOLDER gets ``predictions.csv.gz``, a row for every prediction of every committed record, and ``croissant.json``, its
-description in Croissant 1.0. With ``--crate`` (needs ``pip install -e '.[archive]'``), ``ro-crate-metadata.json``
+FOLDER gets ``predictions.csv.gz``, a row for every prediction of every committed record; ``croissant.json``, its
+description in Croissant 1.0; ``runs.csv`` and ``runs.json``, a row a run with its accuracies. With ``--crate`` (needs ``pip install -e '.[archive]'``), ``ro-crate-metadata.json``
 describes the checkout: the workflow, its settings and profiles, records, weights and notebooks.
 """
 
@@ -34,7 +34,7 @@ COLUMNS = {
     "seed": "draws the weights and the order of the images",
     "run": "which network or baseline",
     "epochs": "a stage",
-    "complete": "whether every fold of the protocol was run",
+    "complete": "whether the recordings are those of the corpus as published",
     "part": "train, test or validation",
     "file": "the file's name",
     "speaker": "as the corpus names them",
@@ -66,13 +66,21 @@ CONTEXT = {
 
 
 def write(table: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
-    """The table and its description; the same table gives the same bytes."""
+    """The table, its description and the table of runs; the same predictions give the same bytes."""
     with (
         atomic_write(folder / TABLE) as beside,
         beside.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
     ):
         table.to_csv(packed, index=False)
+    named = [*results.CONDITION, *results.CELL, "run"]
+    runs = table.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
+    for name, text in {
+        "runs.csv": runs.to_csv(index=False),
+        "runs.json": runs.to_json(orient="records", indent=1),
+    }.items():
+        with atomic_write(folder / name) as beside:
+            beside.write_text(text, encoding="utf-8")
     described = json.dumps(croissant(table, sha256(folder / TABLE), citation), indent=1, ensure_ascii=False)
     with atomic_write(folder / "croissant.json") as beside:
         beside.write_text(described + "\n", encoding="utf-8")

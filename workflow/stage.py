@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from companion import front, prose, results
-from serlib import records
+from companion import front, prose
 from serlib.files import atomic_write
 
 HOSTS = ("github.com", "gitlab.com")
@@ -34,9 +33,7 @@ def main(root: Path, stage: Path) -> None:
             config["launch_buttons"] = {"binderhub_url": BINDER, "colab_url": COLAB, "notebook_interface": "jupyterlab"}
     _copy(root / "book", stage / "book")
     _copy(root / "serlib", stage / "serlib")  # of which pages show functions
-    found = records.read_all(root / "results/recordings")
     front.draw(prose.measured(root), root / "results/listeners", stage / "book/figures")
-    _data(found, stage / "book/_static/data")
     with atomic_write(stage / "_config.yml") as beside:
         beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
 
@@ -47,17 +44,6 @@ def repository(origin: str) -> str:
     if parts.scheme != "https" or parts.hostname not in HOSTS:
         return ""
     return f"https://{parts.hostname}{parts.path.rstrip('/').removesuffix('.git')}"
-
-
-def _data(found: list[records.Record], folder: Path) -> None:
-    """What the pages' closing cards offer: every prediction, and every run with its accuracy."""
-    folder.mkdir(parents=True)
-    predicted = results.predictions(found)
-    predicted.to_csv(folder / "predictions.csv.gz", index=False, compression={"method": "gzip", "mtime": 0})
-    named = [*results.CONDITION, *results.CELL, "run"]
-    runs = predicted.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
-    runs.to_csv(folder / "runs.csv", index=False)
-    runs.to_json(folder / "runs.json", orient="records", indent=1)
 
 
 def _git(root: Path, *arguments: str) -> str:
