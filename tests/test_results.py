@@ -156,7 +156,7 @@ def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
     apart = {**ALWAYS, "12": 0}
     found = [*outcome("student-alone", ALWAYS), *outcome("student-alone", HALF, seed=1)]
     found += [*outcome("student-alone", apart, seed=2)[-2:], *outcome("student-alone", NEVER, schedule="paper-bf16")]
-    spread = results.seeds_apart(results.predictions(found)).iloc[0]
+    ((_, spread),) = results.seeds_apart(results.predictions(found)).iterrows()  # in bf16 there is one seed
     assert (spread["run"], spread["schedule"], spread["folds"], spread["seeds"]) == (
         "student-alone",
         "paper",
@@ -267,6 +267,22 @@ def test_a_comparison_decides_on_the_whole_corpus_at_full_length(schedule, notes
         found.loudness  # noqa: B018
 
 
+def test_longer_than_the_paper_is_full_length():
+    (found,) = compare(outcome("student-alone-long", ALWAYS), outcome("student-alone-long", HALF))
+    assert found.full_length
+
+
+def test_one_utterance_is_enough_of_a_record():
+    part = {"test": tiny_record().parts["test"]}
+    tables = [
+        results.predictions([tiny_record(parts=part, configuration=config.resolve(run, "paper", 7, 2))])
+        for run in ("student-pooled", "student-alone")
+    ]
+    (found,) = results.compare(*tables)
+    assert (found.first, found.second, found.utterances, found.missing) == ("student-pooled", "student-alone", 1, 0)
+    assert list(results.longest(tables[0])) == [("student-pooled", "random")]
+
+
 def test_corpora_stand_in_the_papers_order_and_others_behind():
     assert results.in_order(["zoo", "crema-d", "emodb", "abc", "emodb"]) == ["emodb", "crema-d", "abc", "zoo"]
 
@@ -285,6 +301,7 @@ def probe(run: str, missed: tuple[float, ...], seed: int = 0, **change) -> Probe
 def test_what_tokens_explain_is_a_ratio_of_sums_over_the_same_columns():
     probed = [probe("teacher", (1.0, 2.0)), probe("teacher", (4.0, 6.0), seed=1)]
     probed += [probe("teacher-no-position", (2.0, 6.0)), probe("teacher-no-position", (9.0, 9.0), seed=2)]
+    probed += [probe(other, (0.0, 0.0)) for other in ("student-tokens", "teacher-sinusoidal")]  # not asked for
     table = results.tokens(probed)
     assert set(results.tokens([]).columns) == set(table.columns)
     rows = table[(table["run"] == "teacher") & (table["seed"] == 0)]

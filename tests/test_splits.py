@@ -286,6 +286,7 @@ def test_the_split_and_corpus_of_a_committed_record_are_made_again(path):
 def test_the_digest_is_over_the_sorted_lines_of_the_two_parts():
     lines = "a.wav train\nc.wav train\nb.wav test\n"
     assert Split("random", 0, ("c.wav", "a.wav"), ("b.wav",)).digest == hashlib.sha256(lines.encode()).hexdigest()
+    assert Split("random", 0, (), ("b.wav",)).parts == {"train": (), "test": ("b.wav",)}
 
 
 @settings(deadline=None)
@@ -314,6 +315,7 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
         ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),
+        ("stratified-folds", 9, "fold 9: stratified-folds on made-up has folds 0 to 4"),
         ("speaker-folds", 5, "fold 5: speaker-folds on made-up has folds 0 to 4"),
         ("leave-one-speaker-out", 6, "fold 6: leave-one-speaker-out on made-up has folds 0 to 5"),
     ],
