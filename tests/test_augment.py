@@ -58,6 +58,7 @@ def test_masks_of_every_width_are_as_likely_and_reach_both_ends():
         of = hidden[widths == width]
         assert of[:, 0].any()
         assert of[:, -1].any()
+    assert hidden[:, -1].sum().item() == pytest.approx(hidden[:, 0].sum().item(), rel=0.3)
 
 
 def test_kinds_come_one_after_another(images):

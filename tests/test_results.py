@@ -167,6 +167,8 @@ def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
     assert spread["deviation"] == pytest.approx((1 / 12) ** 0.5)  # mean 2/3, squares 1/9 + 1/36 + 1/36 over two
     noise = results.seed_noise(results.predictions(found))
     assert noise == {"leave-one-speaker-out": pytest.approx((1 / 12, 2))}
+    nothing_shared = [*outcome("student-alone", ALWAYS)[:3], *outcome("student-alone", HALF, seed=1)[3:]]
+    assert results.seeds_apart(results.predictions(nothing_shared)).empty
 
 
 def test_a_table_of_comparisons_is_adjusted():
@@ -304,6 +306,7 @@ def test_what_tokens_explain_is_a_ratio_of_sums_over_the_same_columns():
     probed += [probe(other, (0.0, 0.0)) for other in ("student-tokens", "teacher-sinusoidal")]  # not asked for
     table = results.tokens(probed)
     assert set(results.tokens([]).columns) == set(table.columns)
+    assert table.index.is_unique
     rows = table[(table["run"] == "teacher") & (table["seed"] == 0)]
     at = {layer: results.explained(of).estimate for layer, of in rows.groupby("layer")}
     assert at == pytest.approx({"image": 1 - 9 / 10, "block 2": 1 - 3 / 10})
@@ -319,3 +322,4 @@ def test_a_row_of_orders_is_a_test_utterance_in_one_order_of_its_columns():
     assert table.groupby("order")["correct"].mean().to_dict() == {"as it is": 1.0, "reversed": 0.5}
     assert (table["speaker"].tolist(), table["predicted"].tolist()) == (["03", "08"] * 2, [0, 1, 0, 0])
     assert set(results.orders([]).columns) <= set(table.columns)
+    assert table.index.is_unique
