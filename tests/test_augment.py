@@ -61,6 +61,12 @@ def test_masks_of_every_width_are_as_likely_and_reach_both_ends():
     assert hidden[:, -1].sum().item() == pytest.approx(hidden[:, 0].sum().item(), rel=0.3)
 
 
+def test_no_mask_is_wider_than_the_image():
+    torch.manual_seed(0)
+    hidden = (augment.masks(torch.ones(500, 1, 40, 5)) == 0)[:, 0].all(dim=1)
+    assert hidden.sum(dim=1).unique().tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_kinds_come_one_after_another(images):
     torch.manual_seed(0)
     changed, shares = augment.augmented(images, LABELS, ("masks", "warp"))
