@@ -44,6 +44,7 @@ def test_of_equal_speakers_the_interval_is_the_t_interval_of_their_means():
     assert (at.estimate, at.low, at.high) == pytest.approx((means.mean(), low, high))
     assert (at.speakers, at.seeds, at.df) == (5, 1, 4)
     assert at.p == pytest.approx(stats.ttest_1samp(means, 0.0).pvalue)
+    assert at.detectable == pytest.approx((stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * stats.sem(means))
 
 
 def test_of_unequal_speakers_every_one_is_left_out_by_hand():
@@ -83,8 +84,20 @@ def test_seeds_add_their_variance_with_satterthwaites_degrees_of_freedom():
 
 def test_of_one_speaker_there_is_no_interval():
     at = metrics.interval(np.ones(9), ["a"] * 9)
-    assert at.estimate == 1.0
+    assert (at.estimate, at.speakers, at.seeds) == (1.0, 1, 1)
     assert np.isnan([at.low, at.high, at.p]).all()
+
+
+def test_without_spread_an_estimate_is_certain():
+    at = metrics.interval([1.0, 1.0, 1.0], [*"abc"])
+    assert (at.low, at.high, at.error, at.df, at.detectable) == (1.0, 1.0, 0.0, 2.0, 0.0)
+    assert [metrics.Interval(x, x, x, 3, error=0.0, df=2.0).p for x in (-0.5, 0.0, 0.5)] == [0.0, 1.0, 0.0]
+
+
+def test_bounds_are_cut_to_what_is_possible():
+    at = metrics.Interval(0.9, 0.6, 1.2, 3)
+    assert at.within(0.7, 1.0) == metrics.Interval(0.9, 0.7, 1.0, 3, seeds=1)
+    assert {at.within(0.0, 2.0), at} == {at}  # a value: equal ones are one
 
 
 def test_no_utterance_has_no_figure_of_merit():

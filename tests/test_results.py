@@ -8,6 +8,7 @@ from helpers import SPEAKERS, outcome, tiny_record
 
 from companion import results
 from serlib import config, metrics
+from serlib.probes import Probe
 from serlib.records import Part
 
 ALWAYS, NEVER, HALF = (dict.fromkeys(SPEAKERS, count) for count in (4, 0, 2))
@@ -155,7 +156,7 @@ def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
     apart = {**ALWAYS, "12": 0}
     found = [*outcome("student-alone", ALWAYS), *outcome("student-alone", HALF, seed=1)]
     found += [*outcome("student-alone", apart, seed=2)[-2:], *outcome("student-alone", NEVER, schedule="paper-bf16")]
-    spread = results.seeds_apart(results.predictions(found)).iloc[0]
+    ((_, spread),) = results.seeds_apart(results.predictions(found)).iterrows()  # in bf16 there is one seed
     assert (spread["run"], spread["schedule"], spread["folds"], spread["seeds"]) == (
         "student-alone",
         "paper",
@@ -166,6 +167,8 @@ def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
     assert spread["deviation"] == pytest.approx((1 / 12) ** 0.5)  # mean 2/3, squares 1/9 + 1/36 + 1/36 over two
     noise = results.seed_noise(results.predictions(found))
     assert noise == {"leave-one-speaker-out": pytest.approx((1 / 12, 2))}
+    nothing_shared = [*outcome("student-alone", ALWAYS)[:3], *outcome("student-alone", HALF, seed=1)[3:]]
+    assert results.seeds_apart(results.predictions(nothing_shared)).empty
 
 
 def test_a_table_of_comparisons_is_adjusted():
@@ -183,3 +186,140 @@ def test_of_equal_schedules_the_longer_and_then_the_more_precise_is_shown(first,
         ((key, rows),) = results.longest(results.predictions(records)).items()
         assert key == ("teacher", "leave-one-speaker-out")
         assert rows["schedule"].unique().tolist() == ["paper"]
+
+
+def test_more_predictions_count_before_longer_training_and_no_schedule_beyond_the_papers_counts():
+    table = results.predictions(
+        [
+            *outcome("student-alone", ALWAYS, schedule="smooth"),
+            *outcome("student-alone", HALF, schedule="short"),
+            *outcome("student-alone", ALWAYS)[:4],
+            *outcome("teacher", ALWAYS, "random", schedule="short"),
+            *outcome("teacher", ALWAYS),
+        ]
+    )
+    for rows in (table, table[::-1]):
+        best = {key: rows["schedule"].unique().tolist() for key, rows in results.longest(rows).items()}
+        assert best == {
+            ("teacher", "leave-one-speaker-out"): ["paper"],
+            ("teacher", "random"): ["short"],
+            ("student-alone", "leave-one-speaker-out"): ["short"],
+        }
+        assert [run for run, _ in best] == ["teacher", "teacher", "student-alone"]  # as in the tables
+
+
+def test_the_unweighted_accuracy_is_the_mean_of_the_recalls():
+    """Both utterances of the first emotion are right, and one of three of the second; the other run's are all wrong."""
+    part = Part((*"abcde",), ("03",) * 5, (0, 1, 0, 1, 1), (0, 1, 0, 0, 0))
+    (ours, theirs) = (
+        results.predictions([tiny_record(parts={"test": part}, configuration=config.resolve(run, "paper", 7, 2))])
+        for run in ("student-pooled", "student-alone")
+    )
+    theirs = theirs.assign(correct=0.0)
+    (found,) = results.compare(ours, theirs)
+    for measure, expected in (("WA", 3 / 5), ("UA", (1 + 1 / 3) / 2)):
+        assert results.accuracy(ours, measure).estimate == pytest.approx(expected)
+        assert found.gain(measure).estimate == pytest.approx(expected)
+        assert [at.estimate for _, at in found.accuracies(measure=measure)] == pytest.approx([expected, 0])
+
+
+def test_an_interval_of_an_accuracy_ends_at_0_and_1():
+    rows = results.test(results.predictions(outcome("teacher", {**ALWAYS, "03": 3})))
+    at = results.accuracy(rows, noise={"leave-one-speaker-out": metrics.SeedNoise(1.0, 5)})
+    assert (at.low, at.high) == (0.0, 1.0)
+    assert at.error > 1  # the noise is of this protocol, and of no other
+    assert results.accuracy(rows, noise={"random": metrics.SeedNoise(1.0, 5)}).error < 0.1
+
+
+def test_the_seed_noise_of_several_runs_is_pooled_by_their_degrees_of_freedom_without_baselines():
+    """The student's seeds reach 1, 1/2, 0: variance 1/4 at two degrees; the teacher's 1 and 1/2: 1/8 at one."""
+    found = [r for seed, right in enumerate((ALWAYS, HALF, NEVER)) for r in outcome("student-alone", right, seed=seed)]
+    found += [r for seed, right in enumerate((ALWAYS, HALF)) for r in outcome("teacher", right, seed=seed)]
+    found += [r for seed, right in enumerate((ALWAYS, NEVER)) for r in outcome("majority", right, seed=seed)]
+    found += [*outcome("teacher", {"03": 4, "08": 2}, "random")]  # of draws each is one
+    noise = results.seed_noise(results.predictions(found))
+    assert noise["leave-one-speaker-out"] == pytest.approx(((2 / 4 + 1 / 8) / 3, 3))
+    assert noise["random"] == pytest.approx((1 / 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "there", "missing"),
+    [
+        ("stratified-folds", 2, 3),
+        ("speaker-folds", 5, 0),
+        ("random", 2, 0),
+        ("actor-split", 1, 0),
+        ("leave-one-speaker-out", 2, 4),  # of six speakers
+    ],
+)
+def test_how_many_folds_are_missing_depends_on_the_protocol(protocol, there, missing):
+    assert results.missing_folds(results.predictions(outcome("teacher", ALWAYS, protocol)[:there])) == missing
+
+
+@pytest.mark.parametrize(
+    ("schedule", "notes", "full_length", "decides"),
+    [("paper", (), True, True), ("short", (), False, False), ("paper", ("joy: 3 utterances",), True, False)],
+)
+def test_a_comparison_decides_on_the_whole_corpus_at_full_length(schedule, notes, full_length, decides):
+    runs = (("student-pooled", ALWAYS), ("student-alone", HALF))
+    (found,) = compare(*(outcome(run, right, schedule=schedule, notes=notes) for run, right in runs))
+    assert (found.full_length, found.decides) == (full_length, decides)
+    assert (found.first, found.second, found.held_out) == ("student-pooled", "student-alone", "speaker-independent")
+    with pytest.raises(AttributeError, match="loudness"):
+        found.loudness  # noqa: B018
+
+
+def test_longer_than_the_paper_is_full_length():
+    (found,) = compare(outcome("student-alone-long", ALWAYS), outcome("student-alone-long", HALF))
+    assert found.full_length
+
+
+def test_one_utterance_is_enough_of_a_record():
+    part = {"test": tiny_record().parts["test"]}
+    tables = [
+        results.predictions([tiny_record(parts=part, configuration=config.resolve(run, "paper", 7, 2))])
+        for run in ("student-pooled", "student-alone")
+    ]
+    (found,) = results.compare(*tables)
+    assert (found.first, found.second, found.utterances, found.missing) == ("student-pooled", "student-alone", 1, 0)
+    assert list(results.longest(tables[0])) == [("student-pooled", "random")]
+
+
+def test_corpora_stand_in_the_papers_order_and_others_behind():
+    assert results.in_order(["zoo", "crema-d", "emodb", "abc", "emodb"]) == ["emodb", "crema-d", "abc", "zoo"]
+
+
+# Probes
+
+
+def probe(run: str, missed: tuple[float, ...], seed: int = 0, **change) -> Probe:
+    values = {"corpus": "emodb", "speech": "recordings", "schedule": "paper", "protocol": "random", "fold": 0}
+    values |= {"emotions": ("anger", "sadness"), "result": "r" * 64, "file": ("a.wav", "b.wav"), "true": (0, 1)}
+    values |= {"speaker": ("03", "08"), "variation": (4.0, 6.0), "errors": {"image": (4.0, 5.0), "block 2": missed}}
+    values |= {"predicted": {"as it is": (0, 1), "reversed": (0, 0)}}
+    return Probe(**values | {"run": run, "seed": seed} | change)
+
+
+def test_what_tokens_explain_is_a_ratio_of_sums_over_the_same_columns():
+    probed = [probe("teacher", (1.0, 2.0)), probe("teacher", (4.0, 6.0), seed=1)]
+    probed += [probe("teacher-no-position", (2.0, 6.0)), probe("teacher-no-position", (9.0, 9.0), seed=2)]
+    probed += [probe(other, (0.0, 0.0)) for other in ("student-tokens", "teacher-sinusoidal")]  # not asked for
+    table = results.tokens(probed)
+    assert set(results.tokens([]).columns) == set(table.columns)
+    assert table.index.is_unique
+    rows = table[(table["run"] == "teacher") & (table["seed"] == 0)]
+    at = {layer: results.explained(of).estimate for layer, of in rows.groupby("layer")}
+    assert at == pytest.approx({"image": 1 - 9 / 10, "block 2": 1 - 3 / 10})
+    assert rows.groupby("layer")["last"].all().to_dict() == {"image": False, "block 2": True}
+    ((where, (gain, of)),) = results.position_r2_gain(table, "teacher", "teacher-no-position").items()
+    assert (where, len(of)) == (("emodb", "random", "paper"), 2)
+    assert gain.estimate == pytest.approx((8 - 3) / 10)
+    assert (gain.speakers, gain.seeds) == (2, 1)
+
+
+def test_a_row_of_orders_is_a_test_utterance_in_one_order_of_its_columns():
+    table = results.orders([probe("teacher", (1.0, 2.0))])
+    assert table.groupby("order")["correct"].mean().to_dict() == {"as it is": 1.0, "reversed": 0.5}
+    assert (table["speaker"].tolist(), table["predicted"].tolist()) == (["03", "08"] * 2, [0, 1, 0, 0])
+    assert set(results.orders([]).columns) <= set(table.columns)
+    assert table.index.is_unique

@@ -182,8 +182,9 @@ def test_the_speakers_that_choose_are_neither_trained_on_nor_reported():
         place = names.index(left_out)
         assert speakers(corpus, inner.test) == {names[(place + 1) % 10], names[(place + 2) % 10]}
         assert speakers(corpus, inner.train) == set(names) - {left_out} - speakers(corpus, inner.test)
-    with pytest.raises(ValueError, match="selection needs at least four speakers"):
+    with pytest.raises(ValueError, match=r"^selection needs at least four speakers; made-up has 3$"):
         split(even(3), "selection")
+    assert split(even(4), "selection").train
 
 
 def test_random_draws_go_on_beyond_the_five_that_are_counted():
@@ -285,6 +286,7 @@ def test_the_split_and_corpus_of_a_committed_record_are_made_again(path):
 def test_the_digest_is_over_the_sorted_lines_of_the_two_parts():
     lines = "a.wav train\nc.wav train\nb.wav test\n"
     assert Split("random", 0, ("c.wav", "a.wav"), ("b.wav",)).digest == hashlib.sha256(lines.encode()).hexdigest()
+    assert Split("random", 0, (), ("b.wav",)).parts == {"train": (), "test": ("b.wav",)}
 
 
 @settings(deadline=None)
@@ -313,6 +315,7 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
         ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),
+        ("stratified-folds", 9, "fold 9: stratified-folds on made-up has folds 0 to 4"),
         ("speaker-folds", 5, "fold 5: speaker-folds on made-up has folds 0 to 4"),
         ("leave-one-speaker-out", 6, "fold 6: leave-one-speaker-out on made-up has folds 0 to 5"),
     ],
@@ -339,14 +342,25 @@ def test_too_few_utterances_are_named(protocol, speakers):
     assert split(even(5), protocol).test
 
 
-def test_an_emotion_with_fewer_utterances_than_folds_is_refused():
+def test_a_fifth_must_hold_every_emotion_once():
+    assert len(split(even(3), "random").test) == 2  # of six, rounded up
+    with pytest.raises(ValueError, match=r"^random: a fifth of made-up's 5 utterances is fewer than its emotions$"):
+        split(corpus_of(even(3).utterances[1:]), "random")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "needed"),
+    [("stratified-folds", 5), ("speaker-folds", 5), ("random", 2), ("leave-one-speaker-out", 1), ("selection", 1)],
+)
+def test_an_emotion_with_fewer_utterances_than_a_protocol_needs_is_refused(protocol, needed):
     """scikit-learn would only warn, and give test parts without that emotion."""
     many = [utterance(f"joy{i}", speaker=str(i)) for i in range(10)]
-    few = [utterance(f"rage{i}", speaker=str(i), emotion="rage") for i in range(4)]
-    for protocol in ("stratified-folds", "speaker-folds"):
-        with pytest.raises(ValueError, match=protocol) as error:
-            split(corpus_of(many + few), protocol)
-        assert "rage" in str(error.value)
+    few = [utterance(f"rage{i}", speaker=str(i), emotion="rage") for i in range(needed)]
+    assert split(corpus_of(many + few), protocol).test
+    if needed > 1:
+        says = f"^{protocol} needs at least {needed} utterances an emotion; made-up has {needed - 1} of rage$"
+        with pytest.raises(ValueError, match=says):
+            split(corpus_of(many + few[1:]), protocol)
 
 
 # Audit
