@@ -20,7 +20,6 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evidence", _evidence, "The runs that the book's claims rest on, experiment by experiment.")
     sub.add_argument("corpus", help=cli.CORPORA)
     sub.add_argument("--runs", type=Path, default=RESULTS, help="folder in which records are looked for")
-    sub.add_argument("--numbers", action="store_true", help="print the experiments' numbers alone")
 
     sub = command("claims", _claims, "The verdict on each claim, by the stated rule.")
     sub.add_argument("--results", type=Path, default=RESULTS, help="folder of records and probes")
@@ -55,12 +54,9 @@ def _evidence(options: argparse.Namespace) -> None:
     from companion import experiments
 
     for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
-        if options.numbers:
-            print(number)
-        else:
-            places = list(experiment.places(options.corpus))
-            there = sum((options.runs / place).exists() for place in places)
-            print(f"{number:2}  {experiment.title}: {there} of {len(places)} records")
+        places = list(experiment.places(options.corpus))
+        there = sum((options.runs / place).exists() for place in places)
+        print(f"{number:2}  {experiment.title}: {there} of {len(places)} records")
 
 
 def _claims(options: argparse.Namespace) -> None:
