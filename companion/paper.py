@@ -74,6 +74,7 @@ class Claim:
     """A claim of the abstract, in its words shortened, and the notebooks that test it."""
 
     key: str
+    short: str  # as a statement of a few words
     says: str
     notebooks: tuple[str, ...]
 

@@ -69,7 +69,7 @@ def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
     for claim in paper.CLAIMS:
         v = claims.verdict(claim.key, predicted, tokens)
         cards += [
-            f":::{{grid-item-card}} {claim.key.capitalize()}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
+            f":::{{grid-item-card}} {claim.short}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
             f'<span class="verdict {v.finding.name.lower()}">{v.finding.value}</span>\n\n{text.in_short(v)}\n:::\n',
         ]
     return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
@@ -269,7 +269,7 @@ def build_note(built: Sequence[records.Record]) -> str:
     people = (
         ""
         if any(r.speech == "recordings" for r in built)
-        else " No recording of a person was used for them. The verdicts and accuracies below rest on the committed records of people's recordings instead."
+        else " No recording of a person was used for them. The verdicts and accuracies of this book rest on committed records of people's recordings instead."
     )
     return f"This build's runs were made from {'; '.join(said)}.{people}"
 

@@ -33,6 +33,7 @@ def main(root: Path, stage: Path) -> None:
             config["launch_buttons"] = {"binderhub_url": BINDER, "colab_url": COLAB, "notebook_interface": "jupyterlab"}
     _copy(root / "book", stage / "book")
     _copy(root / "serlib", stage / "serlib")  # of which pages show functions
+    shutil.copy(root / "CITATION.bib", stage)
     front.draw(prose.measured(root), root / "results/listeners", stage / "book/figures")
     with atomic_write(stage / "_config.yml") as beside:
         beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
