@@ -474,3 +474,17 @@ def wait_until(true) -> None:
 )
 def test_edit_links_lead_to_a_known_host_and_carry_no_password(origin, address):
     assert repository(origin) == address
+
+
+@pytest.mark.parametrize(
+    ("module", "data"),
+    [
+        ("serlib/data/facts.py", "serlib/data/facts.toml"),
+        ("serlib/data/synthetic.py", "serlib/data/synthetic.toml"),
+        ("serlib/data/features.py", "serlib/data/inferno_red.csv"),
+        ("companion/prose.py", "companion/paper.toml"),
+        ("companion/prose.py", "companion/settings.toml"),
+    ],
+)
+def test_a_step_depends_on_the_data_beside_its_modules(module, data):
+    assert data in code(module)

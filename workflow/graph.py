@@ -127,12 +127,15 @@ def code(*sources: str) -> list[str]:
 
 @cache
 def imports(source: str) -> frozenset[str]:
-    """Files of the packages that one file imports anywhere in it, a notebook in any of its cells."""
+    """Files of the packages that one file imports anywhere in it, a notebook in any of its cells; the data beside it."""
+    if not source.endswith((".py", ".ipynb")):
+        return frozenset()
     text = Path(source).read_text(encoding="utf-8")
     if source.endswith(".ipynb"):
         cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
         text = "\n".join("".join(cell) for cell in cells)
     files = {name.replace(".", "/") + ".py" for name in names(text) if name.split(".")[0] in PACKAGES}
+    files |= {str(Path(source).with_name(name)) for name in re.findall(r'"([a-z0-9_-]+\.(?:toml|csv))"', text)}
     return frozenset(file for file in files if Path(file).exists())
 
 

@@ -36,7 +36,7 @@ class CorpusFacts:
         return sum(self.class_counts.values())
 
 
-_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_TABLES = tomllib.loads(Path(__file__).with_name("facts.toml").read_text(encoding="utf-8"))
 CORPORA = {name: CorpusFacts(name, **table) for name, table in _TABLES.items()}
 
 

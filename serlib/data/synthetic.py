@@ -64,7 +64,7 @@ class Prosody:
                 raise ValueError(f"{name} {value} is not within {low} to {high}")
 
 
-_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_TABLES = tomllib.loads(Path(__file__).with_name("synthetic.toml").read_text(encoding="utf-8"))
 PROSODY = {emotion: Prosody(**changes) for emotion, changes in _TABLES.items()}
 
 
