@@ -1,6 +1,6 @@
 """Tidy tables hold what records hold; runs are compared only where they are alike, utterance by utterance."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -106,6 +106,8 @@ def test_of_one_seed_the_noise_of_both_runs_widens_the_difference():
     (found,) = results.compare(ours, theirs, noise={"leave-one-speaker-out": metrics.SeedNoise(0.02, 5)})
     assert found.difference.error == pytest.approx(0.2)  # the speakers agree, two seeds' variances of 0.02 are left
     assert found.difference.df == pytest.approx(5)
+    with pytest.raises(FrozenInstanceError):  # the difference is kept: what it rests on does not change
+        found.noise = None
 
 
 def test_seeds_without_every_fold_are_left_out():
@@ -281,7 +283,9 @@ def test_one_utterance_is_enough_of_a_record():
         for run in ("student-pooled", "student-alone")
     ]
     (found,) = results.compare(*tables)
-    assert (found.first, found.second, found.utterances, found.missing) == ("student-pooled", "student-alone", 1, 0)
+    assert (found.first, found.second, found.corpus) == ("student-pooled", "student-alone", "emodb")
+    assert (found.utterances, found.missing) == (1, 0)
+    assert results.seeds_apart(tables[0]).empty
     assert list(results.longest(tables[0])) == [("student-pooled", "random")]
 
 
