@@ -267,7 +267,7 @@ class Build:
         if self.speech == "examples":
             return Markdown(
                 f"Test utterances of {facts.title(self.corpus)} that the networks never saw, chosen by a rule before anyone "
-                "looked ([how](../book/corpora.md#utterances-that-figures-show))."
+                "looked ([how](../book/corpora.html#utterances-that-figures-show))."
             )
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
         return text.note(

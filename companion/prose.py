@@ -30,12 +30,14 @@ def values(root: Path) -> dict[str, Any]:
 
     built = records.read_all(root / "build/runs")
     predicted = measured(root)
-    committed = results.predictions(records.read_all(root / "results/recordings"))
+    committed_records = records.read_all(root / "results/recordings")
+    committed = results.predictions(committed_records)
     tokens = results.tokens(probes.read_all(root / "results/probes"))
     found = {
         **_settings(),
         **_counted(),
         **_corpora(),
+        "records_counted": len(committed_records),
         "headline": headline(predicted, root / "results/listeners"),
         "front_pictures": front_pictures(predicted, root / "results/listeners"),
         "method_picture": _grid(
@@ -70,7 +72,7 @@ def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
         v = claims.verdict(claim.key, predicted, tokens)
         cards += [
             f":::{{grid-item-card}} {claim.short}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
-            f'<span class="verdict {v.finding.name.lower()}">{v.finding.value}</span>\n\n{text.in_short(v)}\n:::\n',
+            f'<span class="verdict {v.finding.name.lower()}">{text.found(v)}</span>\n\n{text.in_short(v)}\n:::\n',
         ]
     return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
 
@@ -85,11 +87,11 @@ def front_pictures(predicted: pd.DataFrame, ratings: Path) -> str:
     pictures = {
         "accuracy": (
             f"Accuracy in per cent by how the test set was chosen. {rungs}.",
-            f"One network, {text.display_name(front.RUN)}: its accuracy depends on how the test set is chosen.",
+            f"{text.display_name(front.RUN)}: accuracy depends on how the test set is chosen. Published: the student with a teacher.",
         ),
         "claims": (
             f"Gains in points of accuracy, speaker-independent. {gains}.",
-            "What each claimed part gains on speakers that were not trained on.",
+            "What each claimed part gains on speakers that the network was not trained on.",
         ),
     }
     return _grid(
@@ -219,7 +221,7 @@ def reached(predicted: pd.DataFrame, runs: Sequence[str], noise: results.Noise) 
 def noise_note(predicted: pd.DataFrame) -> str:
     """How large the seeds' part of an interval is, and from how many trainings it was estimated."""
     said = (
-        f"`{protocol}`: a standard deviation of {100 * noise.variance**0.5:.1f} points, {noise.df} degrees of freedom"
+        f"`{protocol}`: a standard deviation of {100 * noise.variance**0.5:.1f} points, {noise.df} degree{'s' * (noise.df > 1)} of freedom"
         for protocol, noise in results.seed_noise(predicted).items()
     )
     return "; ".join(said) or "no run has more than one seed yet"
@@ -291,6 +293,8 @@ def runs_table() -> str:
         words = [f"{name} = {at}" for name, at in vars(run.model).items() if at != getattr(base, name)]
         if run.seconds:
             words.append(f"{run.seconds:g} s of sound in the image")
+        if run.epoch_factor != 1:
+            words.append(f"{run.epoch_factor} times the epochs")
         if run.teacher:
             words += [f"follows `{run.teacher}`", f"match = {run.match}", f"alpha = {run.alpha:g}"]
             words += [] if run.matching_stage else ["without stage (b)"]

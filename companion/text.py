@@ -25,24 +25,24 @@ if TYPE_CHECKING:  # it needs torch, which is imported where it is used
 # How a reader meets each run and baseline.
 DISPLAY_NAMES: dict[str, str] = {
     "teacher": "Teacher",
-    "student-alone": "Student, no teacher",
-    "student-alone-long": "Student, no teacher, twice the epochs",
-    "student-pooled": "Student, pooled vector matched",
-    "student-tokens": "Student, token map matched",
-    "student-no-matching-stage": "Student, no matching stage",
-    "student-alpha-0.1": "Student, pooled vector matched, α = 0.1",
-    "student-alpha-10": "Student, pooled vector matched, α = 10",
-    "student-coordinates": "Student with coordinates, no teacher",
-    "student-per-band-norm": "Student with normalised mel bands, no teacher",
-    "student-4s": "Student on 4 s, no teacher",
-    "teacher-square-patches": "Teacher, square patches",
-    "teacher-horizontal-patches": "Teacher, horizontal patches",
-    "teacher-no-stem": "Teacher, no stem",
-    "teacher-no-position": "Teacher, no position",
-    "teacher-learned-position": "Teacher, learned position",
-    "teacher-sinusoidal-position": "Teacher, sinusoidal position",
-    "teacher-mean-pooling": "Teacher, mean pooling",
-    "teacher-deep": "Teacher, 12 blocks of 12 heads",
+    "student-alone": "Student (no teacher)",
+    "student-alone-long": "Student (no teacher, twice the epochs)",
+    "student-pooled": "Student (pooled vector matched)",
+    "student-tokens": "Student (token map matched)",
+    "student-no-matching-stage": "Student (no matching stage)",
+    "student-alpha-0.1": "Student (pooled vector matched, α = 0.1)",
+    "student-alpha-10": "Student (pooled vector matched, α = 10)",
+    "student-coordinates": "Student (coordinates, no teacher)",
+    "student-per-band-norm": "Student (normalised mel bands, no teacher)",
+    "student-4s": "Student (4 s, no teacher)",
+    "teacher-square-patches": "Teacher (square patches)",
+    "teacher-horizontal-patches": "Teacher (horizontal patches)",
+    "teacher-no-stem": "Teacher (no stem)",
+    "teacher-no-position": "Teacher (no position)",
+    "teacher-learned-position": "Teacher (learned position)",
+    "teacher-sinusoidal-position": "Teacher (sinusoidal position)",
+    "teacher-mean-pooling": "Teacher (mean pooling)",
+    "teacher-deep": "Teacher (12 blocks of 12 heads)",
     "majority": "Majority class",
     "mel-statistics": "Mel statistics + logistic regression",
     "opensmile": "openSMILE + SVM",
@@ -51,7 +51,7 @@ DISPLAY_NAMES: dict[str, str] = {
 
 
 def display_name(run: str) -> str:
-    """``Student, no teacher`` for ``student-alone``."""
+    """``Student (no teacher)`` for ``student-alone``."""
     return DISPLAY_NAMES[run]
 
 
@@ -104,7 +104,7 @@ def counted(at: metrics.Interval) -> str:
 def direction(difference: metrics.Interval, p: float) -> str:
     """What a comparison shows, by its p-value adjusted over its table."""
     if not p < LEVEL:
-        return f"no difference shown (one of {100 * difference.detectable:.0f} points would have been)"
+        return f"no difference shown ({100 * difference.detectable:.0f} points or more would have been)"
     return "better" if difference.estimate > 0 else "worse"
 
 
@@ -148,7 +148,7 @@ def in_short(v: Verdict) -> str:
         return "No speaker-independent comparison is complete."
     if v.claim == "cost":
         counted = "fewer FLOPs" if Limit.OPERATIONS in v.limits or v.finding is Finding.HOLDS else "no fewer FLOPs"
-        reached = "" if v.finding is Finding.HOLDS else ", but not the published accuracy"
+        reached = "" if v.finding is Finding.HOLDS else ", but does not reach the published accuracy"
         return f"The student needs {counted} than the teacher and every other network counted{reached}."
     if v.claim in claims.AGAINST_PUBLISHED:
         (run, at), *_ = decided[0].accuracies()
@@ -157,8 +157,13 @@ def in_short(v: Verdict) -> str:
     said = []
     for corpus in dict.fromkeys(c.corpus for c in decided):
         of = [f"{points(c.difference)} points against {display_name(c.second)}" for c in decided if c.corpus == corpus]
-        of += [f"{fraction(gain, '+')} R2 of position" for name, gain in v.position.items() if name == corpus]
+        of += [
+            f"the tokens tell their column's number better (R2 {fraction(gain, '+')})"
+            for name, gain in v.position.items()
+            if name == corpus
+        ]
         said.append(f"{facts.title(corpus)}: {'; '.join(of)}.")
+    said += ["That position passes on is ruled out by proof."] * (Limit.POSITION_RULED_OUT in v.limits)
     return " ".join(said)
 
 
@@ -189,7 +194,7 @@ def verdict(v: Verdict) -> str:
 
 def answer(v: Verdict) -> str:
     """A verdict in one line, for the head of the page that tests it."""
-    return f"**Answer: {found(v)}.** {in_short(v)} [All that it rests on](../book/verdicts.md)."
+    return f"**The claim: {found(v)}.** {in_short(v)} [All that it rests on](../book/verdicts.html)."
 
 
 def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
@@ -219,7 +224,7 @@ def against(compared: Sequence[Comparison]) -> str:
 def place(c: Comparison) -> str:
     """``EmoDB, speaker-independent``, and what the comparison lacks to decide."""
     lacks = [f"{c.missing} folds missing"] if c.missing else []
-    lacks += [] if c.full_length else [f"{c.epochs} epochs a stage"]
+    lacks += [] if c.full_length else [f"{min(c.ours['epochs'].min(), c.theirs['epochs'].min())} epochs a stage"]
     lacks += [] if c.complete else ["not the corpus as published"]
     return f"{facts.title(c.corpus)}, {c.held_out}" + (f" ({', '.join(lacks)})" if lacks else "")
 
@@ -267,7 +272,15 @@ def accuracy_rows(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOI
 
 
 EN_DASH = "\N{EN DASH}"
-COMPARISON_HEAD = ("runs", "test set", "folds; seeds", "utterances", "points", "speakers, seeds", "by Holm's p")
+COMPARISON_HEAD = (
+    "runs",
+    "test set",
+    "folds; seeds",
+    "utterances",
+    "points",
+    "speakers, seeds",
+    "better or worse (Holm)",
+)
 
 
 def comparison_rows(compared: Sequence[Comparison], measure: results.Measure = "WA") -> list[tuple[Any, ...]]:

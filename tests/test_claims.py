@@ -55,7 +55,7 @@ def test_a_claim_holds_where_every_difference_lies_above_zero_speaker_independen
     assert (v.finding, v.limits, v.corpora) == (Finding.HOLDS, (Limit.CORPORA,), ("emodb",))
     assert text.found(v) == "holds on EmoDB"
     fifty = f"EmoDB, speaker-independent: +50.0 [+50.0,{NO_BREAK}+50.0] points, 6 speakers, 1 seed."
-    assert text.because(v).startswith(f"Student, pooled vector matched minus Student, no teacher: {fifty}")
+    assert text.because(v).startswith(f"Student (pooled vector matched) minus Student (no teacher): {fifty}")
     everywhere = [
         [replace(r, corpus=corpus) for r in of] for corpus in facts.CORPORA for of in transfer(ALWAYS, HALF, HALF)
     ]
@@ -65,7 +65,7 @@ def test_a_claim_holds_where_every_difference_lies_above_zero_speaker_independen
 def test_transfer_must_gain_over_a_student_trained_as_long():
     shorter = decided("transfer", *transfer(ALWAYS, HALF, ALWAYS))
     assert (shorter.finding, shorter.limits) == (Finding.PARTLY, (Limit.FIRST_PAIR,))
-    assert text.found(shorter) == "holds only against Student, no teacher"
+    assert text.found(shorter) == "holds only against Student (no teacher)"
     missing = decided("transfer", *transfer(ALWAYS, HALF, HALF)[:2])
     assert (missing.finding, missing.limits) == (Finding.PARTLY, (Limit.SECOND_PAIR_MISSING,))
     assert "twice the epochs not complete" in text.found(missing)
@@ -214,7 +214,7 @@ def test_an_ablation_stands_beside_the_teacher_with_its_cost():
     lines = text.ablations(("teacher-no-position", "teacher-learned-position"), table).data.splitlines()
     assert len(lines) == 4
     cells = [cell.strip() for cell in lines[2].split("|")]
-    assert cells[1] == "Teacher, no position"
+    assert cells[1] == "Teacher (no position)"
     assert "99% of the teacher's" in cells[2]
     assert cells[3:6] == ["EmoDB, speaker-independent", "0-5; 0", "24"]
     assert (cells[6][:5], cells[7][:4], cells[8][:5], cells[10]) == ("100.0", "50.0", "+50.0", "better")
