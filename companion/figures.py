@@ -26,7 +26,8 @@ from numpy import ndarray
 from serlib.config import Features
 from serlib.records import Record
 
-# Who a number comes from. All colours have a contrast of at least 4.5:1 on white, so that they serve for text.
+# Teacher and student in schemes and loss curves, and who a number comes from. All colours have a contrast of at least
+# 4.5:1 on white, so that they serve for text.
 COLOURS = {
     "teacher": "#B84A00",
     "student": "#0072B2",
@@ -47,7 +48,11 @@ RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is 
 
 
 def style() -> None:
-    """The look of every figure: readable at the width of a phone, no frame where none is needed."""
+    """The look of every figure: readable at the width of a phone, no frame where none is needed.
+
+    Axes and legends take their text sizes from seaborn's context (``font_scale`` multiplies them), titles and words inside
+    a figure from below, unless a function names a ``fontsize``.
+    """
     warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which librosa's downloads load
     sns.set_theme(
         context="paper",

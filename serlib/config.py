@@ -5,7 +5,8 @@ Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`
 
 * :class:`Features`, :class:`Model`, :class:`Training`: the three kinds of choice;
 * ``TEACHER``, ``STUDENT``: the paper's two networks;
-* ``RUNS``: what can be trained, by name; an ablation is the one line that it changes;
+* ``RUNS``: what can be trained, by name; an ablation is the one line that it changes, and pages name it as
+  ``companion.text.DISPLAY_NAMES`` says;
 * ``SCHEDULES``: how long to train.
 """
 
