@@ -37,7 +37,7 @@ def values(root: Path) -> dict[str, Any]:
         **_settings(),
         **_counted(),
         **_corpora(),
-        "records_counted": len(committed_records),
+        "records_counted": str(len(committed_records)),
         "headline": headline(predicted, root / "results/listeners"),
         "front_pictures": front_pictures(predicted, root / "results/listeners"),
         "method_picture": _grid(

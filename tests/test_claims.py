@@ -7,7 +7,7 @@ from helpers import SPEAKERS, outcome
 
 from companion import claims, paper, results, text
 from companion.claims import Finding, Limit
-from serlib import config
+from serlib import config, metrics
 from serlib.data import facts
 from serlib.probes import Probe
 
@@ -68,7 +68,7 @@ def test_transfer_must_gain_over_a_student_trained_as_long():
     assert text.found(shorter) == "holds only against Student (no teacher)"
     missing = decided("transfer", *transfer(ALWAYS, HALF, HALF)[:2])
     assert (missing.finding, missing.limits) == (Finding.PARTLY, (Limit.SECOND_PAIR_MISSING,))
-    assert "twice the epochs not complete" in text.found(missing)
+    assert "twice the epochs) not complete" in text.found(missing)
 
 
 def test_runs_of_different_precision_decide_nothing():
@@ -219,3 +219,11 @@ def test_an_ablation_stands_beside_the_teacher_with_its_cost():
     assert cells[3:6] == ["EmoDB, speaker-independent", "0-5; 0", "24"]
     assert (cells[6][:5], cells[7][:4], cells[8][:5], cells[10]) == ("100.0", "50.0", "+50.0", "better")
     assert "| not measured |" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("low", "finding"), [(0.001, Finding.HOLDS), (0.0, Finding.NOT_SHOWN), (-0.001, Finding.NOT_SHOWN)]
+)
+def test_the_whole_interval_must_lie_above_zero_and_no_more(monkeypatch, low, finding):
+    monkeypatch.setattr(results.Comparison, "difference", metrics.Interval(0.1, low, 0.2, 6))
+    assert decided("transfer", *transfer(ALWAYS, HALF, HALF)).finding is finding

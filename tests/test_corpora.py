@@ -353,7 +353,7 @@ def test_what_cannot_be_read_at_all_is_said(tmp_path):
         load("own", tmp_path / "absent.csv")
     with pytest.raises(CorpusError, match=f"^{tmp_path}: no usable emodb recording$"):
         load("emodb", tmp_path)
-    with pytest.raises(CorpusError, match="'ravdess' is none of savee, emodb, crema-d; for your own, give a CSV"):
+    with pytest.raises(CorpusError, match=f"'ravdess' is none of {', '.join(facts.CORPORA)}; for your own, give a CSV"):
         load("ravdess", tmp_path)
     (tmp_path / "03a01Wa.wav").write_bytes(b"")
     with pytest.raises(CorpusError, match=r"no usable emodb recording; first problem: 03a01Wa\.wav: unreadable"):
