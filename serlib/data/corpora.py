@@ -176,15 +176,16 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     excluded += contradictory
     left_out = {item.file for item in contradictory}
     utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
+    why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
     if not utterances:
-        why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
         raise CorpusError(f"{folder}: no usable {name} recording{why}")
     published = speech == "recordings" and not own
     kept = {u.key for u in utterances} | facts.CREMA_D_DEFECTIVE  # what is known to be defective is not missing
     notes = check_counts(facts.CORPORA[name], [u for u in found if u.key in kept]) if published else []
     excluded.sort(key=lambda item: item.file)
     if own and len({u.emotion for u in utterances}) == 1:
-        raise CorpusError(f"{folder.name}: every usable recording is {utterances[0].emotion!r}: nothing to tell apart")
+        only = utterances[0].emotion
+        raise CorpusError(f"{folder}: every usable {name} recording is {only!r}: there is nothing to tell apart{why}")
     problems = [f"{item.file}: {item.reason}" for item in excluded] + notes
     notes += _remarks(utterances) + (_alike(utterances) if own else [])
     if strict and problems:
@@ -293,8 +294,8 @@ def _from_csv(table: Path) -> list[Utterance]:
         if count > 1:
             raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
     found: dict[str, Utterance] = {}
-    for line, cells in rows[1:]:
-        where = f"{table.name}: line {line}"
+    for number, cells in rows[1:]:
+        where = f"{table.name}: row {number}"
         if any(cells[len(head) :]):
             raise CorpusError(f"{where}: {len(cells)} cells under {len(head)} heads: quote a cell that holds a comma")
         row = dict(zip(head, cells, strict=False))
@@ -317,13 +318,13 @@ def _beside(table: Path, name: str) -> Path:
 
 
 def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row that is not empty, spaces around cells left out."""
+    """Number and cells of every row that is not empty, spaces around cells left out."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        for row in reader:
+        for number, row in enumerate(reader, 1):
             cells = [" ".join(unicodedata.normalize("NFC", cell).split()) for cell in row]
             if any(cells):
-                yield reader.line_num, cells
+                yield number, cells
     except csv.Error as error:
         raise CorpusError(f"{table.name}: line {reader.line_num}: not a CSV table ({error})") from error
 
