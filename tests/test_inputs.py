@@ -160,7 +160,7 @@ def test_a_header_that_is_off_is_a_note_and_every_sample_is_read(content, note, 
     np.testing.assert_array_equal(recording.samples, soundfile.read(io.BytesIO(stored("wav")), dtype="float32")[0])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(FORMATS)), data=st.data())
 def test_a_file_cut_anywhere_is_never_read_as_a_whole_one(kind, data, tmp_path):
     content = stored(kind)
@@ -170,7 +170,7 @@ def test_a_file_cut_anywhere_is_never_read_as_a_whole_one(kind, data, tmp_path):
         audio.read(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(FORMATS)), at=st.integers(0, 90), value=st.binary(min_size=1, max_size=8))
 def test_a_damaged_header_is_read_or_refused_and_never_another_error(kind, at, value, tmp_path):
     content = bytearray(stored(kind))
@@ -432,8 +432,10 @@ def test_absolute_paths_and_paths_above_survive_a_table(own, tmp_path):
     assert all(utterance.path.is_file() for utterance in again.utterances)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.sampled_from("path,speaker,emotion;\t\n\r\" 'a.wav\\/\0Éjoy0"), max_size=80), st.booleans())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.sampled_from("path,speaker,emotion;\t\n\r\" 'a.wav\\/\0Éjoy0"), max_size=80), headed=st.booleans()
+)
 def test_any_table_is_read_or_refused_in_one_line(text, headed, own):
     try:
         corpus = own(("path,speaker,emotion\n" if headed else "") + text)

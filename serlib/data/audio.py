@@ -57,6 +57,16 @@ class Recording:
         return len(self.samples) / self.rate
 
 
+class _Content(BytesIO):
+    """Bytes as a file; a damaged header may send its reader before the first."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def read(path: Path, settings: Features | None = None) -> Recording:
     """The recording in a file, checked; ``settings`` say which channel and how much of it an image shows.
 
@@ -102,7 +112,7 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
         at = len(content) - there - 4
         content = content[:at] + b"\xff" * 4 + content[at + 4 :] if there else content
     try:
-        with soundfile.SoundFile(BytesIO(content)) as file:
+        with soundfile.SoundFile(_Content(content)) as file:
             if file.format not in FORMATS:
                 raise AudioError(f"unreadable: a file of the format {file.format}; {CONVERT}")
             if not RATES[0] <= file.samplerate <= RATES[1]:
