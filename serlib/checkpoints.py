@@ -97,7 +97,7 @@ def load_release_checkpoint(
         ValueError: the file is missing, not in the format, or does not fit ``image_size``.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(check(path), map_location="cpu", weights_only=True)
         state = {_from_release(name): tensor for name, tensor in checkpoint["model_state_dict"].items()}
         values, width = state["embed.0.weight"].numel(), state["embed.2.weight"].numel()
         stem = tuple(len(state[name]) for name in state if re.fullmatch(r"stem\.\d+\.0\.bias", name))

@@ -39,10 +39,14 @@ FORMATS = {
 }
 
 
+OTHERS = {"nist": ("NIST", "PCM_16")}
+
+
 def stored(kind: str, samples: np.ndarray = SPEECH, rate: int = 16_000) -> bytes:
     """``samples`` as a file of that format."""
     written = io.BytesIO()
-    soundfile.write(written, samples, rate, format=FORMATS[kind][0], subtype=FORMATS[kind][1])
+    container, subtype = (FORMATS | OTHERS)[kind]
+    soundfile.write(written, samples, rate, format=container, subtype=subtype)
     return written.getvalue()
 
 
@@ -100,6 +104,7 @@ REFUSED = {
     "text": (b"this is no audio" * 20, "unreadable: "),
     "an m4a": (b"\0\0\0\x20ftypM4A " + b"\0" * 400, "unreadable: "),
     "nothing": (b"", "unreadable: "),
+    "of another format": (stored("nist"), "unreadable: a file of the format NIST; WAV, FLAC"),
     "a slow clock": (stored("wav", rate=7), "a sampling rate of 7 Hz"),
     **{f"half of {kind}": (stored(kind)[: len(stored(kind)) // 2], None) for kind in FORMATS},
     **{f"most of {kind}": (stored(kind)[: len(stored(kind)) * 9 // 10], None) for kind in FORMATS},
@@ -391,6 +396,7 @@ def test_a_table_as_spreadsheets_save_it_is_the_plain_one(case, own):
             "every usable mine recording is 'joy': there is nothing",
         ),
         (PLAIN + ",,,\nsub/c.wav, ,joy\n", "own.csv: row 5: speaker is empty"),
+        (PLAIN + "sub/c.wav,C\x1b[2J,joy\n", r"own.csv: row 4: speaker 'C\x1b[2J' holds a character that cannot be"),
         (PLAIN + "sub/c.wav,C,joy,rage\n", "own.csv: row 4: 4 cells under 3 heads"),
         (PLAIN + "sub\\b.wav,C,joy\n", "own.csv: row 4: path 'sub/b.wav' stands in more than one row"),
         (PLAIN.replace("joy", "\0" * 3 + '"' + "x" * 200_000), "own.csv: "),
@@ -561,3 +567,27 @@ def test_metadata_that_is_none_is_named(tmp_path, weights):
         save_file(load_file(weights), path, {"serlib": about})
         with pytest.raises(ValueError, match=r"odd\.safetensors: not weights that serlib wrote"):
             checkpoints.load(path)
+
+
+# The graph
+
+
+def test_the_graph_notices_what_the_loader_reads(own, tmp_path):
+    """A changed, replaced, added or deleted recording, whatever its name is written like."""
+    from workflow.graph import listing
+
+    own(PLAIN.replace("sub/", "sub\\"))
+    folder = tiny_emodb(tmp_path / "emodb")
+    (folder / "link").symlink_to(tiny_emodb(tmp_path / "other", speakers=("12",)))
+    for data, path in (
+        (tmp_path / "own.csv", tmp_path / "sub" / "b.wav"),
+        (folder, write_wav(folder / "wav" / "12a01Wa.WAV")),
+        (folder, tmp_path / "other" / "wav" / "12a01Ta.wav"),
+    ):
+        before = [listing(str(data))]
+        write_wav(path, seed=50)
+        os.utime(path, ns=(1, 1))
+        before.append(listing(str(data)))
+        path.unlink()
+        before.append(listing(str(data)))
+        assert len(set(before)) == 3

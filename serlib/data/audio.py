@@ -21,11 +21,12 @@ from serlib.files import check
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3")
 CONVERT = "WAV, FLAC, Ogg, MP3, AIFF, AU, CAF and W64 are read; `ffmpeg -i FILE FILE.wav` converts others"
 LOSSY = ("OGG", "MP3")
-LARGEST_FILE = 2**30  # bytes
+LARGEST_FILE = 2**29  # bytes
+MOST_SAMPLES = 2**28  # of all channels: more than four hours at 16 kHz
 LARGEST, SMALLEST = 1e3, 1e-7  # amplitudes: above is no audio in [-1, 1], below is less than 24 bits hold
 RATES = (1_000, 2_000_000)  # Hz
 UNKNOWN = 0x7FFFF000  # sizes from here on (and 0) say that the writer did not know: SoX, ffmpeg and others
-BLOCK = 1 << 20  # frames read at once: a stream may declare any number of them
+BLOCK = 1 << 20  # samples read at once: a stream may declare any number of them
 
 # Where the chunks of a format begin, how the name and size of one are stored, the multiple that its size is filled up
 # to, the name of the samples' chunk. A W64 chunk counts its own head.
@@ -77,7 +78,7 @@ def read(path: Path, settings: Features | None = None) -> Recording:
     try:
         size = check(path).stat().st_size
         if size > LARGEST_FILE:
-            raise AudioError(f"{size:,} bytes: no recording of one utterance")
+            raise AudioError(f"{size:,} bytes: cut it into utterances")
         content = path.read_bytes()
     except OSError as error:
         raise AudioError(f"unreadable: {error.strerror}") from error
@@ -117,10 +118,12 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
                 raise AudioError(f"unreadable: a file of the format {file.format}; {CONVERT}")
             if not RATES[0] <= file.samplerate <= RATES[1]:
                 raise AudioError(f"a sampling rate of {file.samplerate:,} Hz")
-            blocks = [file.read(BLOCK, dtype="float32", always_2d=True)]
-            while len(blocks[-1]):
-                blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
             kind, rate, frames = file.format, file.samplerate, file.frames
+            blocks = [np.zeros((0, file.channels), "float32")]
+            while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):
+                blocks.append(block)
+                if sum(block.size for block in blocks) > MOST_SAMPLES:
+                    raise AudioError("longer than four hours: cut it into utterances")
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = getattr(error, "error_string", "") or "damaged, cut off or of another format"
         raise AudioError(f"unreadable: {reason.rstrip('.')}; {CONVERT}") from error

@@ -237,7 +237,7 @@ def _alike(utterances: Sequence[Utterance]) -> list[str]:
     return notes + [f"the same recording under several names: {', '.join(keys)}" for keys in same.values() if keys[1:]]
 
 
-def recordings(folder: Path) -> Iterator[Path]:
+def recordings(folder: Path) -> list[Path]:
     """Every file called .wav, in upper case or lower, in any folder below, sorted; hidden files and folders are not.
 
     Linked folders count, once each: a link to a folder above ends nowhere.
@@ -250,7 +250,7 @@ def recordings(folder: Path) -> Iterator[Path]:
             seen.add(real)
             wav = (n for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
             found += (Path(where, name) for name in wav)
-    return iter(sorted(found))
+    return sorted(found)
 
 
 def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded]]:
@@ -302,19 +302,22 @@ def _from_csv(table: Path) -> list[Utterance]:
         for column in NEEDED:
             if not row.get(column):
                 raise CorpusError(f"{where}: {column} is empty")
+            if not "".join(row[column].split()).isprintable():
+                raise CorpusError(f"{where}: {column} {row[column]!r} holds a character that cannot be printed")
         path = _beside(table, row["path"])
-        key = unicodedata.normalize("NFC", row["path"]).replace("\\", "/")
+        key = row["path"].replace("\\", "/")
         if key in found:
             raise CorpusError(f"{where}: path {key!r} stands in more than one row")
-        found[key] = Utterance(key, path, row["speaker"], row.get("text", ""), row["emotion"])
+        names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
+        found[key] = Utterance(key, path, *names)
     return list(found.values())
 
 
 def _beside(table: Path, name: str) -> Path:
     """The file that a row names, its separators and Unicode form as they are on this disk."""
-    forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
-    written = [name, *forms, *(form.replace("\\", "/") for form in (name, *forms))]
-    return next((path for form in written if os.path.lexists(path := table.parent / form)), table.parent / written[-3])
+    forms = [name, unicodedata.normalize("NFD", name)]
+    forms += [form.replace("\\", "/") for form in forms]
+    return next((path for form in forms if os.path.lexists(path := table.parent / form)), table.parent / forms[2])
 
 
 def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[str]]]:
@@ -322,7 +325,7 @@ def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[s
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         for number, row in enumerate(reader, 1):
-            cells = [" ".join(unicodedata.normalize("NFC", cell).split()) for cell in row]
+            cells = [unicodedata.normalize("NFC", cell).strip() for cell in row]
             if any(cells):
                 yield number, cells
     except csv.Error as error:
