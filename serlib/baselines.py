@@ -29,9 +29,10 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from serlib import config, records
+from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
-from serlib.files import atomic_write
+from serlib.files import atomic_write, is_sealed, seal
 from serlib.model import Output
 
 C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
@@ -126,7 +127,7 @@ def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 
     """
     if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
         raise ValueError("opensmile reads recordings as they are, not in versions: choose another protocol")
-    stored = cache / f"{corpus.fingerprint}-compare-2016.npy"
+    stored = cache / f"{corpus.fingerprint}-functionals.npy"
     if not stored.exists():
         try:
             import opensmile
@@ -134,7 +135,14 @@ def opensmile_functionals(corpus: Corpus, cache: Path) -> Float[ndarray, "files 
             remedy = "pip install opensmile (its licence allows research)"
             raise ValueError(f"opensmile is not installed: {remedy}") from error
         smile = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
-        values = [smile.process_file(str(utterance.path)).to_numpy()[0] for utterance in corpus.utterances]
-        with atomic_write(stored) as beside, beside.open("wb") as file:
-            np.save(file, np.stack(values))
+        values = []
+        for utterance in corpus.utterances:
+            features.picture(utterance.path, config.Features(), sha256=utterance.sha256)  # the file that was checked
+            values.append(smile.process_file(str(utterance.path)).to_numpy()[0])
+        with atomic_write(stored) as beside:
+            with beside.open("wb") as file:
+                np.save(file, np.stack(values))
+            seal(beside)
+    if not is_sealed(stored):
+        raise ValueError(f"{stored}: damaged; remove it and it is computed again")
     return np.load(stored)

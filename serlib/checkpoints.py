@@ -1,5 +1,6 @@
 """Weights on disk: serlib's own as safetensors, and the authors' released state dictionaries."""
 
+import hashlib
 import json
 import re
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from safetensors.torch import save as to_bytes
 
 from serlib import config
 from serlib.convert import structure
-from serlib.files import atomic_write
+from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
 
 
@@ -21,27 +22,43 @@ def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
 
     All of it under one name: safetensors writes names in no fixed order, and equal models give equal files.
     """
-    metadata = {"serlib": json.dumps({"model": asdict(model.config), **about})}
+    about, state = json.loads(json.dumps({"model": asdict(model.config), **about})), model.state_dict()
+    metadata = {"serlib": json.dumps({**about, "sha256": _digest(state, about)})}
     with atomic_write(path) as beside:
-        beside.write_bytes(to_bytes(model.state_dict(), metadata))
+        beside.write_bytes(to_bytes(state, metadata))
+
+
+def _digest(state: dict[str, torch.Tensor], about: dict[str, Any]) -> str:
+    """SHA-256 (hex) over names, types, shapes and values of weights, and over what is said about them."""
+    computed = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        computed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        computed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return computed.hexdigest()
 
 
 def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
     """The model that :func:`save` wrote, in eval mode, and what was said about it.
 
     Raises:
-        ValueError: the file is missing or was not written by :func:`save`.
+        ValueError: the file is missing, was not written by :func:`save`, or was changed since.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(check(path), framework="pt") as file:
             about = json.loads((file.metadata() or {})["serlib"])
-            state = {key: file.get_tensor(key).float() for key in sorted(file.keys())}
+            state = {key: file.get_tensor(key) for key in sorted(file.keys())}
+        written = about.pop("sha256", None)  # weights that older versions wrote have none
+        if written is not None and written != _digest(state, about):
+            raise ValueError("changed since they were written: fetch or train them again")
+        if not all(tensor.isfinite().all() for tensor in state.values()):
+            raise ValueError("a weight is not a finite number")
         model = SpectrogramViT(structure(config.Model, about.pop("model")))
-        model.load_state_dict(state)
+        model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such weights") from error
     except (SafetensorError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].removesuffix(":") if str(error) else type(error).__name__
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = said.splitlines()[0].removesuffix(":")
         raise ValueError(f"{path}: not weights that serlib wrote ({reason})") from error
     return model.eval(), about
 
@@ -80,7 +97,7 @@ def load_release_checkpoint(
         ValueError: the file is missing, not in the format, or does not fit ``image_size``.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(check(path), map_location="cpu", weights_only=True)
         state = {_from_release(name): tensor for name, tensor in checkpoint["model_state_dict"].items()}
         values, width = state["embed.0.weight"].numel(), state["embed.2.weight"].numel()
         stem = tuple(len(state[name]) for name in state if re.fullmatch(r"stem\.\d+\.0\.bias", name))

@@ -14,6 +14,7 @@ from pathlib import Path
 from serlib import config
 from serlib.data import corpora, splits
 
+MOST_THREADS = 256
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
 
@@ -27,6 +28,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     """Run the command that a parser finds. Returns the exit status; what the user can mend is said in one line."""
     options = parser.parse_args(arguments)
     name = parser.prog.split()[-1]
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 loses no line
     try:
         options.command(options)
         sys.stdout.flush()  # while a reader that has gone can still be caught
@@ -65,6 +68,7 @@ def corpus_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
     sub.add_argument("--table", type=Path, help="corpus table of `corpora --table`: files are not checked again")
     sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
+    sub.add_argument("--channel", type=int, default=0, help="of recordings with several, from 1 (default: their mean)")
     sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
 
 
@@ -135,7 +139,8 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
     speech = "synthetic" if options.synthetic else "recordings"
     if options.table and options.table.exists():
         return corpora.read(options.table, data(options), options.corpus, speech)
-    corpus = corpora.load(options.corpus, data(options), strict=options.strict, speech=speech)
+    how = {"strict": options.strict, "speech": speech, "channel": options.channel}
+    corpus = corpora.load(options.corpus, data(options), **how)
     if options.table:
         corpora.save(corpus, options.table, data(options))
     return corpus
@@ -165,7 +170,7 @@ def _corpora(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> config.Features:
-    return config.Features(image_size=(config.Features.mel_bands, options.image_width))
+    return config.Features(image_size=(config.Features.mel_bands, options.image_width), channel=options.channel)
 
 
 def _images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
@@ -186,10 +191,14 @@ def _train(options: argparse.Namespace) -> None:
     from serlib import baselines, records, training
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise ValueError(f"threads {options.threads} must be at least 1")
+        if not 1 <= options.threads <= MOST_THREADS:
+            raise ValueError(f"threads {options.threads} must be at least 1 and at most {MOST_THREADS}")
         torch.set_num_threads(options.threads)
+    if not 0 <= options.seed < 2**32:
+        raise ValueError(f"seed {options.seed} must be at least 0 and below 2^32")
     corpus = load(options)
+    if len(corpus.emotions) < 2:
+        raise ValueError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
     if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
@@ -204,7 +213,7 @@ def _train(options: argparse.Namespace) -> None:
 
     def path(name: str) -> Path:
         where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
-        return options.out / records.location(*where, run_config.features.image_size)
+        return options.out / records.location(*where, run_config.features.image_size, run_config.features.channel)
 
     record, images = path(options.run), partial(_images, options, corpus, run_config.features)
     if run.model is None:
@@ -310,8 +319,13 @@ def _predict(options: argparse.Namespace) -> None:
 
     network, settings, emotions = _weights(options.weights)
     for file in options.files:
+        picture, notes = features.picture(file, settings)
         with torch.no_grad():
-            logits = network(features.image(features.read_audio(file, settings), settings)[None]).logits
+            logits = network(picture[None]).logits
+        if not logits.isfinite().all():
+            raise ValueError(f"{options.weights}: gives no finite answer for {file}")
+        for note in notes:
+            print(f"serlib: note: {file}: {note}", file=sys.stderr)
         chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), emotions, strict=True), reverse=True)
         print(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances))
 
@@ -319,6 +333,8 @@ def _predict(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from serlib import export
 
+    if options.out.exists() and options.out.samefile(options.weights):
+        raise ValueError(f"{options.out}: would replace the weights; give another file as --out")
     export.onnx(*_weights(options.weights), options.out)
     if options.int8:
         export.quantise(options.out, options.out)

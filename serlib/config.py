@@ -23,6 +23,7 @@ Precision = Literal["32-true", "bf16-mixed"]  # as Lightning Fabric names them; 
 
 POSITIONS, MATCHES = get_args(Position), get_args(Match)
 AUGMENTATIONS = ("warp", "masks", "mixup")  # see serlib.data.augment
+WIDEST, MOST_CLASSES = 4096, 1000  # pixels of an image, emotions: more is a mistake
 ORIGINAL = "original"
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
 
@@ -45,6 +46,7 @@ class Features:
     low_frequency: float = 0.0  # Hz [-]
     high_frequency: float = 8_000.0  # Hz [-]: half the sampling rate
     seconds: float = 10.0  # [I]; longer recordings are cut, shorter ones end in black
+    channel: int = 0  # [-]: which channel of a recording, counted from 1; 0: their mean
     dynamic_range: float = 80.0  # dB below the recording's loudest point that is drawn black [-]
     image_size: tuple[int, int] = (128, 128)  # pixels, height x width [A]; (128, 1001) is not interpolated [I]
     colour: Literal["linear", "inferno-red"] = "linear"  # [-]; "inferno-red": first channel of a saved picture [C]
@@ -52,8 +54,10 @@ class Features:
     def __post_init__(self) -> None:
         if self.image_size[0] != self.mel_bands:
             raise ValueError(f"image_size {self.image_size}: the height must be mel_bands = {self.mel_bands}")
-        if min(self.image_size) < 1:
-            raise ValueError(f"image_size {self.image_size}: both must be at least 1 pixel")
+        if min(self.image_size) < 1 or self.image_size[1] > WIDEST:
+            raise ValueError(f"image_size {self.image_size}: both must be at least 1 pixel, the width at most {WIDEST}")
+        if self.channel < 0:
+            raise ValueError(f"channel {self.channel}: channels are counted from 1; 0 is their mean")
         if self.window_length > self.fft_length:
             raise ValueError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
 
@@ -89,8 +93,8 @@ class Model:
         for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
             if patch < 1 or image % patch:
                 raise ValueError(f"patch {axis} {patch} does not divide image {axis} {image}")
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes {self.num_classes} must be at least 1")
+        if not 1 <= self.num_classes <= MOST_CLASSES:
+            raise ValueError(f"num_classes {self.num_classes} must be at least 1 and at most {MOST_CLASSES}")
         check("position", self.position, POSITIONS)
         check("pooling", self.pooling, get_args(Pooling))
         if self.stem and self.stem[-1] != 1:

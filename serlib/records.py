@@ -24,7 +24,7 @@ from serlib import config
 from serlib.convert import structure
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
-from serlib.files import atomic_write
+from serlib.files import atomic_write, check
 
 VERSION = 2  # workflow/upgrade.py carries records of version 1 over
 
@@ -94,7 +94,7 @@ class Record:
         """Where the record lies below a folder of runs."""
         c = self.configuration
         where = (self.speech, self.corpus, c.schedule, self.protocol, self.fold, self.run, self.seed)
-        return location(*where, c.features.image_size)
+        return location(*where, c.features.image_size, c.features.channel)
 
     def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """True and predicted labels of a part, integers (utterances,)."""
@@ -159,10 +159,10 @@ def read(path: Path) -> Record:
         RecordError: missing, not a record, of another version, or changed since it was written.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(check(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecordError(f"{path}: no such record") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON ({error})") from error
     if not isinstance(plain, dict) or "version" not in plain:
         raise RecordError(f"{path}: not a run record")
@@ -193,6 +193,7 @@ def location(
     run: str,
     seed: int,
     image_size: tuple[int, int] = config.Features.image_size,
+    channel: int = config.Features.channel,
 ) -> str:
     """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``.
 
@@ -200,7 +201,8 @@ def location(
     ``fold`` may be a shell's pattern for several, such as ``{0..9}``.
     """
     height, width = image_size
-    return f"{speech}/{corpus}/{height}x{width}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
+    images = f"{height}x{width}-channel{channel}" if channel else f"{height}x{width}"
+    return f"{speech}/{corpus}/{images}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 
 def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:

@@ -11,6 +11,8 @@ ends after a fixed number of epochs.
 
 import io
 import math
+import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from serlib.checkpoints import save
 from serlib.data.augment import augmented
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
-from serlib.files import atomic_write
+from serlib.files import DIGEST_BYTES, atomic_write, is_sealed, seal
 from serlib.model import Output, SpectrogramViT
 from serlib.precision import device_name, products
 
@@ -233,6 +235,13 @@ def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
             rows, labels = state.test
             right = labels == labels.new_tensor(predict(model, state.images, rows))
             means["test accuracy"] = right.float().mean().item()
+        if not all(map(math.isfinite, means.values())):
+            if state.checkpoint is not None:
+                state.checkpoint.unlink(missing_ok=True)  # going on from it would end here again
+            where = state.checkpoint.with_suffix(".json") if state.checkpoint else "training"
+            raise ValueError(
+                f"{where}: {stage}, epoch {epoch + 1}: the loss is not finite; try another seed or schedule"
+            )
         for name, value in means.items():
             state.curves.setdefault(stage, {}).setdefault(name, []).append(value)
         bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
@@ -249,19 +258,29 @@ def _keep(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> N
         torch.save({**saved, **about, "seconds": state.seconds}, written)
         with atomic_write(state.checkpoint) as beside:
             beside.write_bytes(written.getbuffer())
+            seal(beside)
 
 
 def _resume(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
     """Load the state that a killed run left; the number of epochs of ``stage`` that it had finished.
 
-    A state that belongs to other settings or data is left alone: it is overwritten after the first epoch.
+    A state that belongs to other settings or data is left alone: it is overwritten after the first epoch. A file that
+    is damaged or no state is set aside, and the run starts from its beginning.
     """
-    if state.checkpoint is None or not state.checkpoint.exists():
+    if state.checkpoint is None or not os.path.lexists(state.checkpoint):
         return 0
     try:
-        saved = torch.load(state.checkpoint, map_location=state.fabric.device, weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a file that is none of its own
-        raise ValueError(f"{state.checkpoint}: damaged; remove it and the run starts from its beginning") from error
+        if not is_sealed(state.checkpoint):
+            raise ValueError("damaged, or not written by serlib")
+        content = io.BytesIO(state.checkpoint.read_bytes()[:-DIGEST_BYTES])
+        saved = torch.load(content, map_location=state.fabric.device, weights_only=True)
+    except (ValueError, OSError) as error:
+        aside = state.checkpoint.with_name(f"{state.checkpoint.name}-set-aside")
+        os.replace(state.checkpoint, aside)
+        reason = getattr(error, "strerror", None) or error
+        warned = f"serlib: {state.checkpoint}: {reason}; set aside as {aside.name}, the run starts from its beginning"
+        print(warned, file=sys.stderr)
+        return 0
     if saved["identity"] != state.identity:
         return 0
     state.started = min(state.started, time.perf_counter() - saved["seconds"])

@@ -264,7 +264,8 @@ def test_listeners_ratings_are_read_in_both_corpora(run, fail, folder, tmp_path)
     (crema / "summaryTable.csv").write_text(votes)
     run("listeners", "crema-d", "--data", crema, "--out", "crema-d.csv")
     assert listeners.read(Path("crema-d.csv")) == (["1001", "1001", "1002"], [1, 0.5, 0])
-    (tmp_path / "own.csv").write_text(f"path,speaker,emotion\n{folder.name}/wav/{names[0]},Ada,joy\n")
+    rows = f"{folder.name}/wav/{names[0]},Ada,joy\n{folder.name}/wav/{names[1]},Ada,rage\n"
+    (tmp_path / "own.csv").write_text(f"path,speaker,emotion\n{rows}")
     assert "no listeners' ratings are known" in fail("listeners", "mine", "--data", tmp_path / "own.csv")
 
 
@@ -479,11 +480,17 @@ def test_an_accelerator_that_is_not_there_is_named(fail, folder):
     assert "cuda" in fail(*TRAIN, "--data", folder, "--accelerator", "cuda").lower()
 
 
-def test_a_damaged_state_of_an_unfinished_run_is_named(fail, folder):
+def test_a_damaged_state_of_an_unfinished_run_is_named_and_set_aside(capsys, folder):
     state = Path("build/runs", WHERE).with_suffix(".state")
     state.parent.mkdir(parents=True)
     state.write_bytes(b"half a st")
-    assert str(state) in fail(*TRAIN, "--data", folder)
+    assert command((*TRAIN, "--data", folder)) == 0
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("serlib: "))
+    aside = state.with_name(f"{state.name}-set-aside")
+    assert said == (
+        f"serlib: {state}: damaged, or not written by serlib; set aside as {aside.name}, the run starts from its beginning"
+    )
+    assert (aside.read_bytes(), state.exists()) == (b"half a st", False)
 
 
 def test_a_missing_or_edited_record_is_named(fail, trained, tmp_path):
@@ -566,8 +573,8 @@ def test_a_file_without_audio_is_named(fail, trained, tmp_path):
     weights = (there / "runs" / WHERE).with_suffix(".safetensors")
     (tmp_path / "text.wav").write_text("no audio")
     for file, says in (
-        (tmp_path / "text.wav", "unreadable audio"),
-        (tmp_path / "absent.wav", "no such file"),
+        (tmp_path / "text.wav", "unreadable: "),
+        (tmp_path / "absent.wav", "unreadable: No such file"),
         (write_wav(tmp_path / "nothing.wav", seconds=0), "no samples"),
     ):
         assert fail("predict", file, "--weights", weights).startswith(f"{file}: {says}")

@@ -168,7 +168,7 @@ def truncated(path: Path) -> str:
     whole = write_wav(path).read_bytes()
     path.write_bytes(whole[:5000])
     assert len(whole) == 9644  # 44 bytes of header, 0.3 s at 16 kHz of 2 bytes
-    return "truncated: 5,000 of 9,644 bytes"
+    return "truncated: 4,956 of 9,600 bytes of samples"
 
 
 def empty(path: Path) -> str:
@@ -183,7 +183,7 @@ def unreadable(path: Path) -> str:
 
 def folder_of_that_name(path: Path) -> str:
     path.mkdir()
-    return "unreadable: Is a directory"
+    return "unreadable: a folder, not a file"
 
 
 def link_to_nowhere(path: Path) -> str:
@@ -320,7 +320,7 @@ def test_what_cannot_be_read_is_missing_unless_it_is_known_to_be_defective(tmp_p
     gone = {"emodb": "03", "crema-d": "1001"}[name]
 
     def opened(speaker):
-        def reads(u):
+        def reads(u, settings):
             bad = u.speaker == speaker or u.key in facts.CREMA_D_SILENT
             return Excluded(u.key, "cut off") if bad else replace(u, sha256=files[u.key])
 
@@ -389,12 +389,16 @@ def test_a_table_of_ones_own_is_read(own, tmp_path):
 
 def test_a_table_saved_by_a_spreadsheet_is_read(own):
     """With a byte order mark, and lines that end as on Windows."""
-    assert len(own("path,speaker,emotion\r", "a.wav,Bob,rage\r", encoding="utf-8-sig").utterances) == 1
+    rows = ("a.wav,Bob,rage\r", "sub/b.wav,Ada,joy\r")
+    assert len(own("path,speaker,emotion\r", *rows, encoding="utf-8-sig").utterances) == 2
 
 
 def test_a_file_of_the_table_that_is_not_there_is_excluded(own):
-    corpus = own("path,speaker,emotion", "a.wav,Bob,rage", "c.wav,Ada,joy")
-    assert (keys(corpus), corpus.excluded) == (["a.wav"], (Excluded("c.wav", "unreadable: No such file or directory"),))
+    corpus = own("path,speaker,emotion", "a.wav,Bob,rage", "c.wav,Ada,joy", "sub/b.wav,Ada,joy")
+    assert (keys(corpus), corpus.excluded) == (
+        ["a.wav", "sub/b.wav"],
+        (Excluded("c.wav", "unreadable: No such file or directory"),),
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,14 +407,14 @@ def test_a_file_of_the_table_that_is_not_there_is_excluded(own):
         (("path,speaker", "a.wav,Bob"), "own.csv: no column emotion; it needs path, speaker, emotion"),
         (("emotion", "joy"), "own.csv: no column path, speaker; it needs path, speaker, emotion"),
         ((), "own.csv: no column emotion, path, speaker"),
-        (("path;speaker;emotion", "a.wav;Bob;joy"), "own.csv: no column emotion, path, speaker"),
+        (("path|speaker|emotion", "a.wav|Bob|joy"), "own.csv: no column emotion, path, speaker"),
         (
             ("path,speaker,emotion", "a.wav,Bob,joy", "a.wav,Bob,joy"),
-            "own.csv: path 'a.wav' stands in more than one row",
+            "own.csv: row 3: path 'a.wav' stands in more than one row",
         ),
-        (("path,speaker,emotion", "a.wav,,joy"), "own.csv: a.wav: "),
-        (("path,speaker,emotion", "a.wav,Bob,"), "own.csv: a.wav: "),
-        (("path,speaker,emotion", "a.wav,Bob"), "own.csv: a.wav: "),
+        (("path,speaker,emotion", "a.wav,,joy"), "own.csv: row 2: speaker is empty"),
+        (("path,speaker,emotion", "a.wav,Bob,"), "own.csv: row 2: emotion is empty"),
+        (("path,speaker,emotion", "a.wav,Bob"), "own.csv: row 2: emotion is empty"),
         (("path,speaker,emotion", ",Bob,joy"), "own.csv: "),
         (("speaker,emotion,path", "Bob,joy"), "own.csv: "),
     ],
@@ -506,7 +510,8 @@ def test_the_fingerprint_changes_with_one_label(folder, change):
 def test_the_fingerprint_keeps_the_fields_apart(own):
     """A speaker "Ada B" with the text "C" is not a speaker "Ada" with the text "B C"."""
     head = "path,speaker,text,emotion"
-    assert own(head, "a.wav,Ada B,C,joy").fingerprint != own(head, "a.wav,Ada,B C,joy").fingerprint
+    other = "sub/b.wav,Bob,D,rage"
+    assert own(head, "a.wav,Ada B,C,joy", other).fingerprint != own(head, "a.wav,Ada,B C,joy", other).fingerprint
 
 
 # The real recordings

@@ -16,7 +16,7 @@ from typing import NoReturn
 from uuid import uuid4
 
 from serlib import config
-from serlib.data import facts
+from serlib.data import corpora, facts
 
 PACKAGES = ("serlib", "companion")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -153,10 +153,11 @@ def names(text: str) -> set[str]:
 def listing(data: str) -> str:
     """A digest over names, sizes and times of the recordings, so that an added or changed file is noticed."""
     root = Path(data)
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() == ".wav")
+    files = corpora.recordings(root)
     if root.is_file():
         with root.open(encoding="utf-8", errors="replace", newline="") as table:
             cells = {part.strip() for row in csv.reader(table) for cell in row for part in re.split("[;\t]", cell)}
-        files = [root, *sorted(path for cell in cells if cell and (path := root.parent / cell).is_file())]
+        named = {root.parent / form for cell in cells if cell for form in (cell, cell.replace("\\", "/"))}
+        files = [root, *sorted(path for path in named if path.is_file())]
     lines = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files if path.is_file())
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -11,22 +11,25 @@ only when ``strict``.
 
 import csv
 import hashlib
-import math
+import io
+import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 from serlib import config
 from serlib.data import facts
-from serlib.files import atomic_write, sha256
+from serlib.files import atomic_write, check
 
 Speech = Literal["recordings", "synthetic"]
 
+ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
@@ -45,6 +48,7 @@ class Utterance:
     emotion: str
     sha256: str = ""
     seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what of the file is not used as it is
     version: str = config.ORIGINAL  # which of serlib.config.PERTURBATIONS it is read as
 
     @property
@@ -69,7 +73,7 @@ class Corpus:
     speech: Speech
     utterances: tuple[Utterance, ...]
     excluded: tuple[Excluded, ...] = ()
-    notes: tuple[str, ...] = ()  # about the whole: wrong counts
+    notes: tuple[str, ...] = ()  # about the whole: wrong counts, what of the files is not used as it is
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -119,24 +123,27 @@ def parse(name: str, file: str) -> Utterance:
         CorpusError: the name does not follow the rules, or a code in it is unknown.
     """
     known = facts.CORPORA[name]
-    match = re.fullmatch(known.pattern, file)
+    plain = re.sub(r"(?i)\.wav\Z", ".wav", file)
+    for alias, published in ALIASES.items():
+        plain = re.sub(rf"(?<![^/]){alias}\Z", published, plain)
+    match = re.fullmatch(known.pattern, plain)
     if match is None:
         raise CorpusError(f"{file}: not a {name} file name such as {known.example}")
     part = match.groupdict()
     if part["code"] not in known.codes:
         raise CorpusError(f"{file}: emotion code {part['code']!r} is none of {', '.join(known.codes)}")
-    for field, allowed in known.fields.items():
-        if part[field] not in allowed:
-            raise CorpusError(f"{file}: {field} {part[field]!r} is none of {', '.join(allowed)}")
+    for name_of, allowed in known.fields.items():
+        if part[name_of] not in allowed:
+            raise CorpusError(f"{file}: {name_of} {part[name_of]!r} is none of {', '.join(allowed)}")
     if name == "savee":  # sentences are numbered within each emotion
         text = part["code"] + part["number"]
         key = f"{part['speaker']}_{text}.wav"
     else:
-        text, key = part["text"], Path(file).name
+        text, key = part["text"], plain.rpartition("/")[2]
     return Utterance(key, Path(file), part["speaker"], text, known.codes[part["code"]])
 
 
-def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "recordings") -> Corpus:
+def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "recordings", channel: int = 0) -> Corpus:
     """The corpus in ``folder``, every file opened, hashed and checked.
 
     Args:
@@ -144,34 +151,43 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
         folder: the corpus's folder; for a corpus of your own, a CSV file with the columns path (below the CSV's
             folder), speaker, emotion and, if known, text.
         strict: stop at the first problem instead of excluding and listing it.
+        channel: of recordings with several, counted from 1; 0: their mean.
 
     Raises:
-        CorpusError: nothing usable is there, or ``strict`` and anything is wrong.
+        CorpusError: nothing usable is there, the CSV file is no table of one's own corpus, or ``strict`` and anything
+            is wrong.
     """
     folder = Path(folder)
-    own = folder.suffix == ".csv"
+    own = is_table(folder)
+    if own and name in facts.CORPORA:
+        raise CorpusError(f"{folder.name}: a table of your own cannot be called {name!r}: give the corpus another name")
     if not own and name not in facts.CORPORA:
         known = ", ".join(facts.CORPORA)
         raise CorpusError(f"corpus {name!r} is none of {known}; for your own, give a CSV file as data")
     if not folder.exists():
         raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
     found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
+    settings = config.Features(channel=channel)
     with ThreadPoolExecutor() as pool:
-        opened = list(pool.map(_open, found))
+        opened = list(pool.map(lambda utterance: _open(utterance, settings), found))
     excluded += [result for result in opened if isinstance(result, Excluded)]
     usable = [result for result in opened if isinstance(result, Utterance)]
     contradictory = _contradictory(usable)
     excluded += contradictory
     left_out = {item.file for item in contradictory}
     utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
+    why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
     if not utterances:
-        why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
         raise CorpusError(f"{folder}: no usable {name} recording{why}")
     published = speech == "recordings" and not own
     kept = {u.key for u in utterances} | facts.CREMA_D_DEFECTIVE  # what is known to be defective is not missing
     notes = check_counts(facts.CORPORA[name], [u for u in found if u.key in kept]) if published else []
     excluded.sort(key=lambda item: item.file)
+    if own and len({u.emotion for u in utterances}) == 1:
+        only = utterances[0].emotion
+        raise CorpusError(f"{folder}: every usable {name} recording is {only!r}: there is nothing to tell apart{why}")
     problems = [f"{item.file}: {item.reason}" for item in excluded] + notes
+    notes += _remarks(utterances) + (_alike(utterances) if own else [])
     if strict and problems:
         raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
     return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes))
@@ -191,11 +207,60 @@ def check_counts(known: facts.CorpusFacts, utterances: Sequence[Utterance]) -> l
     return notes
 
 
+def is_table(data: Path) -> bool:
+    """Whether ``data`` is the CSV file of a corpus of one's own, not a folder."""
+    return data.suffix.lower() == ".csv" and not data.is_dir()
+
+
+def _remarks(utterances: Sequence[Utterance]) -> list[str]:
+    """What is not used as it is, a line a kind: how many files, and the first."""
+    kinds = defaultdict(list)
+    for utterance in utterances:
+        for note in utterance.notes:
+            kinds[note].append(utterance.key)
+    return [f"{len(keys):,} file(s), {keys[0]} first: {note}" for note, keys in sorted(kinds.items())]
+
+
+def _alike(utterances: Sequence[Utterance]) -> list[str]:
+    """Names that may be meant to be the same, and recordings that are."""
+    notes = []
+    for what in ("emotion", "speaker"):
+        spellings = defaultdict(set)
+        for utterance in utterances:
+            spellings[getattr(utterance, what).casefold()].add(getattr(utterance, what))
+        notes += [
+            f"{what}s that differ by case alone: {', '.join(sorted(s))}" for s in spellings.values() if len(s) > 1
+        ]
+    same = defaultdict(list)
+    for utterance in utterances:
+        same[utterance.sha256].append(utterance.key)
+    return notes + [f"the same recording under several names: {', '.join(keys)}" for keys in same.values() if keys[1:]]
+
+
+def recordings(folder: Path) -> list[Path]:
+    """Every file called .wav, in upper case or lower, in any folder below, sorted; hidden files and folders are not.
+
+    Linked folders count, once each: a link to a folder above ends nowhere.
+    """
+    seen, found = set(), []
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+        if real not in seen:
+            seen.add(real)
+            wav = (n for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
+            found += (Path(where, name) for name in wav)
+    return sorted(found)
+
+
 def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded]]:
     found: dict[str, Utterance] = {}
     excluded = []
-    for path in sorted(folder.rglob("*.wav")):
+    for path in recordings(folder):
         file = path.relative_to(folder).as_posix()
+        if printable(file) != file:
+            excluded.append(Excluded(printable(file), "its name is not UTF-8: rename it"))
+            continue
         try:
             utterance = parse(name, file)
         except CorpusError as error:
@@ -208,64 +273,84 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
     return list(found.values()), excluded
 
 
+def printable(name: str) -> str:
+    """``name`` with its bytes that are not UTF-8 written out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "text" is read if it is there
+
+
 def _from_csv(table: Path) -> list[Utterance]:
-    needed = ("path", "speaker", "emotion")
-    fields, rows = _rows(table, "utf-8-sig")
-    missing = set(needed) - set(fields)
+    """Utterances of a table as spreadsheets save it; names are stripped and in the composed form of Unicode (NFC)."""
+    text = _text(table, "utf-8-sig")
+    tried = [list(_cells(text, delimiter, table)) for delimiter in ",;\t"]
+    rows = max(tried, key=lambda rows: sum(name.lower() in NEEDED for name in rows[0][1]) if rows else -1)
+    head = [name.lower() for name in rows[0][1]] if rows else []
+    missing = set(NEEDED) - set(head)
     if missing:
-        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs {', '.join(needed)}")
-    for row in rows:
-        if not all(row[column] for column in needed):
-            raise CorpusError(f"{table.name}: {row['path'] or 'a row'}: path, speaker or emotion is empty")
-    utterances = [
-        Utterance(row["path"], table.parent / row["path"], row["speaker"], row.get("text") or "", row["emotion"])
-        for row in rows
-    ]
-    twice = [key for key, count in Counter(u.key for u in utterances).items() if count > 1]
-    if twice:
-        raise CorpusError(f"{table.name}: path {twice[0]!r} stands in more than one row")
-    return utterances
+        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs {', '.join(NEEDED)}")
+    for name, count in Counter(filter(None, head)).items():
+        if count > 1:
+            raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
+    found: dict[str, Utterance] = {}
+    for number, cells in rows[1:]:
+        where = f"{table.name}: row {number}"
+        if any(cells[len(head) :]):
+            raise CorpusError(f"{where}: {len(cells)} cells under {len(head)} heads: quote a cell that holds a comma")
+        row = dict(zip(head, cells, strict=False))
+        for column in NEEDED:
+            if not row.get(column):
+                raise CorpusError(f"{where}: {column} is empty")
+            if not "".join(row[column].split()).isprintable():
+                raise CorpusError(f"{where}: {column} {row[column]!r} holds a character that cannot be printed")
+        path = _beside(table, row["path"])
+        key = row["path"].replace("\\", "/")
+        if key in found:
+            raise CorpusError(f"{where}: path {key!r} stands in more than one row")
+        names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
+        found[key] = Utterance(key, path, *names)
+    return list(found.values())
 
 
-def _rows(table: Path, encoding: str) -> tuple[list[str], list[dict[str, str]]]:
-    """A CSV table's columns and rows; a field that a row lacks is empty."""
+def _beside(table: Path, name: str) -> Path:
+    """The file that a row names, its separators and Unicode form as they are on this disk."""
+    forms = [name, unicodedata.normalize("NFD", name)]
+    forms += [form.replace("\\", "/") for form in forms]
+    return next((path for form in forms if os.path.lexists(path := table.parent / form)), table.parent / forms[2])
+
+
+def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of every row that is not empty, spaces around cells left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        with table.open(newline="", encoding=encoding) as file:
-            reader = csv.DictReader(file, restval="")
-            return list(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{table.name}: not a CSV table in UTF-8 ({error})") from error
+        for number, row in enumerate(reader, 1):
+            cells = [unicodedata.normalize("NFC", cell).strip() for cell in row]
+            if any(cells):
+                yield number, cells
+    except csv.Error as error:
+        raise CorpusError(f"{table.name}: line {reader.line_num}: not a CSV table ({error})") from error
 
 
-def _open(utterance: Utterance) -> Utterance | Excluded:
-    """Hash and length, or why the file cannot be used."""
-    import soundfile
-
-    path = utterance.path
+def _text(table: Path, encoding: str) -> str:
     try:
-        declared = _declared_bytes(path)
-        if declared > path.stat().st_size:
-            return Excluded(utterance.key, f"truncated: {path.stat().st_size:,} of {declared:,} bytes")
-        samples, rate = soundfile.read(path, dtype="float32")
+        return check(table).read_bytes().decode(encoding)
+    except UnicodeDecodeError as error:
+        remedy = "save it as `CSV UTF-8`"
+        raise CorpusError(f"{table.name}: not a CSV table in UTF-8 ({error}); {remedy}") from error
     except OSError as error:
-        return Excluded(utterance.key, f"unreadable: {error.strerror}")
-    except soundfile.LibsndfileError as error:
-        return Excluded(utterance.key, f"unreadable: {error.error_string}")
-    if not len(samples):
-        return Excluded(utterance.key, "no samples")
-    loudest = float(abs(samples).max())
-    if not math.isfinite(loudest):
-        return Excluded(utterance.key, "a sample is not a finite number")
-    if not loudest:
-        return Excluded(utterance.key, "digital silence")
-    return replace(utterance, sha256=sha256(path), seconds=len(samples) / rate)
+        raise CorpusError(f"{table}: {error.strerror}") from error
 
 
-def _declared_bytes(path: Path) -> int:
-    """The size that a RIFF header declares, 0 for other formats and for streams of unknown length."""
-    with path.open("rb") as file:
-        kind, size = file.read(4), int.from_bytes(file.read(4), "little")
-    return 0 if kind != b"RIFF" or size in (0, 0xFFFFFFFF) else size + 8
+def _open(utterance: Utterance, settings: config.Features) -> Utterance | Excluded:
+    """Hash and length, or why the file cannot be used."""
+    from serlib.data import audio
+
+    try:
+        read = audio.read(utterance.path, settings)
+    except audio.AudioError as error:
+        return Excluded(utterance.key, str(error))
+    return replace(utterance, sha256=read.sha256, seconds=read.seconds, notes=read.notes)
 
 
 def _contradictory(utterances: list[Utterance]) -> list[Excluded]:
@@ -291,7 +376,7 @@ def save(corpus: Corpus, table: Path, folder: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for u in corpus.utterances:
-            path = u.path.relative_to(root).as_posix()
+            path = (u.path.relative_to(root) if u.path.is_relative_to(root) else u.path.absolute()).as_posix()
             writer.writerow((u.key, path, u.speaker, u.text, u.emotion, u.seconds, u.sha256, ""))
         writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
         writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
@@ -303,13 +388,14 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     Raises:
         CorpusError: the table is not one that :func:`save` wrote.
     """
-    fields, rows = _rows(table, "utf-8")
-    used = [row for row in rows if not row.get("excluded")]
+    reader = csv.DictReader(io.StringIO(_text(table, "utf-8"), newline=""), restval="")
     try:
-        if tuple(fields) != COLUMNS:
+        rows = list(reader)
+        used = [row for row in rows if not row.get("excluded")]
+        if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError("other columns")
         seconds = [float(row["seconds"]) for row in used]
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise CorpusError(f"{table}: not a corpus table; make it with `python -m serlib corpora`") from error
     root = _root(folder)
     return Corpus(
@@ -325,4 +411,4 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
 
 
 def _root(folder: Path) -> Path:
-    return folder.parent if folder.suffix == ".csv" else folder
+    return folder.parent if is_table(folder) else folder

@@ -6,13 +6,13 @@ is a field of :class:`serlib.config.Features`.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 import torchaudio
 from jaxtyping import Float
@@ -21,30 +21,64 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from serlib.config import ORIGINAL, PERTURBATIONS, Features, check, digest
-from serlib.files import atomic_write
+from serlib.data import audio
+from serlib.files import atomic_write, is_sealed, seal
 
 WAITING = 256  # images that may wait to be written: 16 MB
 LEAST_POWER = 1e-37  # keeps the logarithm finite; far below every floor, which is relative to the loudest point
-CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # of this module: another computation rounds otherwise
+# Of the modules between file and image: another computation rounds otherwise.
+CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(audio.__file__).read_bytes()).hexdigest()
+LARGEST_FILTER = 2_000  # the sampling rates' ratio, both numbers together, that is resampled by one filter a phase
 
 
 def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
-    """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged.
+    """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged, unless ``config`` chooses one.
 
     Raises:
-        ValueError: the file is missing, unreadable or empty; the message names it.
+        ValueError: the file is missing, unreadable or no speech (:mod:`serlib.data.audio`); the message names it.
     """
+    return _opened(path, config)[0]
+
+
+def _opened(path: Path, config: Features) -> tuple[Float[Tensor, " samples"], audio.Recording]:
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        reason = "no such file" if not Path(path).exists() else f"unreadable audio ({error})"
-        raise ValueError(f"{path}: {reason}") from error
-    if not len(samples):
-        raise ValueError(f"{path}: no samples")
-    waveform = torch.from_numpy(samples.mean(axis=1))
-    if rate != config.sample_rate:
-        waveform = torchaudio.functional.resample(waveform, rate, config.sample_rate)
-    return waveform
+        recording = audio.read(path, config)
+    except audio.AudioError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return resample(torch.from_numpy(recording.samples), recording.rate, config.sample_rate), recording
+
+
+def resample(waveform: Float[Tensor, " before"], rate: int, wanted: int) -> Float[Tensor, " after"]:
+    """From ``rate`` to ``wanted`` Hz, in time proportional to the samples whatever the rates."""
+    if rate == wanted:
+        return waveform
+    if (rate + wanted) // math.gcd(rate, wanted) <= LARGEST_FILTER:
+        return torchaudio.functional.resample(waveform, rate, wanted)
+    import librosa
+
+    return torch.from_numpy(librosa.resample(waveform.numpy(), orig_sr=rate, target_sr=wanted, res_type="soxr_hq"))
+
+
+def picture(path: Path, config: Features, version: str = ORIGINAL, sha256: str = "") -> tuple[Tensor, tuple[str, ...]]:
+    """The image of a recording, (1, height, width), and notes on what of the file it does not show.
+
+    Args:
+        version: one of :data:`serlib.config.PERTURBATIONS`.
+        sha256: what :func:`serlib.data.corpora.load` gives for the file in that version; "" for any file.
+
+    Raises:
+        ValueError: as :func:`read_audio`; another file than ``sha256`` says; an image without anything in it.
+    """
+    waveform, recording = _opened(path, config)
+    if sha256 and sha256 != (recording.sha256 if version == ORIGINAL else digest(recording.sha256, version)):
+        raise ValueError(
+            f"{path}: changed since the corpus was checked; check it again with `python -m serlib corpora`"
+        )
+    seed = int((sha256 or recording.sha256)[:8], 16)
+    made = image(perturb(waveform, version, config, seed), config)
+    if not made.any() or not made.isfinite().all():
+        raise ValueError(f"{path}: its image is {'not finite' if made.any() else 'black'}")
+    return made, recording.notes
 
 
 @lru_cache
@@ -129,16 +163,12 @@ def images(
 
     ``hashes`` are the files' SHA-256, as :func:`serlib.data.corpora.load` gives them, and ``versions`` their
     perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings and this module's text:
-    a changed recording, setting or computation can never read a stale image. The tensor is mapped from disk.
+    a changed recording, setting or computation can never read a stale image. Its last bytes are the SHA-256 of all
+    before. The tensor is mapped from disk.
 
     Raises:
-        ValueError: a file is missing or unreadable; the message names it.
+        ValueError: as :func:`picture`, or the stored images are damaged; the message names the file.
     """
-
-    def picture(path: Path, sha256: str, version: str) -> np.ndarray:
-        waveform = perturb(read_audio(path, config), version, config, seed=int(sha256[:8], 16))
-        return image(waveform, config).numpy()
-
     jobs = list(zip(paths, hashes, versions or [ORIGINAL] * len(paths), strict=True))
     key = hashlib.sha256("".join((*hashes, digest(config), CODE)).encode()).hexdigest()
     stored = cache / f"{key}.npy"
@@ -151,11 +181,16 @@ def images(
             with atomic_write(stored) as beside, beside.open("wb") as file, pool, bar:
                 np.lib.format.write_array_header_1_0(file, about)
                 for start in range(0, len(paths), WAITING):
-                    for made in pool.map(lambda job: picture(*job), jobs[start : start + WAITING]):
-                        file.write(made.astype("<f4").tobytes())
+                    waiting = jobs[start : start + WAITING]
+                    for made, _ in pool.map(lambda job: picture(job[0], config, job[2], job[1]), waiting):
+                        file.write(made.numpy().astype("<f4").tobytes())
                         bar.update()
+                file.close()
+                seal(beside)
         finally:
             torch.set_num_threads(threads)
+    if not is_sealed(stored):
+        raise ValueError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 

@@ -1,0 +1,593 @@
+"""Every file that people really have is read or refused in one line, by every entry alike; nothing is silently wrong."""
+
+import io
+import json
+import os
+import struct
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from helpers import tiny_emodb, write_wav
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serlib import checkpoints, config, files, records, training
+from serlib.cli import main
+from serlib.data import audio, corpora, features
+from serlib.data.corpora import CorpusError, load
+from serlib.model import SpectrogramViT
+
+SPEECH = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype("float32")  # two seconds
+SMALL = config.Model(num_classes=2, depth=1, width=16, mlp_width=16)
+FEATURES = config.Features()
+FORMATS = {
+    "wav": ("WAV", "PCM_16"),
+    "wave extensible": ("WAVEX", "PCM_24"),
+    "rf64": ("RF64", "PCM_16"),
+    "w64": ("W64", "PCM_16"),
+    "aiff": ("AIFF", "PCM_16"),
+    "au": ("AU", "PCM_16"),
+    "caf": ("CAF", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+
+OTHERS = {"nist": ("NIST", "PCM_16")}
+
+
+def stored(kind: str, samples: np.ndarray = SPEECH, rate: int = 16_000) -> bytes:
+    """``samples`` as a file of that format."""
+    written = io.BytesIO()
+    container, subtype = (FORMATS | OTHERS)[kind]
+    soundfile.write(written, samples, rate, format=container, subtype=subtype)
+    return written.getvalue()
+
+
+def floats(samples: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    soundfile.write(written, samples, 16_000, format="WAV", subtype="FLOAT")
+    return written.getvalue()
+
+
+def changed(sample: float) -> bytes:
+    samples = SPEECH.copy()
+    samples[16_000] = sample
+    return floats(samples)
+
+
+def with_sizes(whole: int | None, data: int | None) -> bytes:
+    """A WAV file whose header declares these sizes of the file and of its samples."""
+    content = bytearray(stored("wav"))
+    for at, size in ((4, whole), (40, data)):
+        if size is not None:
+            content[at : at + 4] = struct.pack("<I", size)
+    return bytes(content)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    torch.manual_seed(0)
+    about = {"features": config.plain(FEATURES), "emotions": ["anger", "sadness"], "result": "0" * 64}
+    checkpoints.save(SpectrogramViT(SMALL), path, **about)
+    return path
+
+
+def command(capsys, *arguments) -> tuple[int, list[str], list[str]]:
+    """Exit status and lines of a command."""
+    status = main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return status, said.out.splitlines(), said.err.splitlines()
+
+
+# One reader: what one entry refuses, all refuse, for the same reason
+
+REFUSED = {
+    "not a number": (changed(np.nan), "a sample is not a finite number"),
+    "infinite": (changed(-np.inf), "a sample is not a finite number"),
+    "huge": (changed(1e30), "a sample of 1e+30"),
+    "too large": (changed(2e3), "a sample of 2e+03"),
+    "digital silence": (floats(np.zeros(9_000)), "digital silence"),
+    "too quiet": (floats(SPEECH * 1e-8), "digital silence"),
+    "silent when mixed": (floats(np.stack((SPEECH, -SPEECH), 1)), "silence in the first 10 s of the mean of its channels"),
+    "sound after ten seconds": (floats(np.pad(SPEECH, (160_000, 0))), "silence in the first 10 s"),
+    "no samples": (floats(np.zeros(0)), "no samples"),
+    "samples under a right file size": (with_sizes(None, 80_000), "truncated: 64,000 of 80,000 bytes of samples"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "unreadable: a Git LFS pointer: `git lfs pull`"),
+    "text": (b"this is no audio" * 20, "unreadable: "),
+    "an m4a": (b"\0\0\0\x20ftypM4A " + b"\0" * 400, "unreadable: "),
+    "nothing": (b"", "unreadable: "),
+    "of another format": (stored("nist"), "unreadable: a file of the format NIST; WAV, FLAC"),
+    "a slow clock": (stored("wav", rate=7), "a sampling rate of 7 Hz"),
+    **{f"half of {kind}": (stored(kind)[: len(stored(kind)) // 2], None) for kind in FORMATS},
+    **{f"most of {kind}": (stored(kind)[: len(stored(kind)) * 9 // 10], None) for kind in FORMATS},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_every_entry_refuses_what_one_refuses(case, tmp_path, weights, capsys):
+    content, reason = REFUSED[case]
+    folder = tiny_emodb(tmp_path / "emodb", speakers=("03",))
+    bad = folder / "wav" / "16b10Na.wav"
+    bad.write_bytes(content)
+    (excluded,) = load("emodb", folder).excluded
+    assert excluded.file == bad.name
+    assert excluded.reason.startswith(reason or ("truncated: ", "unreadable: ", "no samples"))
+    assert command(capsys, "predict", bad, "--weights", weights) == (1, [], [f"serlib: {bad}: {excluded.reason}"])
+    with pytest.raises(ValueError, match=r"16b10Na\.wav: ") as error:
+        features.images([bad], ["0" * 64], FEATURES, tmp_path / "cache", progress=False)
+    assert str(error.value) == f"{bad}: {excluded.reason}"
+
+
+def test_what_is_no_audio_says_which_formats_are(tmp_path):
+    (tmp_path / "voice.m4a").write_bytes(REFUSED["an m4a"][0])
+    with pytest.raises(audio.AudioError, match=r"WAV, FLAC, Ogg, MP3.*ffmpeg -i"):
+        audio.read(tmp_path / "voice.m4a")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_read_whole(kind, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(stored(kind))
+    recording = audio.read(path)
+    assert abs(recording.seconds - 2) < 0.1
+    lossy = FORMATS[kind][0] in ("OGG", "MP3")
+    assert recording.notes == ((f"stored with loss ({FORMATS[kind][0]})",) if lossy else ())
+    if not lossy:
+        assert abs(recording.samples - SPEECH).max() < 2**-15
+
+
+UNKNOWN = "a header without the length of the samples"
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        *((with_sizes(size, size), UNKNOWN) for size in (0x7FFFF000, 0x7FFFF024, 0x7FFFFFFF, 0xFFFFFFFF, 0)),
+        (with_sizes(0x7FFFF024, 0x7FFFF000), UNKNOWN),
+        (with_sizes(64_036 + 6, None), "a header that declares a longer file"),
+        (with_sizes(None, None), None),
+        (with_sizes(None, None) + b"LIST\4\0\0\0info", None),
+    ],
+)
+def test_a_header_that_is_off_is_a_note_and_every_sample_is_read(content, note, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    recording = audio.read(path)
+    assert recording.notes == ((note,) if note else ())
+    np.testing.assert_array_equal(recording.samples, soundfile.read(io.BytesIO(stored("wav")), dtype="float32")[0])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(FORMATS)), data=st.data())
+def test_a_file_cut_anywhere_is_never_read_as_a_whole_one(kind, data, tmp_path):
+    content = stored(kind)
+    path = tmp_path / "a.wav"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) * 19 // 20))])
+    with pytest.raises(audio.AudioError):
+        audio.read(path)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(FORMATS)), at=st.integers(0, 90), value=st.binary(min_size=1, max_size=8))
+def test_a_damaged_header_is_read_or_refused_and_never_another_error(kind, at, value, tmp_path):
+    content = bytearray(stored(kind))
+    content[at : at + len(value)] = value
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    try:
+        image, _ = features.picture(path, FEATURES)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = f"{path}: "
+        assert image.any()
+        assert image.isfinite().all()
+    assert said.startswith(f"{path}: ")
+    assert "\n" not in said
+
+
+def test_predict_says_what_it_left_out(tmp_path, weights, capsys):
+    path = tmp_path / "long.wav"
+    path.write_bytes(floats(np.stack((np.tile(SPEECH, 6), np.zeros(192_000)), 1)))
+    status, out, err = command(capsys, "predict", path, "--weights", weights)
+    assert (status, len(out)) == (0, 1)
+    assert err == [
+        f"serlib: note: {path}: 2 channels, averaged (--channel chooses one)",
+        f"serlib: note: {path}: longer than 10 s, the rest is left out",
+    ]
+
+
+@pytest.mark.parametrize("rate", [44_101, 15_999, 1_234_567])
+def test_rates_without_a_common_factor_take_no_longer_than_others(rate, tmp_path):
+    t = np.arange(rate) / rate
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * t), rate)
+    samples = features.read_audio(path, FEATURES).numpy()
+    assert len(samples) == 16_000
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert abs(samples - expected)[1_000:-1_000].max() < 1e-3
+
+
+# Channels
+
+
+def test_a_channel_is_chosen_and_the_images_know_it(tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb")
+    path = folder / "wav" / "16b10Na.wav"
+    path.write_bytes(floats(np.stack((SPEECH, np.roll(SPEECH, 7) * 0.5, SPEECH[::-1]), 1)))
+    averaged = load("emodb", folder)
+    assert averaged.notes[-1] == "1 file(s), 16b10Na.wav first: 3 channels, averaged (--channel chooses one)"
+    second = config.Features(channel=2)
+    np.testing.assert_array_equal(features.read_audio(path, second), np.roll(SPEECH, 7) * 0.5)
+    assert not torch.equal(features.picture(path, second)[0], features.picture(path, FEATURES)[0])
+    assert config.digest(second) != config.digest(FEATURES)
+    places = [records.location("r", "c", "s", "p", 0, "n", 0, (128, 128), channel) for channel in (0, 2)]
+    assert places == ["r/c/128x128/s/p-0/n-seed0.json", "r/c/128x128-channel2/s/p-0/n-seed0.json"]
+    chosen = load("emodb", folder, channel=1)
+    assert chosen.notes[-1] == "1 file(s), 16b10Na.wav first: 3 channels, channel 1 alone"
+    status, _, err = command(capsys, "features", "emodb", "--data", folder, "--channel", -1, "--cache", tmp_path / "c")
+    assert (status, err) == (1, ["serlib: channel -1: channels are counted from 1; 0 is their mean"])
+
+
+# Checksums: a flipped bit, a cut, an empty, an odd and a foreign file
+
+
+def damages(content: bytes, seed: int = 0):
+    """The content of a file as it should not be, by what was done to it."""
+    places = np.random.default_rng(seed).integers(0, len(content), 12)
+    for at in map(int, (0, len(content) - 1, *places)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        yield f"bit {at}", bytes(flipped)
+    yield from (("cut", content[: len(content) // 2]), ("empty", b""), ("odd", content + b"x"), ("short", content[:-1]))
+    yield from (("foreign", b"PK\3\4 of another program" * 9), ("pointer", files.LFS_POINTER + b"v1\n"))
+
+
+def test_a_damaged_image_cache_is_named(tmp_path):
+    path = write_wav(tmp_path / "a.wav", 1.0)
+    arguments = ([path], [files.sha256(path)], FEATURES, tmp_path / "cache", False)
+    images = features.images(*arguments)
+    (cache,) = (tmp_path / "cache").iterdir()
+    for what, content in damages(cache.read_bytes()):
+        cache.unlink()  # the mapped images stay as they are
+        cache.write_bytes(content)
+        with pytest.raises((ValueError, OSError)) as error:
+            features.images(*arguments)
+        assert what == "pointer" or str(error.value) == f"{cache}: damaged; remove it and the images are made again"
+    cache.unlink()
+    assert torch.equal(features.images(*arguments), images)
+
+
+def test_a_file_swapped_after_the_check_makes_no_image(tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb")
+    table = ("emodb", "--data", folder, "--table", tmp_path / "table.csv")
+    assert command(capsys, "corpora", *table)[0] == 0
+    path = folder / "wav" / "03a01Wa.wav"
+    write_wav(path, seed=99)
+    status, out, err = command(capsys, "features", *table, "--cache", tmp_path / "cache")
+    assert (status, out) == (1, [])
+    assert err[-1] == (
+        f"serlib: {path}: changed since the corpus was checked; check it again with `python -m serlib corpora`"
+    )
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_damaged_weights_are_named_whatever_byte_changed(tmp_path, weights):
+    copy = tmp_path / "copy.safetensors"
+    for _, content in damages(weights.read_bytes()):
+        copy.write_bytes(content)
+        with pytest.raises(ValueError, match=r"copy\.safetensors: not weights that serlib wrote \(") as error:
+            checkpoints.load(copy)
+        assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    model = SpectrogramViT(SMALL)
+    with torch.no_grad():
+        model.head.bias[0] = torch.nan
+    checkpoints.save(model, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match=r"nan\.safetensors: .*a weight is not a finite number"):
+        checkpoints.load(tmp_path / "nan.safetensors")
+
+
+def tiny_run(folder: Path, epochs: int = 2, rate: float = 1e-3, interrupted: bool = False) -> records.Record | None:
+    """A run of a small network on noise; ``interrupted``: ended after its first epoch."""
+    corpus = load("emodb", tiny_emodb(folder / "emodb"), speech="synthetic")
+    schedule = config.Training(epochs=epochs, learning_rate=rate, batch_size=4)
+    run = config.RunConfig("small", config.Run(SMALL), "short", schedule, FEATURES)
+    images = torch.rand(10, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    from serlib.data import splits
+
+    split = splits.split(corpus, "random", 0)
+    given = {"record": folder / "run.json", "progress": False}
+    return training.execute(run, corpus, split, images, **given)
+
+
+def test_a_state_that_is_none_is_set_aside_and_the_run_ends_the_same(tmp_path, capsys, monkeypatch):
+    whole = tiny_run(tmp_path).result
+    state = tmp_path / "run.state"
+    kept = []
+    monkeypatch.setattr(training, "atomic_write", files.atomic_write)
+    real = training._keep
+
+    def keep(*given):
+        real(*given)
+        kept.append(state.read_bytes())
+
+    monkeypatch.setattr(training, "_keep", keep)
+    tiny_run(tmp_path)
+    monkeypatch.setattr(training, "_keep", real)
+    for what, content in list(damages(kept[0]))[::3]:
+        state.write_bytes(content)
+        capsys.readouterr()
+        assert tiny_run(tmp_path).result == whole, what
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"serlib: {state}: ")
+        assert said.endswith("set aside as run.state-set-aside, the run starts from its beginning")
+        assert (tmp_path / "run.state-set-aside").read_bytes() == content
+    state.write_bytes(kept[0])
+    assert tiny_run(tmp_path).result == whole
+    assert capsys.readouterr().err == ""
+    state.mkdir()
+    (tmp_path / "run.state-set-aside").unlink()
+    assert tiny_run(tmp_path).result == whole
+
+
+def test_a_loss_that_is_no_number_names_run_and_epoch_and_blocks_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"run\.json: cross entropy, epoch \d+: the loss is not finite") as error:
+        tiny_run(tmp_path, epochs=6, rate=1e30)
+    assert "\n" not in str(error.value)
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+# Tables of one's own
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Writes a table of bytes beside three recordings and reads it."""
+    for seed, name in enumerate(("a.wav", "sub/b.wav", "sub/c.wav")):
+        write_wav(tmp_path / name, seed=seed)
+
+    def read_table(text: str, encoding: str = "utf-8", name: str = "own.csv") -> corpora.Corpus:
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        return load("mine", tmp_path / name)
+
+    return read_table
+
+
+PLAIN = "path,speaker,emotion\na.wav,Zoë,joy\nsub/b.wav,Bob,rage\n"
+TABLES = {
+    "semicolons": PLAIN.replace(",", ";"),
+    "tabs": PLAIN.replace(",", "\t"),
+    "empty rows": PLAIN.replace("\n", "\n,,,\n") + ",,,\n\n",
+    "spaces": PLAIN.replace(",", " , "),
+    "heads in capitals": PLAIN.replace("path,speaker", "Path,SPEAKER"),
+    "windows": PLAIN.replace("\n", "\r\n").replace("sub/", "sub\\"),
+    "decomposed": unicodedata.normalize("NFD", PLAIN),
+    "empty columns": PLAIN.replace("\n", ",,\n"),
+    "byte order mark": "\ufeff" + PLAIN,
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_as_spreadsheets_save_it_is_the_plain_one(case, own):
+    found, plain = own(TABLES[case]), own(PLAIN)
+    assert found == plain
+    assert (found.fingerprint, plain.notes) == (plain.fingerprint, ())
+    assert own(TABLES[case], name="own.CSV").fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,speaker,emotion,emotion\na.wav,A,joy,rage\n", "own.csv: 2 columns are called 'emotion': leave one"),
+        ("path,speaker,emotion, Emotion \na.wav,A,joy,rage\n", "own.csv: 2 columns are called 'emotion': leave one"),
+        (
+            "path,speaker,emotion\na.wav,A,joy\nsub/b.wav,B,joy\n",
+            "every usable mine recording is 'joy': there is nothing",
+        ),
+        (PLAIN + ",,,\nsub/c.wav, ,joy\n", "own.csv: row 5: speaker is empty"),
+        (PLAIN + "sub/c.wav,C\x1b[2J,joy\n", r"own.csv: row 4: speaker 'C\x1b[2J' holds a character that cannot be"),
+        (PLAIN + "sub/c.wav,C,joy,rage\n", "own.csv: row 4: 4 cells under 3 heads"),
+        (PLAIN + "sub\\b.wav,C,joy\n", "own.csv: row 4: path 'sub/b.wav' stands in more than one row"),
+        (PLAIN.replace("joy", "\0" * 3 + '"' + "x" * 200_000), "own.csv: "),
+    ],
+)
+def test_a_table_that_says_two_things_is_refused_in_one_line(text, says, own):
+    with pytest.raises(CorpusError) as error:
+        own(text)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_differ_by_case_and_recordings_under_two_names_are_noted(own, tmp_path):
+    write_wav(tmp_path / "d.wav", seed=0)  # a.wav again
+    corpus = own(PLAIN + "sub/c.wav,bob,Joy\nd.wav,Zoë,joy\n")
+    assert corpus.emotions == ("Joy", "joy", "rage")
+    assert corpus.notes == (
+        "emotions that differ by case alone: Joy, joy",
+        "speakers that differ by case alone: Bob, bob",
+        "the same recording under several names: a.wav, d.wav",
+    )
+
+
+@pytest.mark.parametrize("name", ["emodb", "savee", "crema-d"])
+def test_a_table_is_never_recorded_as_a_published_corpus(name, own, tmp_path):
+    own(PLAIN)
+    with pytest.raises(CorpusError, match=rf"^own\.csv: .* cannot be called '{name}': give the corpus another name$"):
+        load(name, tmp_path / "own.csv")
+
+
+def test_absolute_paths_and_paths_above_survive_a_table(own, tmp_path):
+    write_wav(tmp_path / "x" / "e.wav", seed=5)
+    (tmp_path / "in").mkdir()
+    corpus = own(f"path,speaker,emotion\n{tmp_path}/x/e.wav,A,joy\n../a.wav,B,rage\n", name="in/own.csv")
+    assert corpus.excluded == ()
+    corpora.save(corpus, tmp_path / "table.csv", tmp_path / "in/own.csv")
+    again = corpora.read(tmp_path / "table.csv", tmp_path / "in/own.csv", "mine", "recordings")
+    assert again == corpus
+    assert all(utterance.path.is_file() for utterance in again.utterances)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.sampled_from("path,speaker,emotion;\t\n\r\" 'a.wav\\/\0Éjoy0"), max_size=80), headed=st.booleans()
+)
+def test_any_table_is_read_or_refused_in_one_line(text, headed, own):
+    try:
+        corpus = own(("path,speaker,emotion\n" if headed else "") + text)
+    except CorpusError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+    else:
+        assert len(corpus.emotions) > 1
+
+
+# Folders as they come from Macs, mirrors and Windows
+
+
+def test_what_a_system_adds_is_skipped_and_every_spelling_of_wav_found(tmp_path):
+    folder = tiny_emodb(tmp_path / "emodb")
+    plain = load("emodb", folder)
+    for junk in ("wav/._03a01Wa.wav", "__MACOSX/wav/._03a01Wa.wav", "wav/.DS_Store", ".hidden/08a01Wa.wav"):
+        (folder / junk).parent.mkdir(parents=True, exist_ok=True)
+        (folder / junk).write_bytes(b"\0\5\x16\7")
+    for path in (folder / "wav").glob("0[389]*.wav"):
+        path.rename(path.with_suffix(".WAV"))
+    (folder / "wav").rename(tmp_path / "elsewhere")
+    (folder / "wav").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(folder)
+    found = load("emodb", folder)
+    assert (found.fingerprint, found.excluded, found.notes) == (plain.fingerprint, (), plain.notes)
+
+
+def test_crema_ds_known_alias_is_read_and_a_doubled_folder(tmp_path):
+    write_wav(tmp_path / "AudioWAV" / "AudioWAV" / "1040_ITH_SAD_X.wav")
+    (utterance,) = load("crema-d", tmp_path).utterances
+    assert (utterance.key, utterance.emotion) == ("1040_ITH_SAD_XX.wav", "sadness")
+
+
+def test_a_name_that_is_not_utf_8_ends_nothing(tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb")
+    Path(os.fsdecode(os.fsencode(folder) + b"/wav/J\xfcrgen.wav")).write_bytes(b"")
+    status, out, err = command(capsys, "corpora", "emodb", "--data", folder, "--table", tmp_path / "table.csv")
+    assert (status, err) == (0, [])
+    assert "  excluded wav/J\\udcfcrgen.wav: its name is not UTF-8: rename it" in out
+    assert corpora.read(tmp_path / "table.csv", folder, "emodb", "recordings").excluded
+
+
+def test_a_terminal_that_is_not_utf_8_loses_no_line(own, tmp_path, monkeypatch):
+    own(PLAIN.replace("joy", "Glück"))
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    assert main(["corpora", "mine", "--data", str(tmp_path / "own.csv")]) == 0
+    assert written.getvalue().decode("ascii").splitlines()[1] == "  Gl\\xfcck: 1"
+
+
+# Pipes, devices and folders in the place of files
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_and_nothing_waits(kind, tmp_path, weights, capsys):
+    there = tmp_path / "x.csv"
+    if kind == "pipe":
+        os.mkfifo(there)
+    elif kind == "device":
+        there.symlink_to("/dev/zero")
+    else:
+        there.mkdir()
+    for arguments in (
+        ("predict", there, "--weights", weights),
+        ("predict", write_wav(tmp_path / "a.wav"), "--weights", there),
+        ("corpora", "mine", "--data", there),
+        ("audit", "emodb", "--data", tmp_path, "--table", there),
+        ("export", "--weights", there, "--out", tmp_path / "o.onnx"),
+        *([] if kind == "folder" else [("evaluate", there)]),
+    ):
+        status, out, err = command(capsys, *arguments)
+        assert (status, out, len(err)) == (1, [], 1), arguments
+        assert err[0].startswith("serlib: ")
+
+
+# Commands
+
+
+def test_export_never_replaces_the_weights(tmp_path, weights, capsys):
+    before = weights.read_bytes()
+    (tmp_path / "link.onnx").symlink_to(weights)
+    for out in (weights, tmp_path / "link.onnx"):
+        status, _, err = command(capsys, "export", "--weights", weights, "--out", out)
+        assert (status, err) == (1, [f"serlib: {out}: would replace the weights; give another file as --out"])
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--threads", 10**9, "threads 1000000000 must be at least 1 and at most 256"),
+        ("--image-width", 10**9, "image_size (128, 1000000000): "),
+        ("--seed", -1, "seed -1 must be at least 0"),
+        ("--seed", 10**30, "must be at least 0 and below 2^32"),
+        ("--channel", 3, "no usable emodb recording; first problem: 03a01Ta.wav: channel 3 of 1"),
+    ],
+)
+def test_a_number_out_of_range_is_named(option, value, says, tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb")
+    status, _, err = command(capsys, "train", "emodb", "--data", folder, "--out", tmp_path, option, value)
+    assert (status, len(err)) == (1, 1)
+    assert says in err[0]
+
+
+def test_one_emotion_is_nothing_to_train_on(tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb", codes="W")
+    status, _, err = command(capsys, "train", "emodb", "--data", folder, "--out", tmp_path)
+    assert (status, err) == (1, [f"serlib: {folder}: every recording is 'anger': there is nothing to tell apart"])
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{}", "[]", "1", '{"version": [2]}', '{"version": 2}', "\ud800"])
+def test_json_that_is_no_record_is_named(content, tmp_path):
+    (tmp_path / "a.json").write_text(content, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(records.RecordError, match=r"a\.json: "):
+        records.read(tmp_path / "a.json")
+
+
+def test_metadata_that_is_none_is_named(tmp_path, weights):
+    from safetensors.torch import load_file, save_file
+
+    for about in ("[" * 100_000, "[]", "{}", '{"model": 3}', "nonsense", json.dumps({"model": {"width": "wide"}})):
+        path = tmp_path / "odd.safetensors"
+        save_file(load_file(weights), path, {"serlib": about})
+        with pytest.raises(ValueError, match=r"odd\.safetensors: not weights that serlib wrote"):
+            checkpoints.load(path)
+
+
+# The graph
+
+
+def test_the_graph_notices_what_the_loader_reads(own, tmp_path):
+    """A changed, replaced, added or deleted recording, whatever its name is written like."""
+    from workflow.graph import listing
+
+    own(PLAIN.replace("sub/", "sub\\"))
+    folder = tiny_emodb(tmp_path / "emodb")
+    (folder / "link").symlink_to(tiny_emodb(tmp_path / "other", speakers=("12",)))
+    for data, path in (
+        (tmp_path / "own.csv", tmp_path / "sub" / "b.wav"),
+        (folder, write_wav(folder / "wav" / "12a01Wa.WAV")),
+        (folder, tmp_path / "other" / "wav" / "12a01Ta.wav"),
+    ):
+        before = [listing(str(data))]
+        write_wav(path, seed=50)
+        os.utime(path, ns=(1, 1))
+        before.append(listing(str(data)))
+        path.unlink()
+        before.append(listing(str(data)))
+        assert len(set(before)) == 3
