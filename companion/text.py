@@ -163,7 +163,6 @@ def in_short(v: Verdict) -> str:
             if name == corpus
         ]
         said.append(f"{facts.title(corpus)}: {'; '.join(of)}.")
-    said += ["That position passes on is ruled out by proof."] * (Limit.POSITION_RULED_OUT in v.limits)
     return " ".join(said)
 
 
