@@ -134,6 +134,8 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
         raise AudioError("truncated: the Ogg stream has no end")
     if kind == "MP3" and frames - len(samples) > 2 * 1152:  # two of its frames, which decoders keep back or add
         raise AudioError(f"truncated: {len(samples):,} of {frames:,} samples")
+    if kind == "MP3" and _mp3_bytes(content) > 1.01 * len(content):  # one per cent: not every writer counts its tags
+        raise AudioError(f"truncated: {len(content):,} of {_mp3_bytes(content):,} bytes")
     if not len(samples):
         raise AudioError("no samples")
     notes = [f"stored with loss ({kind})"] if kind in LOSSY else []
@@ -161,6 +163,14 @@ def _data(content: bytes) -> tuple[int, int]:
             return wide if content[:4] == b"RF64" and size == 0xFFFFFFFF else size, len(content) - at
         at += size + -size % multiple
     return 0, 0
+
+
+def _mp3_bytes(content: bytes) -> int:
+    """Bytes of the whole stream that an MP3's Xing or Info header declares; 0 if it has none."""
+    at = max(content.find(name, 0, 4096) for name in (b"Xing", b"Info"))
+    flags = int.from_bytes(content[at + 4 : at + 8])
+    after = at + 8 + 4 * (flags & 1)  # the number of frames comes first, if it is there
+    return int.from_bytes(content[after : after + 4]) if at >= 0 and flags & 2 else 0
 
 
 def _ogg_ends(content: bytes) -> bool:
