@@ -307,7 +307,12 @@ def _weights(path: Path):
 
     network, about = checkpoints.load(path)
     try:
-        return network, structure(config.Features, about["features"]), about["emotions"]
+        settings, emotions = structure(config.Features, about["features"]), about["emotions"]
+        if not isinstance(emotions, list) or not all(isinstance(emotion, str) for emotion in emotions):
+            raise ValueError("emotions that are no names")
+        if (settings.image_size, len(emotions)) != (network.config.image_size, network.config.num_classes):
+            raise ValueError("made for other images or other emotions than they say")
+        return network, settings, emotions
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: not the weights of a run ({error})") from error
 

@@ -19,6 +19,8 @@ def structure(kind: type[Kind], plain: Any) -> Kind:
     def reason(error: BaseException, kind: Any) -> str:
         return str(error) if isinstance(error, ValueError) else format_exception(error, kind)
 
+    if not isinstance(plain, dict):
+        raise ValueError(f"{kind.__name__} is no set of fields")
     try:
         return CONVERTER.structure(plain, kind)
     except BaseValidationError as error:

@@ -159,8 +159,8 @@ def execute(
     followed = teacher[1] if teacher else ""
     try:
         fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
-    except RuntimeError as error:  # not on this machine
-        raise ValueError(str(error)) from error
+    except (RuntimeError, ImportError) as error:  # not on this machine
+        raise ValueError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from error
     columns = corpus.rows(split.train), corpus.rows(split.test), corpus.labels
     train, test, labels = (fabric.to_device(torch.tensor(column)) for column in columns)
     state = TrainState(

@@ -552,6 +552,35 @@ def test_one_emotion_is_nothing_to_train_on(tmp_path, capsys):
     assert (status, err) == (1, [f"serlib: {folder}: every recording is 'anger': there is nothing to tell apart"])
 
 
+@pytest.mark.parametrize("accelerator", ["", "abacus", "tpu", "cuda:99", "cpu,gpu"])
+def test_an_accelerator_that_cannot_be_is_named(accelerator, tmp_path, capsys):
+    given = ("--accelerator", accelerator, "--out", tmp_path, "--cache", tmp_path / "cache")
+    status, _, err = command(capsys, "train", "emodb", "--data", tiny_emodb(tmp_path / "emodb"), *given)
+    assert (status, err[-1][:8]) == (1, "serlib: ")
+    assert accelerator in err[-1]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"emotions": "ab"},
+        {"emotions": [1, 2]},
+        {"emotions": ["anger"]},
+        {"emotions": None},
+        {"features": {"image_size": [128, 64]}},
+        {"features": []},
+    ],
+    ids=str,
+)
+def test_weights_that_contradict_themselves_are_named(about, tmp_path, capsys):
+    path = tmp_path / "odd.safetensors"
+    said = {"features": config.plain(FEATURES), "emotions": ["anger", "sadness"]}
+    checkpoints.save(SpectrogramViT(SMALL), path, **said | about)
+    status, out, err = command(capsys, "predict", write_wav(tmp_path / "a.wav"), "--weights", path)
+    assert (status, out, len(err)) == (1, [], 1)
+    assert err[0].startswith(f"serlib: {path}: not the weights of a run (")
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "{}", "[]", "1", '{"version": [2]}', '{"version": 2}', "\ud800"])
 def test_json_that_is_no_record_is_named(content, tmp_path):
     (tmp_path / "a.json").write_text(content, encoding="utf-8", errors="surrogatepass")

@@ -132,7 +132,7 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
         raise AudioError(f"truncated: {there:,} of {declared:,} bytes of samples")
     if kind == "OGG" and not _ogg_ends(content):
         raise AudioError("truncated: the Ogg stream has no end")
-    if kind == "MP3" and frames - len(samples) > 2 * 1152:  # two of its frames, which decoders keep back or add
+    if kind == "MP3" and frames - len(samples) > 1152:  # one of its frames, which a decoder may keep back
         raise AudioError(f"truncated: {len(samples):,} of {frames:,} samples")
     if kind == "MP3" and _mp3_bytes(content) > 1.01 * len(content):  # one per cent: not every writer counts its tags
         raise AudioError(f"truncated: {len(content):,} of {_mp3_bytes(content):,} bytes")

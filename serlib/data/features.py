@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 import torchaudio
 from jaxtyping import Float
@@ -54,9 +55,7 @@ def resample(waveform: Float[Tensor, " before"], rate: int, wanted: int) -> Floa
         return waveform
     if (rate + wanted) // math.gcd(rate, wanted) <= LARGEST_FILTER:
         return torchaudio.functional.resample(waveform, rate, wanted)
-    import librosa
-
-    return torch.from_numpy(librosa.resample(waveform.numpy(), orig_sr=rate, target_sr=wanted, res_type="soxr_hq"))
+    return torch.from_numpy(soxr.resample(waveform.numpy(), rate, wanted))
 
 
 def picture(path: Path, config: Features, version: str = ORIGINAL, sha256: str = "") -> tuple[Tensor, tuple[str, ...]]:
