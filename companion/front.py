@@ -98,7 +98,7 @@ def networks() -> dict[str, list[tuple[str, str]]]:
 def draw(predicted: pd.DataFrame, ratings: Path, folder: Path) -> None:
     """Write ``accuracy``, ``claims``, ``teacher``, ``student`` and each corpus's ``-emotions`` into ``folder``.
 
-    Each as ``-light.svg`` and ``-dark.svg``.
+    Each as ``-light.svg`` and ``-dark.svg``, the emotions as ``.webp``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables, steps = {"accuracy": ladder(predicted, ratings), "claims": differences(predicted)}, networks()
@@ -114,7 +114,7 @@ def draw(predicted: pd.DataFrame, ratings: Path, folder: Path) -> None:
     for corpus in facts.CORPORA:
         if (images := ratings.parent / f"figures/{corpus}.npz").exists():
             right = [e for e in examples.read(images) if e.emotion == e.predicted]
-            _save(folder / f"{corpus}-emotions", _emotions, right, size=(9.6, 4.4))
+            _save(folder / f"{corpus}-emotions", _emotions, right, size=(9.6, 4.4), kind="webp")
 
 
 def _emotions(shown: list[examples.Example], ax: Axes) -> None:
@@ -130,10 +130,12 @@ def _emotions(shown: list[examples.Example], ax: Axes) -> None:
         panel.axis("off")
 
 
-def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), **options: Any) -> None:
+def _save(
+    path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), kind: str = "svg", **options: Any
+) -> None:
     for theme in figures.THEMES:
         with figures.theme(theme):
             fig, ax = plt.subplots(figsize=size)
             plot(*data, ax=ax, **options)
-            fig.savefig(path.with_name(f"{path.name}-{theme}.svg"), transparent=True)
+            fig.savefig(path.with_name(f"{path.name}-{theme}.{kind}"), transparent=True)
             plt.close(fig)

@@ -122,16 +122,18 @@ def _emotions_pictures(folder: Path) -> str:
     shown = [known for known in facts.CORPORA.values() if (folder / f"{known.name}.npz").exists()]
     pictures = (
         f"**{known.title}** ({known.terms}):\n\n"
-        + _picture(f"{known.name}-emotions", f"Log-Mel images of one utterance of {known.title} for each emotion.")
+        + _picture(
+            f"{known.name}-emotions", f"Log-Mel images of one utterance of {known.title} for each emotion.", "webp"
+        )
         for known in shown
     )
     return "\n".join(pictures) or "None is committed."
 
 
-def _picture(name: str, alt: str) -> str:
+def _picture(name: str, alt: str, kind: str = "svg") -> str:
     """A picture that ``workflow/stage.py`` draws beside the pages, for light and for dark ones."""
     return "\n".join(
-        f"```{{image}} figures/{name}-{theme}.svg\n:class: only-{theme}\n:alt: {' '.join(alt.split())}\n```\n"
+        f"```{{image}} figures/{name}-{theme}.{kind}\n:class: only-{theme}\n:alt: {' '.join(alt.split())}\n```\n"
         for theme in figures.THEMES
     )
 

@@ -22,6 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
     table.before(box);
 
     [...table.tHead.rows[0].cells].forEach((head, column) => {
+      if (!head.textContent.trim()) return;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
