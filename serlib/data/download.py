@@ -12,7 +12,6 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-import pooch
 import requests
 from tqdm import tqdm
 
@@ -53,6 +52,8 @@ def fetch(name: str, folder: Path, address: str | None = None) -> None:
     Raises:
         CorpusError: the corpus cannot be fetched, the address does not answer, or a file's hash is wrong.
     """
+    import pooch  # here, since it warns in every notebook that only lists hashes
+
     if name not in ADDRESSES:
         raise CorpusError(SAVEE_HELP if name == "savee" else f"no address is known for corpus {name!r}")
     address = address or ADDRESSES[name]
@@ -71,6 +72,8 @@ def fetch(name: str, folder: Path, address: str | None = None) -> None:
 
 def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
     """One archive whose own hash is not published; each file in it is checked instead."""
+    import pooch
+
     if not _wrong(folder / "wav", hashes):
         return
     archive = folder / "download.zip"
@@ -96,6 +99,8 @@ def _wrong(folder: Path, hashes: dict[str, str]) -> str:
 
 
 def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:
+    import pooch
+
     source = pooch.create(folder, address, registry={file: f"sha256:{value}" for file, value in hashes.items()})
     for file in tqdm(hashes, "download", unit="file"):
         source.fetch(file)
