@@ -26,6 +26,8 @@ HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
 HEAVIER = frozenset({"book/try_it.html"})  # pages that load more, because they compute
 
 SETTLED = """async () => {
+    const still = "*, *::before, *::after { animation: none !important; transition: none !important; }";
+    document.head.append(Object.assign(document.createElement("style"), {textContent: still}));  // colours as they end
     document.querySelectorAll("details").forEach(details => { details.open = true; });
     const loaded = [...document.images].map(image => {
         image.loading = "eager";
