@@ -41,7 +41,10 @@ def chosen(record: records.Record) -> list[int]:
 
 
 def save(record: records.Record, corpus: corpora.Corpus, path: Path) -> int:
-    """Write the chosen utterances' images in half precision, every version; returns how many utterances.
+    """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1].
+
+    Returns:
+        how many utterances.
 
     Raises:
         ValueError: the record is of other recordings.

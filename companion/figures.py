@@ -73,7 +73,7 @@ def style() -> None:
 
 @contextmanager
 def theme(name: str) -> Iterator[None]:
-    """The look of :func:`style` on a page of :data:`THEMES`; text stays text in an SVG, in the page's font."""
+    """The look of :func:`style` on a page of :data:`THEMES`; words in an SVG are outlines, alike on every machine."""
     ink, corpora = THEMES[name]["ink"], THEMES[name]["corpora"]
     style()
     names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")

@@ -37,6 +37,7 @@ def values(root: Path) -> dict[str, Any]:
         **_settings(),
         **_counted(),
         **_corpora(),
+        "published_range": published_range(),
         "records_counted": str(len(committed_records)),
         "headline": headline(predicted, root / "results/listeners"),
         "front_pictures": front_pictures(predicted, root / "results/listeners"),
@@ -104,6 +105,12 @@ def _grid(items: Iterable[str]) -> str:
     """Two columns, on a phone one below the other."""
     cells = (f":::{{grid-item}}\n{item}\n:::\n" for item in items)
     return "\n".join((":::::{grid} 1 1 2 2\n:margin: 0\n", *cells, ":::::"))
+
+
+def published_range() -> str:
+    """The lowest and the highest accuracy that is published for the student, in per cent: ``94 to 99``."""
+    values = [float(p.value) for p in paper.PUBLISHED if p.model == "student"]
+    return f"{min(values):.0f} to {max(values):.0f}"
 
 
 def headline(predicted: pd.DataFrame, ratings: Path) -> str:
