@@ -1,4 +1,4 @@
-"""``python tests/kills.py FOLDER [KILLS]``: a build that is killed at random moments ends as one that never was.
+"""``python -m tests.kills FOLDER [KILLS]``: a build that is killed at random moments ends as one that never was.
 
 Two clones of this checkout's last commit are built below FOLDER, from synthetic speech to the book, on one core and with
 two epochs a stage: one undisturbed, one killed KILLS times (50), unlocked as README.md says and started again; where it
@@ -80,7 +80,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def main(where: str, kills: str = "50") -> int:
-    left, draw, counts, rounds = int(kills), random.Random(0), Counter(), 0
+    left, draw, counts, rounds = int(kills), random.Random(0), Counter(), 0  # no secrets  # nosec B311
     base = Path(where).resolve()
     whole, killed = clone(base / "whole"), clone(base / "killed")
     if make(whole, "book").wait():
