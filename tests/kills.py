@@ -1,7 +1,7 @@
-"""``python -m tests.kills FOLDER [KILLS]``: a build that is killed at random moments ends as one that never was.
+"""``python -m tests.kills FOLDER [KILLS [SECONDS]]``: a build that is killed at random moments ends as one that never was.
 
 Two clones of this checkout's last commit are built below FOLDER, from synthetic speech to the book, on one core and with
-two epochs a stage: one undisturbed, one killed KILLS times (50), unlocked as README.md says and started again; where it
+two epochs a stage: one undisturbed, one killed KILLS times (50), each at most SECONDS (75) after its start, unlocked as README.md says and started again; where it
 ends before, it is removed and made anew. Each kill takes make's whole group, make alone or the build alone; nothing may
 go on computing. At the end runs, weights, images, probes, tables and outputs of notebooks are compared. Takes hours.
 """
@@ -22,7 +22,6 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 MAKE = ("make", "--no-print-directory", "-o", ".venv/installed")
-LONGEST = 75.0  # seconds from a start to its kill, at most
 EPOCHS = ('"synthetic": Training(epochs=6', '"synthetic": Training(epochs=2')
 
 
@@ -79,7 +78,7 @@ def digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def main(where: str, kills: str = "50") -> int:
+def main(where: str, kills: str = "50", longest: str = "75") -> int:
     left, draw, counts, rounds = int(kills), random.Random(0), Counter(), 0  # no secrets  # nosec B311
     base = Path(where).resolve()
     whole, killed = clone(base / "whole"), clone(base / "killed")
@@ -89,7 +88,7 @@ def main(where: str, kills: str = "50") -> int:
     while True:
         process = make(killed, "book")
         try:
-            if process.wait(draw.uniform(0, LONGEST) if left else None):
+            if process.wait(draw.uniform(0, float(longest)) if left else None):
                 return print(f"a build failed: {killed}/book.log") or 1
         except subprocess.TimeoutExpired:
             kill(process, whom := draw.choice(("group", "make", "build")))

@@ -484,7 +484,7 @@ def test_a_name_that_is_not_utf_8_ends_nothing(tmp_path, capsys):
     Path(os.fsdecode(os.fsencode(folder) + b"/wav/J\xfcrgen.wav")).write_bytes(b"")
     status, out, err = command(capsys, "corpora", "emodb", "--data", folder, "--table", tmp_path / "table.csv")
     assert (status, err) == (0, [])
-    assert "  excluded wav/J\\udcfcrgen.wav: its name is not UTF-8: rename it" in out
+    assert "  excluded wav/J\\udcfcrgen.wav: its name is not UTF-8 or cannot be printed: rename it" in out
     assert corpora.read(tmp_path / "table.csv", folder, "emodb", "recordings").excluded
 
 

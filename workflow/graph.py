@@ -16,9 +16,9 @@ from uuid import uuid4
 
 from serlib import config
 from serlib.data import corpora, facts
+from serlib.data.corpora import LETTERS, NAME
 
 PACKAGES = ("serlib", "companion")
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256)}
 MARK = "SERLIB_BUILD"  # environment variable by which the guard knows what a build has started
 
@@ -57,9 +57,7 @@ def settings(given: Mapping[str, object]) -> Settings:
     corpus, data, schedule = (given.get(name) or "" for name in ("corpus", "data", "schedule"))
     for name, value in (("CORPUS", corpus), ("SCHEDULE", schedule)):
         if value and not re.fullmatch(NAME, value):
-            stop(
-                f"{name}={value!r}: a name is made of letters, digits, '-', '_' and '.', and starts with one of the first two"
-            )
+            stop(f"{name}={value!r}: a name is made of {LETTERS}")
     if not data.isprintable():
         stop(f"DATA={data!r} holds a character that cannot be printed: rename it, or link to it by another name")
     check_settings(corpus, data, schedule)

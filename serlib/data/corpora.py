@@ -31,6 +31,8 @@ from serlib.files import atomic_write, check
 Speech = Literal["recordings", "synthetic"]
 
 ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+LETTERS = "letters, digits, '-', '_' and '.', and starts with one of the first two"
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
@@ -160,6 +162,7 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     """
     folder = Path(folder)
     own = is_table(folder)
+    check_name(name)
     if own and name in facts.CORPORA:
         raise CorpusError(f"{folder.name}: a table of your own cannot be called {name!r}: give the corpus another name")
     if not own and name not in facts.CORPORA:
@@ -265,7 +268,7 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
     for path in recordings(folder):
         file = path.relative_to(folder).as_posix()
         if printable(file) != file:
-            excluded.append(Excluded(printable(file), "its name is not UTF-8: rename it"))
+            excluded.append(Excluded(printable(file), "its name is not UTF-8 or cannot be printed: rename it"))
             continue
         try:
             utterance = parse(name, file)
@@ -279,9 +282,15 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
     return list(found.values()), excluded
 
 
-def printable(name: str) -> str:
-    """``name`` with its bytes that are not UTF-8 written out."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def printable(text: str) -> str:
+    """``text`` in one line: line breaks, control characters and bytes that are not UTF-8 written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def check_name(name: str) -> None:
+    """Raises CorpusError if a corpus of one's own cannot be called ``name``, which becomes part of paths."""
+    if not re.fullmatch(NAME, name):
+        raise CorpusError(f"corpus {name!r}: a name is made of {LETTERS}")
 
 
 NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "text" is read if it is there
@@ -407,6 +416,7 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     Raises:
         CorpusError: the table is not one that :func:`save` wrote, or was changed since.
     """
+    check_name(name)
     text = _text(table, "utf-8")
     start = text.rfind("\n", 0, -1) + 1
     reader = csv.DictReader(io.StringIO(text[:start], newline=""), restval="")
