@@ -1,7 +1,7 @@
 """From JSON to a dataclass: the one place where lists become tuples and dictionaries become configurations."""
 
 from reprlib import repr
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.v import format_exception
@@ -16,8 +16,18 @@ def _exactly(value: Any, kind: type) -> Any:
     return kind(value)
 
 
-for plain in (str, int, float, bool):  # cattrs alone would make a text of a number, and a number of a text
+OF_ANY = CONVERTER.get_structure_hook(tuple[int, ...])  # cattrs's own for tuples
+
+
+def _each(value: Any, kind: Any) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{repr(value)} is no list")
+    return OF_ANY(value, kind)
+
+
+for plain in (str, int, float, bool):  # cattrs alone would make a text of a number, and a list of a text
     CONVERTER.register_structure_hook(plain, _exactly)
+CONVERTER.register_structure_hook_func(lambda kind: get_origin(kind) is tuple, _each)
 
 
 def structure(kind: type[Kind], plain: Any) -> Kind:

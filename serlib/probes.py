@@ -60,6 +60,8 @@ class Probe:
         columns = (self.file, self.speaker, self.variation, *self.errors.values(), *labels)
         if len({len(column) for column in columns}) != 1:
             raise RecordError("columns of different lengths")
+        if not np.isfinite((self.variation, *self.errors.values())).all():
+            raise RecordError("an error is not finite")
         if not set().union(*labels) <= set(range(len(self.emotions))):
             raise RecordError(f"a label outside the {len(self.emotions)} emotions")
 

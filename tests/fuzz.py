@@ -83,7 +83,7 @@ def judge(do: Callable[[], int | None], must: bool | None, right: Right) -> tupl
     if not status:
         return (READ if must is not False and right(out.getvalue().splitlines()) else WRONG), said
     if (
-        len([line for line in lines if not line.startswith("log-Mel images: ")]) != 1 or len(said) > 2_000
+        len([line for line in lines if not line.startswith("log-Mel images: ")]) != 1 or len(said) > 20_000
     ):  # a bar of progress is none
         return UNCLEAR, err.getvalue()
     return (TURNED_AWAY if must else REFUSED), said
@@ -449,7 +449,7 @@ def arguments(draw: random.Random, place: Path) -> Case:
                 ("--channel", 0, 1, ["corpora", "emodb", "--data", data]),
                 ("--seed", 0, 2**32 - 1, start),
                 ("--threads", 1, 256, start),
-                ("--fold", 0, 9_999, start),
+                ("--fold", 0, 10**31, start),
                 ("--epochs", 1, 0, start),  # the baseline takes none
                 ("--classes", 1, 1000, ["flops", "student-alone"]),
             )
@@ -463,7 +463,7 @@ def arguments(draw: random.Random, place: Path) -> Case:
             finally:
                 torch.set_num_threads(threads)
 
-        must = None if option == "--fold" and value.strip("-").isdecimal() and valid else valid
+        must = None if option == "--fold" and valid else valid  # how many there are depends on the protocol
         return f"{base[0]} {option}={value[:40]!r}", do, must, lambda lines: valid and len(lines) > 0
     if kind == "name":
         option, known = draw.choice(

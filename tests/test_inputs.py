@@ -4,10 +4,12 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
 import sys
+import tomllib
 import unicodedata
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import tiny_emodb, write_wav
+from helpers import tiny_emodb, tiny_record, write_wav
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +26,9 @@ from serlib.cli import main
 from serlib.data import audio, corpora, features
 from serlib.data.corpora import CorpusError, load
 from serlib.model import SpectrogramViT
+from tests import fuzz
 
+ROOT = Path(__file__).parents[1]
 SPEECH = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype("float32")  # two seconds
 SMALL = config.Model(num_classes=2, depth=1, width=16, mlp_width=16)
 FEATURES = config.Features()
@@ -662,3 +666,157 @@ def test_facts_that_cannot_be_read_end_every_command_in_one_line(tmp_path):
     ran = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
     assert ran.stderr.startswith("serlib: facts.toml: [ravdess]: missing or unknown: ")
+
+
+# What the book says of all this: companion/inputs.toml, every line as it is printed
+
+STATED = tomllib.loads((ROOT / "companion/inputs.toml").read_text(encoding="utf-8"))
+NOISE = floats(SPEECH)
+HEARD = {
+    "WAV, RF64, W64, AIFF, AU, CAF or FLAC, at 1 kHz to 2 MHz, in 16 to 64 bits": stored("w64"),
+    "Ogg (Vorbis, Opus) or MP3": stored("ogg"),
+    "a header whose sizes the writer did not know, as of SoX and ffmpeg into a pipe": with_sizes(
+        0x7FFFF024, 0x7FFFF000
+    ),
+    "a header that declares a few bytes more than the file has, all samples there": with_sizes(64_042, None),
+    "two channels, as EmoDB's original release has them": floats(np.stack((SPEECH, SPEECH[::-1]), 1)),
+    "more than ten seconds": floats(np.tile(SPEECH, 6)),
+    "a file cut in half": stored("wav")[:32_022],
+    "a sample that is not a number": changed(np.nan),
+    "a sample of 1e30": changed(1e30),
+    "nothing but zeros": floats(np.zeros(9_000)),
+    "sound only after ten seconds": floats(np.pad(SPEECH, (160_000, 0))),
+    "two channels that cancel each other": floats(np.stack((SPEECH, -SPEECH), 1)),
+    "a header and no samples": floats(np.zeros(0)),
+    "a Git LFS pointer": REFUSED["a pointer"][0],
+    "an M4A file": REFUSED["an m4a"][0],
+    "a sampling rate of 7 Hz": stored("wav", rate=7),
+    "a pipe": os.mkfifo,
+    "a folder": os.mkdir,
+}
+
+
+@pytest.mark.parametrize("case", STATED["recordings"], ids=lambda case: case["input"])
+def test_the_book_prints_what_is_said_of_a_recording(case, tmp_path, weights, capsys):
+    made, path = HEARD[case["input"]], tmp_path / "a.wav"
+    made(path) if callable(made) else path.write_bytes(made)
+    status, out, err = command(capsys, "predict", path, "--weights", weights)
+    start = {"refused": f"serlib: {path}: ", "noted": f"serlib: note: {path}: ", "read": ""}[case["happens"]]
+    assert err == ([start + case["says"]] if case["says"] else [])
+    assert (status, len(out)) == ((1, 0) if case["happens"] == "refused" else (0, 1))
+
+
+LISTED = {
+    "commas, semicolons or tabs between cells, spaces around them, empty rows": TABLES["semicolons"] + ";;\n",
+    "UTF-8 with or without its mark, UTF-16 with it": PLAIN.encode("utf-16"),
+    "back slashes in paths, absolute paths, letters and accents in one or two characters": TABLES["windows"],
+    "emotions that differ by case alone": PLAIN + "sub/c.wav,Ann,Joy\n",
+    "one recording under two names": PLAIN + "d.wav,Zoë,joy\n",
+    "one recording under two emotions": PLAIN + "sub/c.wav,Ann,joy\nd.wav,Zoë,rage\ne.wav,Ann,joy\n",
+    "a file that is not there": PLAIN + "x.wav,Ann,joy\n",
+    "Latin-1 with letters beyond ASCII": PLAIN.encode("latin-1"),
+    "two columns of one name": "path,speaker,emotion,emotion\na.wav,A,joy,rage\n",
+    "a cell more than there are heads": PLAIN + "sub/c.wav,Ann,joy,rage\n",
+    "an empty cell": PLAIN + "sub/c.wav,,joy\n",
+    "one file in two rows": PLAIN + "a.wav,Ann,joy\n",
+    "a single emotion": PLAIN.replace("rage", "joy"),
+    "the name of a published corpus": PLAIN,
+}
+
+
+@pytest.mark.parametrize("case", STATED["tables"], ids=lambda case: case["input"])
+def test_the_book_prints_what_is_said_of_a_table(case, own, tmp_path, capsys):
+    own(PLAIN)
+    for name in ("d.wav", "e.wav"):
+        write_wav(tmp_path / name, seed=0 if name == "d.wav" else 9)
+    text, table = LISTED[case["input"]], tmp_path / "own.csv"
+    table.write_bytes(text if isinstance(text, bytes) else text.encode())
+    name = "emodb" if case["input"] == "the name of a published corpus" else "mine"
+    assert_said(case, *command(capsys, "corpora", name, "--data", table), tmp_path)
+
+
+def assert_said(case, status, out, err, folder) -> None:
+    """Of a corpus: refused, a file left out, a note, or none of them."""
+    assert status == (case["happens"] == "refused")
+    said = [line.removeprefix("serlib: ") for line in err]
+    said += [line.strip().removeprefix("note: ") for line in out if line.startswith(("  excluded ", "  note: "))]
+    said = [line.replace(f"{folder}/", "") for line in said if "published" not in line or status]
+    assert said[:1] == ([case["says"]] if case["says"] else [])
+    kinds = {"read": [], "noted": ["note"], "left out": ["excluded"], "refused": []}[case["happens"]]
+    assert [
+        kind
+        for kind in ("note", "excluded")
+        if any(line.startswith(f"  {kind}") for line in out[1:] if "published" not in line)
+    ] == kinds
+
+
+@pytest.mark.parametrize("case", STATED["folders"], ids=lambda case: case["input"])
+def test_the_book_prints_what_is_said_of_a_folder(case, tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb")
+    if case["happens"] == "read":
+        (folder / "wav/03a01Wa.wav").rename(folder / "wav/03a01Wa.WAV")
+        for junk in ("._x.wav", "__MACOSX/x.wav", ".DS_Store.wav"):
+            write_wav(folder / junk)
+    else:
+        other = b"J\xfcrgen.wav" if "UTF-8" in case["input"] else b"00a01Wa.wav"
+        Path(os.fsdecode(os.fsencode(folder) + b"/wav/" + other)).write_bytes(b"")
+    assert_said(case, *command(capsys, "corpora", "emodb", "--data", folder), folder)
+
+
+def one_bit(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_book_prints_what_is_said_of_what_serlib_wrote(tmp_path, weights, capsys, monkeypatch):
+    folder, table, network = tiny_emodb(tmp_path / "emodb"), tmp_path / "corpus.csv", tmp_path / "network.safetensors"
+    given = ("features", "emodb", "--data", folder, "--cache", tmp_path / "cache")
+    command(capsys, *given)
+    (cached,) = (tmp_path / "cache").iterdir()
+    one_bit(cached, 5_000)
+    said = {"images in the cache, one bit changed": command(capsys, *given)}
+    shutil.copy(weights, network)
+    one_bit(network, network.stat().st_size - 9)
+    sound = write_wav(tmp_path / "a.wav")
+    said["weights, one bit changed"] = command(capsys, "predict", sound, "--weights", network)
+    records.write(tiny_record(), tmp_path / "run.json")
+    edited = (tmp_path / "run.json").read_text().replace("student-pooled", "student-tokens", 1)
+    (tmp_path / "run.json").write_text(edited)
+    said["a record, one letter changed"] = command(capsys, "evaluate", tmp_path / "run.json")
+    command(capsys, "corpora", "emodb", "--data", folder, "--table", table)
+    table.write_text(table.read_text().replace("anger", "angel", 1))
+    said["a corpus table, one letter changed"] = command(capsys, "audit", "emodb", "--data", folder, "--table", table)
+    (tmp_path / "run.state").write_bytes(b"x" * 99)
+    tiny_run(tmp_path)
+    said["the state of a killed run, one bit changed"] = (1, [], capsys.readouterr().err.splitlines())
+    lines = {
+        name: [
+            line.removeprefix("serlib: ").replace(f"{tmp_path}/", "").replace(cached.name, "image.npy") for line in err
+        ]
+        for name, (_, _, err) in said.items()
+    }
+    assert [status for status, *_ in said.values()] == [1] * len(said)
+    assert {name: line[-1].replace("cache/", "") for name, line in lines.items()} == {
+        case["input"]: case["says"] for case in STATED["kept"]
+    }
+
+
+@pytest.mark.parametrize("case", STATED["make"], ids=lambda case: case["input"])
+def test_the_book_prints_what_make_says(case, capsys):
+    from workflow import run
+
+    pairs = dict(word.split("=", 1) for word in shlex.split(case["input"].strip("`")))
+    given = pairs if "SHCEDULE" not in pairs else {"MAKEFLAGS": " -- SHCEDULE=short"}
+    with pytest.raises(SystemExit):
+        run.check(given)
+    assert capsys.readouterr().err == f"serlib: {case['says']}\n"
+
+
+# The generator of tests/fuzz.py: a share of its cases; `python -m tests.fuzz` runs as many as one likes
+
+
+@pytest.mark.parametrize("entry", fuzz.ENTRIES)
+def test_generated_inputs_are_read_rightly_or_refused_in_one_line(entry, tmp_path):
+    _, found = fuzz.findings(entry, 8, 0, tmp_path)
+    assert found == []

@@ -112,6 +112,9 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
     if not declared and content[:4] in (b"RIFF", b"RIFX"):  # libsndfile reads no sample where 0 are declared
         at = len(content) - there - 4
         content = content[:at] + b"\xff" * 4 + content[at + 4 :] if there else content
+    mp3 = content[:3] == b"ID3" or (content[:1] == b"\xff" and content[1:2] >= b"\xe0")
+    if mp3 and _mp3_bytes(content) > 1.01 * len(content):  # one per cent: not every writer counts its tags
+        raise AudioError(f"truncated: {len(content):,} of {_mp3_bytes(content):,} bytes")
     try:
         with soundfile.SoundFile(_Content(content)) as file:
             if file.format not in FORMATS:
@@ -134,8 +137,6 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
         raise AudioError("truncated: the Ogg stream has no end")
     if kind == "MP3" and frames - len(samples) > 1152:  # one of its frames, which a decoder may keep back
         raise AudioError(f"truncated: {len(samples):,} of {frames:,} samples")
-    if kind == "MP3" and _mp3_bytes(content) > 1.01 * len(content):  # one per cent: not every writer counts its tags
-        raise AudioError(f"truncated: {len(content):,} of {_mp3_bytes(content):,} bytes")
     if not len(samples):
         raise AudioError("no samples")
     notes = [f"stored with loss ({kind})"] if kind in LOSSY else []
