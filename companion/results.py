@@ -98,7 +98,12 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     """WA or UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
 
     Copies of an utterance, in several random draws or several versions, count as one.
+
+    Raises:
+        ValueError: rows of several parts, such as training and test set.
     """
+    if rows["part"].nunique() > 1:
+        raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     of = noise.get(rows["protocol"].iloc[0])
     return _interval(rows.assign(value=rows["correct"]), measure, of).within(0.0, 1.0)
 
