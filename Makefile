@@ -22,8 +22,8 @@ book runs notebooks evidence results unlock: .venv/installed
 
 test: .venv/installed
 	@$(RUN) book
-	@$(BIN)/python -m pytest
-	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
+	@$(BIN)/python -m pytest -n logical --dist loadscope
+	@$(BIN)/python -m pytest -n logical --dist loadscope --nbval --nbval-current-env -W default notebooks
 
 # The book as one file, _build/book.pdf: tagged, with an outline; needs Chromium.
 pdf: .venv/installed

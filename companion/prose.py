@@ -60,6 +60,7 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         "claims_table": claims_table(predicted, tokens),
         "measurements_table": measurements_table(predicted),
         "coverage_table": coverage_table(predicted),
+        "lacking_table": lacking_table(predicted),
         "measured_table": measured_table(committed),
         "noise_note": noise_note(committed),
         "build_note": build_note(built),
@@ -178,6 +179,21 @@ def measurements_table(predicted: pd.DataFrame) -> str:
         missing = (" minus ".join(map(text.display_name, pair)) for pair in pairs if pair not in measured)
         rows += [(claim.key, runs, "not measured on recordings", *[""] * 5) for runs in missing]
     return _table(("claim", *text.COMPARISON_HEAD), rows)
+
+
+def lacking_table(predicted: pd.DataFrame) -> str:
+    """Of each claim the runs without which its verdict is not decided for good."""
+    rows = []
+    for claim in paper.CLAIMS:
+        for corpus, (protocol, seeds) in claims.DECIDED_BY.items():
+            left = claims.lacking(claim.key, corpus, predicted)
+            said = (
+                f"{text.display_name(run)}, seed {seed}, fold {text.ranges(folds)}"
+                for (run, seed), folds in left.items()
+            )
+            where = f"{facts.title(corpus)}, `{protocol}`, seed{'s' * (len(seeds) > 1)} {text.ranges(seeds)}"
+            rows.append((claim.key, where, "; ".join(said) or "nothing"))
+    return _table(("claim", "decided by", "not there yet"), rows)
 
 
 def coverage_table(predicted: pd.DataFrame) -> str:
