@@ -39,6 +39,7 @@ MARKUP = (
     (r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1"),
     (r'(<div id="pst-primary-sidebar")', r'\1 role="region" aria-label="Contents of the book"'),  # holds the title
     (r"<th\b([^>]*)>(\s*(?:<p></p>)?\s*)</th>", r"<td\1>\2</td>"),  # an empty cell is no heading
+    (r"<th\b(?![^>]*\bscope=)", '<th scope="col"'),
 )
 
 
