@@ -10,7 +10,7 @@ $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
 .DELETE_ON_ERROR:
-.PHONY: book test runs evidence bench notebooks results unlock lock clean
+.PHONY: book test runs evidence bench notebooks results pdf unlock lock clean
 .DEFAULT_GOAL := book
 
 # runs: what the book reads. unlock: after a build was killed.
@@ -22,8 +22,13 @@ book runs notebooks evidence results unlock: .venv/installed
 
 test: .venv/installed
 	@$(RUN) book
-	@$(BIN)/python -m pytest
-	@$(BIN)/python -m pytest --nbval --nbval-current-env -W default notebooks
+	@$(BIN)/python -m pytest -n logical --dist loadscope
+	@$(BIN)/python -m pytest -n logical --dist loadscope --nbval --nbval-current-env -W default notebooks
+
+# The book as one file, _build/book.pdf: tagged, with an outline; needs Chromium.
+pdf: .venv/installed
+	@$(RUN) book
+	@$(BIN)/python -m workflow.pdf _build/book.pdf
 
 # How fast it all is on this machine: prints a table, writes benchmarks/cpu.json; make bench [BENCH="--data folder"]
 bench: .venv/installed

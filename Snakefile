@@ -79,6 +79,7 @@ NOTEBOOKS = {
     "audit_position": ({"corpus": SHOWN, **ALL_CORPORA}, PROBES + COMMITTED),
     "audit_splits": ({"speech": SPEECH}, TABLES),
     "evidence": ({}, COMMITTED),
+    "baselines": ({}, COMMITTED),
     "beyond": ({}, COMMITTED),
     "speed": ({}, BENCHMARKS),
 }

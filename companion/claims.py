@@ -28,6 +28,12 @@ NEEDED = {
     "accuracy": (("student-pooled", "teacher"),),
     "cost": (("student-pooled", "teacher"),),
 }
+# What decides each claim for good: protocol and seeds, by corpus.
+DECIDED_BY = {
+    "savee": ("leave-one-speaker-out", (0, 1, 2)),
+    "emodb": ("leave-one-speaker-out", (0, 1, 2)),
+    "crema-d": ("actor-split", (0,)),
+}
 AGAINST_PUBLISHED = ("accuracy", "cost")  # the others are of one run against another
 WIDEST = 0.05  # half-width of an interval that can be called consistent with a published number
 NETWORKS = {"teacher": "teacher", "student-pooled": "student", "student-tokens": "student"}  # published ones
@@ -120,6 +126,17 @@ def verdict(key: str, table: pd.DataFrame, probed: pd.DataFrame | None = None) -
     if key in AGAINST_PUBLISHED:
         return _against_published(key, found, deciding[0])
     return _against_each_other(key, found, deciding, probed)
+
+
+def lacking(key: str, corpus: str, table: pd.DataFrame) -> dict[tuple[str, int], list[int]]:
+    """By run and seed the folds of which the records that :data:`DECIDED_BY` names are not there yet, in bf16."""
+    protocol, seeds = DECIDED_BY[corpus]
+    folds = range(1 if protocol == "actor-split" else facts.CORPORA[corpus].speakers)
+    here = table["schedule"].eq("paper-bf16") & table["protocol"].eq(protocol) & table["corpus"].eq(corpus)
+    there = set(table[here][["run", "seed", "fold"]].drop_duplicates().itertuples(index=False, name=None))
+    runs = dict.fromkeys(run for pair in NEEDED[key] for run in pair)
+    left = {(run, seed): [f for f in folds if (run, seed, f) not in there] for run in runs for seed in seeds}
+    return {cell: folds for cell, folds in left.items() if folds}
 
 
 def _against_each_other(

@@ -4,17 +4,15 @@
 intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as they stand.
 """
 
+import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from cycler import cycler
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -26,23 +24,13 @@ from numpy import ndarray
 from serlib.config import Features
 from serlib.records import Record
 
-# Teacher and student in schemes and loss curves, and who a number comes from. All colours have a contrast of at least
-# 4.5:1 on white, so that they serve for text.
-COLOURS = {
-    "teacher": "#B84A00",
-    "student": "#0072B2",
-    "published": "#222222",
-    "baseline": "#737373",
-    "listeners": "#A0207F",
-}
+# All colours have a contrast of at least 4.5:1 on white, so that they serve for text; book/_ext/light_pages.py turns
+# light and dark about for dark pages. Teacher and student in schemes and loss curves, and what is published.
+COLOURS = {"teacher": "#B84A00", "student": "#0072B2", "published": "#222222"}
+CORPORA = ("#0064A0", "#B84A00", "#A0207F")  # side by side on one axis
 # What else tells lines apart (splits, layers, machines), never by colour alone.
 PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
 MARKERS = "osD^vP*X"
-# Of pages in light and in dark: text and lines, and a colour for each corpus, all of at least 4.5:1 on the page.
-THEMES = {
-    "light": {"ink": "#222222", "line": "#8A8A8A", "corpora": ("#0064A0", "#B84A00", "#A0207F")},
-    "dark": {"ink": "#DADADA", "line": "#8A8A8A", "corpora": ("#6CB6F0", "#FFA66B", "#EE9AD6")},
-}
 FEATURES = Features()
 RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is readable on all of it
 
@@ -57,6 +45,7 @@ def style() -> None:
     sns.set_theme(
         context="paper",
         style="ticks",
+        font_scale=1.15,
         palette=PALETTE,
         rc={
             "figure.dpi": 110,
@@ -67,19 +56,10 @@ def style() -> None:
             "axes.spines.right": False,
             "image.cmap": "inferno",
             "legend.frameon": False,
+            "svg.fonttype": "none",  # words stay words, in the font of the page
+            "svg.hashsalt": "figure",
         },
     )
-
-
-@contextmanager
-def theme(name: str) -> Iterator[None]:
-    """The look of :func:`style` on a page of :data:`THEMES`; words in an SVG are outlines, alike on every machine."""
-    ink, corpora = THEMES[name]["ink"], THEMES[name]["corpora"]
-    style()
-    names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    look = dict.fromkeys(names, ink) | {"axes.prop_cycle": cycler(color=corpora), "grid.color": THEMES[name]["line"]}
-    with plt.rc_context(look | {"svg.fonttype": "path", "svg.hashsalt": "figure"}):
-        yield
 
 
 # Spectrograms
@@ -136,7 +116,7 @@ def plot_channel(
     )
     end = times[columns - 1] + (times[1] - times[0]) / 2
     ax.set(title=title, xlim=(0, end), ylim=(settings.low_frequency, settings.high_frequency))
-    ax.set(xlabel="time (s)", ylabel="mel frequency (Hz)")
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz)")
     return ax
 
 
@@ -222,7 +202,7 @@ def plot_confusion(counts: pd.DataFrame, ax: Axes, title: str = "", bar: bool = 
         raise ValueError(f"classes {list(counts.columns)} predicted, {list(counts.index)} true: want one order")
     recall = 100 * counts.div(counts.sum(axis=1), axis=0)  # NaN, drawn blank, for a class without an utterance
     words = np.where(counts > 0, recall.map("{:.0f}".format) + "\n(" + counts.map("{:,}".format) + ")", "")
-    black = {"color": "black", "fontsize": 7}
+    black = {"color": "black", "fontsize": 8}
     scale = {"vmin": 0, "vmax": 100, "cmap": RECALL, "cbar": bar}
     sns.heatmap(recall, annot=words, fmt="", annot_kws=black, cbar_kws={"label": "recall (%)"} if bar else None,
                 linewidths=0.5, ax=ax, **scale)  # fmt: skip
@@ -289,7 +269,7 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
     for number, (corpus, marker) in enumerate(zip(corpora, MARKERS, strict=False)):
         of = percent[percent["corpus"] == corpus]
         y = of["what"].map(rows.index) + 0.24 * (number - (len(corpora) - 1) / 2)
-        colour = f"C{number}"
+        colour = CORPORA[number % len(CORPORA)]
         ax.hlines(y, of["low"], of["high"], color=colour, linewidth=1.6)
         for filled, some in of.groupby(~of["what"].isin(hollow)):
             face = colour if filled else "none"
@@ -311,67 +291,104 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
     return ax
 
 
-@dataclass(frozen=True)
-class Point:
-    """A row of :func:`plot_cost`'s table. ``by`` is who measured it: a key of :data:`MEASURED`."""
-
-    label: str
-    flops: float
-    accuracy: float  # in [0, 1]
-    kind: str  # the split: the colour
-    by: str = "measured here"
-    low: float | None = None  # interval
-    high: float | None = None
-
-
 # Who measured: the marker, and whether it is filled.
 MEASURED = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
+UNCOUNTED = "FLOPs\nnot counted"
 
 
 def plot_cost(
-    points: Sequence[Point], networks: Mapping[str, float], kinds: Sequence[str], ax: Axes, title: str = ""
+    table: pd.DataFrame, networks: Mapping[str, float], kinds: Sequence[str], ax: Axes, title: str = ""
 ) -> Axes:
-    """FLOPs (logarithmic) against accuracy: measured filled with its interval, all else hollow.
+    """FLOPs (logarithmic) against accuracy: measured filled with its interval, all else hollow, without a count at the left.
 
-    ``networks`` are named above the axis: name to FLOPs. Accuracies of one network stand side by side, each moved by a
-    few per cent, and their labels in a column beside them: to the left of the smallest and of the largest, where nothing
-    else stands. Every one of ``kinds`` keeps its colour; one that is published alone has that of the published.
+    Args:
+        table: columns label, flops (NaN: not counted), estimate, low, high, split (one of ``kinds``, the colour) and by,
+            who measured it: a key of :data:`MEASURED`.
+        networks: named above the axis: name to FLOPs.
     """
-    table = pd.DataFrame(points)
-    table[["low", "high"]] = table[["low", "high"]].astype(float)
-    others = set(table.kind[table.by != "published by the paper"])
-    colours = {kind: at if kind in others else COLOURS["published"] for kind, at in zip(kinds, PALETTE, strict=False)}
-    smallest, largest = table.flops.min(), table.flops.max()
-    for flops, same in table.sort_values("accuracy", ascending=False, kind="stable").groupby("flops"):
-        height, beside = np.inf, 1.06 ** (len(same) / 2 + 1)
-        right = smallest < flops < 0.5 * largest
-        for number, p in enumerate(same.itertuples()):
+    colours = dict(zip(kinds, (*PALETTE[: len(kinds) - 1], COLOURS["published"]), strict=True))
+    smallest, largest = table.flops.min() / 1e9, table.flops.max() / 1e9
+    margin = smallest / 40
+    for flops, same in table.fillna({"flops": margin * 1e9}).sort_values("estimate", ascending=False).groupby("flops"):
+        at, height = flops / 1e9, np.inf
+        for p in same.itertuples():
             marker, filled = MEASURED[p.by]
-            colour, at = colours[p.kind], flops / 1e9 * 1.06 ** (number - (len(same) - 1) / 2)
-            ax.vlines(at, 100 * p.low, 100 * p.high, color=colour, linewidth=1)
-            ax.plot(at, 100 * p.accuracy, marker, color=colour, markerfacecolor=colour if filled else "white")
-            height = min(100 * p.accuracy, height - 4)
-            ax.annotate(p.label, (at, 100 * p.accuracy), (flops / 1e9 * beside ** (1 if right else -1), height),
-                        color=colour, fontsize=7, ha="left" if right else "right", va="center",
-                        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4})  # fmt: skip
-    line, lower, lines = 9, 0.0, 2  # points; of the network before; lines of names in use
-    for name, flops in sorted(networks.items(), key=lambda item: item[1]):
-        raised = flops < 2.5 * lower  # two names this near would run into each other
-        lower, lines = (0.0 if raised else flops), max(lines, 4 * raised)
+            look = {"color": colours[p.split]}
+            ax.vlines(at, 100 * p.low, 100 * p.high, linewidth=1, **look)
+            ax.plot(at, 100 * p.estimate, marker, markerfacecolor=look["color"] if filled else "white", **look)
+            height = min(100 * p.estimate, height - 3.5)
+            ax.annotate(p.label, (at, 100 * p.estimate), (1.3 * at, height), fontsize=8, va="center",
+                        arrowprops={"arrowstyle": "-", "linewidth": 0.4, **look}, **look)  # fmt: skip
+    lower, raised = 0.0, False  # of two names so near that they would run into each other every other is raised
+    for name, flops in sorted({UNCOUNTED: margin * 1e9, **networks}.items(), key=lambda item: item[1]):
+        raised, lower = flops < 4 * lower and not raised, flops
         ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
-        ax.annotate(name, (flops / 1e9, 1), (0, 3 + 2 * line * raised), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
-    lowest = table[["low", "accuracy"]].min(axis=None)
-    ax.set(xscale="log", xlim=(smallest / 1e9 / 10, largest / 1e9 * 2), ylim=(10 * np.floor(10 * lowest - 0.5), 104))
-    ax.set_title(title, pad=8 + line * lines)  # above the networks' names
-    ax.set(xlabel="GFLOP per image or recording (a multiply-add as two)", ylabel="accuracy (%)")
+        ax.annotate(name, (flops / 1e9, 1), (0, 3 + 24 * raised), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+    lowest = table[["low", "estimate"]].min(axis=None)
+    ax.set(
+        xscale="log",
+        xlim=(margin / 2, largest * (12 if largest < 10 else 6)),
+        ylim=(10 * np.floor(10 * lowest - 0.5), 104),
+    )
+    ax.set_title(title, pad=54)  # above the networks' names
+    ax.set(xlabel="GFLOP per image or recording (a multiply-add as two)", ylabel="accuracy (WA), %")
     _plain_numbers(ax.xaxis)
-    handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in set(table.kind)]
+    ax.minorticks_off()
+    ax.set_xticks([tick for tick in ax.get_xticks() if smallest / 3 < tick < 2 * largest])
+    handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in set(table.split)]
     for by, (marker, filled) in MEASURED.items():
         face = "0.3" if filled else "none"
         handles.append(Line2D([], [], color="0.3", marker=marker, markerfacecolor=face, linestyle="none", label=by))
-    ax.legend(handles=handles, fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.15))
+    ax.figure.legend(handles=handles, ncols=2, loc="outside lower center")
     return ax
+
+
+def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
+    """The table of :func:`plot_cost`, with columns corpus and measure, as a Vega-Lite chart to point at and to choose from."""
+    margin = table.flops.min() / 1e9 / 4
+    ticks = [
+        tick for tick in LogLocator(10, (1, 2, 5)).tick_values(margin, table.flops.max() / 1e9) if tick > 1.5 * margin
+    ]
+    shown = table.assign(**100 * table[["estimate", "low", "high"]].astype(float), GFLOP=table["flops"] / 1e9)
+    options = {name: list(dict.fromkeys(table.sort_values("by")[name])) for name in ("corpus", "measure")} | {
+        "split": ["all", *kinds]
+    }
+    chosen = "datum.corpus === corpus && datum.measure === measure && (split === 'all' || datum.split === split)"
+    said = [{"field": name} for name in ("label", "by", "split", "measure", "folds missing")]
+    said += [{"field": name, "format": ".3~g"} for name in ("estimate", "low", "high", "GFLOP")]
+    hue = {"domain": list(kinds), "range": [*PALETTE[: len(kinds) - 1], COLOURS["published"]]}
+    form = {"domain": list(MEASURED), "range": ["circle", "square", "diamond"]}
+    fill = {
+        "condition": {"test": "datum.by === 'measured here'", "field": "split", "scale": hue, "legend": None},
+        "value": None,
+    }
+    axis = {"values": [margin, *ticks], "labelExpr": f"datum.value > {margin} ? datum.label : 'not counted'"}
+    x = {
+        "field": "at",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "axis": axis,
+        "title": "GFLOP per image or recording",
+    }
+    y = {"field": "estimate", "type": "quantitative", "scale": {"domain": [20, 100]}, "title": "accuracy, %"}
+    dots = {"y": y, "shape": {"field": "by", "scale": form, "title": None}, "fill": fill, "tooltip": said}
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "data": {"values": json.loads(shown.round(3).drop(columns="flops").to_json(orient="records"))},
+        "params": [
+            {"name": name, "value": of[0], "bind": {"input": "select", "options": of, "name": f"{name} "}}
+            for name, of in options.items()
+        ],
+        "transform": [{"filter": chosen}, {"calculate": f"datum.GFLOP === null ? {margin} : datum.GFLOP", "as": "at"}],
+        "width": "container",
+        "height": 360,
+        "encoding": {"x": x, "color": {"field": "split", "scale": hue, "title": None}},
+        "layer": [
+            {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
+            {"mark": {"type": "point", "size": 70, "strokeWidth": 2, "opacity": 1}, "encoding": dots},
+        ],
+    }
 
 
 def plot_splits(rows: Mapping[str, Float[ndarray, " kinds"]], kinds: Sequence[str], ax: Axes) -> Axes:

@@ -3,7 +3,7 @@
 * :func:`ladder`: one network's accuracy by how the test set was chosen, beside an SVM, listeners and the published number;
 * :func:`differences`: the comparisons that the claims rest on, where they decide;
 * :func:`networks`: teacher beside student, for the page of the method;
-* :func:`draw`: all as SVG, for light and dark pages, with the data as CSV.
+* :func:`draw`: all as SVG, with the data as CSV.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +12,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import soundfile
 from matplotlib.axes import Axes
+from numpy import ndarray
 
 from companion import claims, examples, figures, listeners, paper, results, text
 from serlib import config, flops, metrics
-from serlib.data import facts, splits
+from serlib.data import facts, features, splits, synthetic
 from serlib.model import SpectrogramViT
 
 RUN = "student-alone"  # the one network that is measured on every kind of split
@@ -95,47 +97,63 @@ def networks() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def draw(predicted: pd.DataFrame, ratings: Path, folder: Path) -> None:
-    """Write ``accuracy``, ``claims``, ``teacher``, ``student`` and each corpus's ``-emotions`` into ``folder``.
+def tables(predicted: pd.DataFrame, ratings: Path) -> dict[str, pd.DataFrame]:
+    """By name the tables of the home page's two pictures."""
+    return {"accuracy": ladder(predicted, ratings), "gains": differences(predicted)}
 
-    Each as ``-light.svg`` and ``-dark.svg``, the emotions as ``.webp``.
+
+def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
+    """Write :func:`tables`, ``teacher``, ``student`` and each corpus's ``-emotions`` into ``book/figures`` as SVG.
+
+    Of synthetic speech, ``synthetic-emotions``, and its sounds into ``book/_static/speech``. ``images`` holds the files of
+    :mod:`companion.examples`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tables, steps = {"accuracy": ladder(predicted, ratings), "claims": differences(predicted)}, networks()
+    folder, sounds = book / "figures", book / "_static/speech"
+    for each in (folder, sounds):
+        each.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         titled = table.assign(corpus=table["corpus"].map(facts.title))
-        _save(folder / name, figures.plot_ladder, titled, hollow=(PUBLISHED,), gains=name == "claims")
-    for name, boxes in steps.items():
+        _save(folder / name, figures.plot_ladder, titled, hollow=(PUBLISHED,), gains=name == "gains")
+    for name, boxes in networks().items():
         cost = flops.count(config.TEACHER if name == "teacher" else config.STUDENT)
         title = f"{name.capitalize()}: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / 1e9:.2f} GFLOP"
         _save(folder / name, figures.plot_boxes, boxes, title=title, role=name)
 
+    grids = {"synthetic": {emotion: _speak(emotion, sounds) for emotion in synthetic.PROSODY}}
     for corpus in facts.CORPORA:
-        if (images := ratings.parent / f"figures/{corpus}.npz").exists():
-            right = [e for e in examples.read(images) if e.emotion == e.predicted]
-            _save(folder / f"{corpus}-emotions", _emotions, right, size=(9.6, 4.4), kind="webp")
+        if (images / f"{corpus}.npz").exists():
+            right = [e for e in examples.read(images / f"{corpus}.npz") if e.emotion == e.predicted]
+            grids[corpus] = {e.emotion: e.images[0, 0].numpy() for e in right}
+    for name, shown in grids.items():
+        _save(folder / f"{name}-emotions", _emotions, shown, size=(6, 5.4))
 
 
-def _emotions(shown: list[examples.Example], ax: Axes) -> None:
+def _speak(emotion: str, folder: Path) -> ndarray:
+    """The log-Mel image of one sentence, and ``<emotion>.wav`` in ``folder``: alike for each emotion but in prosody."""
+    known, settings = facts.CORPORA["emodb"], config.Features()
+    words, voice = next(iter(known.texts.values())), list(known.voices.values())[1]
+    sound = synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], 0)
+    soundfile.write(folder / f"{emotion}.wav", sound, synthetic.SAMPLE_RATE)
+    return features.image(features.read_audio(folder / f"{emotion}.wav", settings), settings)[0].numpy()
+
+
+def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
     """A log-Mel image for each emotion, on one axis of time."""
     ax.axis("off")
-    axes = ax.figure.subplots(2, -(-len(shown) // 2), sharex=True, sharey=True)
-    columns = max(int(figures.is_speech(e.images[0, 0].numpy()).sum()) for e in shown)
-    for panel, example in zip(axes.flat, shown, strict=False):
-        figures.plot_spectrogram(example.images[0, 0].numpy(), panel, example.emotion, columns, bar=False)
+    axes = ax.figure.subplots(-(-len(shown) // 3), 3, sharex=True, sharey=True)
+    columns = max(int(figures.is_speech(image).sum()) for image in shown.values())
+    for panel, (emotion, image) in zip(axes.flat, shown.items(), strict=False):
+        figures.plot_spectrogram(image, panel, emotion, columns, bar=False)
     for panel in axes.flat:
         panel.label_outer()
     for panel in axes.flat[len(shown) :]:
         panel.axis("off")
 
 
-def _save(
-    path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), kind: str = "svg", **options: Any
-) -> None:
-    for theme in figures.THEMES:
-        with figures.theme(theme):
-            fig, ax = plt.subplots(figsize=size)
-            plot(*data, ax=ax, **options)
-            fig.savefig(path.with_name(f"{path.name}-{theme}.{kind}"), transparent=True)
-            plt.close(fig)
+def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), **options: Any) -> None:
+    figures.style()
+    fig, ax = plt.subplots(figsize=size)
+    plot(*data, ax=ax, **options)
+    fig.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(fig)

@@ -4,6 +4,8 @@ A notebook reads. Where something has not been made, the message says the comman
 """
 
 import ast
+import html
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import HTML, Audio, Markdown
 
 from companion import claims, figures, results, text
 from serlib import config, records
@@ -99,6 +101,12 @@ def find_root(start: Path) -> Path:
     raise ValueError(f"{start} is not in a checkout of the companion: run the notebook from there")
 
 
+def chart(spec: Mapping[str, Any], name: str) -> HTML:
+    """A Vega-Lite chart, which the book draws by ``book/_static/chart.js``; elsewhere nothing is shown."""
+    attributes = f'class="chart" role="group" aria-label="{name}" data-spec="{html.escape(json.dumps(spec))}"'
+    return HTML(f'<div {attributes} hidden></div><script src="../_static/chart.js" defer></script>')
+
+
 def _pick(emotions: list[str], emotion: str, draw: int) -> int:
     of_emotion = [i for i, one in enumerate(emotions) if emotion in ("", one)]
     if not of_emotion:
@@ -172,6 +180,11 @@ class Build:
         versions = (features.perturb(waveform, kind, settings, draw) for kind in config.PERTURBATIONS)
         images = torch.stack([features.image(version, settings) for version in versions])
         return Example(utterance.key, utterance.emotion, "", images)
+
+    def listen(self, emotion: str, draw: int) -> Audio | None:
+        """A player of :meth:`example`'s utterance where it is synthetic: no recording of people is passed on."""
+        utterances = self.utterances.utterances if self.speech == "synthetic" else []
+        return Audio(utterances[_pick([u.emotion for u in utterances], emotion, draw)].path) if utterances else None
 
     @cached_property
     def examples(self) -> list["Example"]:

@@ -14,15 +14,18 @@ from typing import Any
 
 import pandas as pd
 
-from companion import beyond, claims, experiments, figures, front, paper, results, text
+from companion import beyond, claims, experiments, front, paper, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
 NOT_STATED = "not stated in the material at hand"  # what settings.toml calls "not known"
 
 
-def values(root: Path) -> dict[str, Any]:
+def values(root: Path, book: Path | None = None) -> dict[str, Any]:
     """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say so.
+
+    Args:
+        book: where the pictures and sounds that the substitutions show are made; None: they are not.
 
     Returns:
         name to Markdown (a number, a phrase, a table of several lines), or to such values by name.
@@ -30,9 +33,13 @@ def values(root: Path) -> dict[str, Any]:
     from serlib import probes
 
     built = records.read_all(root / "build/runs")
-    predicted = measured(root)
     committed_records = records.read_all(root / "results/recordings")
     committed = results.predictions(committed_records)
+    of_people = [r for r in built if r.speech == "recordings"]
+    predicted = results.predictions([*committed_records, *of_people]) if of_people else committed
+    shown = front.tables(predicted, root / "results/listeners")
+    if book is not None:
+        front.draw(shown, root / "results/figures", book)
     tokens = results.tokens(probes.read_all(root / "results/probes"))
     found = {
         **_settings(),
@@ -40,16 +47,21 @@ def values(root: Path) -> dict[str, Any]:
         **_corpora(),
         "published_range": published_range(),
         "records_counted": str(len(committed_records)),
-        "headline": headline(predicted, root / "results/listeners"),
-        "front_pictures": front_pictures(predicted, root / "results/listeners"),
+        "headline": headline(shown["accuracy"]),
+        "front_pictures": front_pictures(**shown),
         "method_picture": _grid(
             _picture(name, f"The {name}: its steps and their shapes.") for name in front.networks()
         ),
+        "synthetic_picture": _picture(
+            "synthetic-emotions", "Log-Mel images of one synthetic sentence for each emotion."
+        ),
+        "synthetic_players": _players(),
         "emotions_pictures": _emotions_pictures(root / "results/figures"),
         "badges": badges(predicted, tokens),
         "claims_table": claims_table(predicted, tokens),
         "measurements_table": measurements_table(predicted),
         "coverage_table": coverage_table(predicted),
+        "lacking_table": lacking_table(predicted),
         "measured_table": measured_table(committed),
         "noise_note": noise_note(committed),
         "build_note": build_note(built),
@@ -60,12 +72,6 @@ def values(root: Path) -> dict[str, Any]:
         "inputs": inputs_tables(),
     }
     return found
-
-
-def measured(root: Path) -> pd.DataFrame:
-    """Predictions on people's recordings: of the committed records, and of this build's."""
-    built = (r for r in records.read_all(root / "build/runs") if r.speech == "recordings")
-    return results.predictions([*records.read_all(root / "results/recordings"), *built])
 
 
 def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
@@ -80,20 +86,19 @@ def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
     return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
 
 
-def front_pictures(predicted: pd.DataFrame, ratings: Path) -> str:
+def front_pictures(accuracy: pd.DataFrame, gains: pd.DataFrame) -> str:
     """The two pictures of the home page, with their data."""
 
     def said(table: pd.DataFrame, form: str) -> str:
         return "; ".join(f"{facts.title(r.corpus)}, {r.what}: {100 * r.estimate:{form}}" for r in table.itertuples())
 
-    rungs, gains = said(front.ladder(predicted, ratings), ".1f"), said(front.differences(predicted), "+.1f")
     pictures = {
         "accuracy": (
-            f"Accuracy in per cent by how the test set was chosen. {rungs}.",
+            f"Accuracy in per cent by how the test set was chosen. {said(accuracy, '.1f')}.",
             f"{text.display_name(front.RUN)}: accuracy depends on how the test set is chosen. Published: the student with a teacher.",
         ),
-        "claims": (
-            f"Gains in points of accuracy, speaker-independent. {gains}.",
+        "gains": (
+            f"Gains in points of accuracy, speaker-independent. {said(gains, '+.1f')}.",
             "What each claimed part gains on speakers that the network was not trained on.",
         ),
     }
@@ -115,10 +120,10 @@ def published_range() -> str:
     return f"{min(values):.0f} to {max(values):.0f}"
 
 
-def headline(predicted: pd.DataFrame, ratings: Path) -> str:
+def headline(accuracy: pd.DataFrame) -> str:
     """What the first picture says, in a sentence for each corpus."""
     said = []
-    for corpus, of in front.ladder(predicted, ratings).groupby("corpus", sort=False):
+    for corpus, of in accuracy.groupby("corpus", sort=False):
         at = {what: f"{100 * estimate:.0f} %" for what, estimate in zip(of["what"], of["estimate"], strict=True)}
         said.append(
             f"On {facts.title(corpus)} the student is right for **{at[splits.NEW]}** of the utterances of speakers it never "
@@ -127,24 +132,29 @@ def headline(predicted: pd.DataFrame, ratings: Path) -> str:
     return " ".join(said) or "Nothing is measured yet."
 
 
+def _players() -> str:
+    """A player for each emotion of the picture of synthetic speech."""
+    sounds = (
+        f'<figure><figcaption>{emotion}</figcaption><audio controls preload="none" src="../_static/speech/{emotion}.wav" '
+        f'aria-label="Synthetic speech: {emotion}"></audio></figure>\n'
+        for emotion in synthetic.PROSODY
+    )
+    return "\n".join(('<div class="players">\n', *sounds, "</div>"))
+
+
 def _emotions_pictures(folder: Path) -> str:
     shown = [known for known in facts.CORPORA.values() if (folder / f"{known.name}.npz").exists()]
     pictures = (
         f"**{known.title}** ({known.terms}):\n\n"
-        + _picture(
-            f"{known.name}-emotions", f"Log-Mel images of one utterance of {known.title} for each emotion.", "webp"
-        )
+        + _picture(f"{known.name}-emotions", f"Log-Mel images of one utterance of {known.title} for each emotion.")
         for known in shown
     )
     return "\n".join(pictures) or "None is committed."
 
 
-def _picture(name: str, alt: str, kind: str = "svg") -> str:
-    """A picture that ``workflow/stage.py`` draws beside the pages, for light and for dark ones."""
-    return "\n".join(
-        f"```{{image}} figures/{name}-{theme}.{kind}\n:class: only-{theme}\n:alt: {' '.join(alt.split())}\n```\n"
-        for theme in figures.THEMES
-    )
+def _picture(name: str, alt: str) -> str:
+    """A picture that ``workflow/stage.py`` draws beside the pages."""
+    return f"```{{image}} figures/{name}.svg\n:alt: {' '.join(alt.split())}\n```\n"
 
 
 def claims_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
@@ -171,6 +181,21 @@ def measurements_table(predicted: pd.DataFrame) -> str:
         missing = (" minus ".join(map(text.display_name, pair)) for pair in pairs if pair not in measured)
         rows += [(claim.key, runs, "not measured on recordings", *[""] * 5) for runs in missing]
     return _table(("claim", *text.COMPARISON_HEAD), rows)
+
+
+def lacking_table(predicted: pd.DataFrame) -> str:
+    """Of each claim the runs without which its verdict is not decided for good."""
+    rows = []
+    for claim in paper.CLAIMS:
+        for corpus, (protocol, seeds) in claims.DECIDED_BY.items():
+            left = claims.lacking(claim.key, corpus, predicted)
+            said = (
+                f"{text.display_name(run)}, seed {seed}, fold {text.ranges(folds)}"
+                for (run, seed), folds in left.items()
+            )
+            where = f"{facts.title(corpus)}, `{protocol}`, seed{'s' * (len(seeds) > 1)} {text.ranges(seeds)}"
+            rows.append((claim.key, where, "; ".join(said) or "nothing"))
+    return _table(("claim", "decided by", "not there yet"), rows)
 
 
 def coverage_table(predicted: pd.DataFrame) -> str:

@@ -30,6 +30,7 @@ CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule"
 CELL = ["fold", "split", "seed"]
 RUNS = [*config.BASELINES, *config.RUNS]  # the order of tables
 Noise = Mapping[str, metrics.SeedNoise]  # of one run's WA, by protocol
+APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})
 
 
@@ -97,7 +98,12 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     """WA or UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
 
     Copies of an utterance, in several random draws or several versions, count as one.
+
+    Raises:
+        ValueError: rows of several parts, such as training and test set.
     """
+    if rows["part"].nunique() > 1:
+        raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     of = noise.get(rows["protocol"].iloc[0])
     return _interval(rows.assign(value=rows["correct"]), measure, of).within(0.0, 1.0)
 
@@ -258,6 +264,40 @@ def compare(
             Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise.get(protocol))
         )
     return made
+
+
+def speaker_independent(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """By corpus and run the rows of :func:`longest`, every fold of one protocol whose test speakers are new.
+
+    It is the protocol with the most runs that have every fold.
+    """
+    found = {}
+    for corpus in in_order(predicted["corpus"].unique()):
+        best = longest(predicted[predicted["corpus"] == corpus])
+        whole = {p: {r: rows for (r, q), rows in best.items() if q == p and not missing_folds(rows)} for p in APART}
+        found |= {(corpus, run): rows for run, rows in max(whole.values(), key=len).items()}
+    return found
+
+
+def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA") -> pd.DataFrame:
+    """What speaker normalisation gains, by how many unlabelled utterances of each test speaker it knows.
+
+    Columns corpus, run (without normalisation), utterances ("none", "3", ..., "all"), estimate, low, high.
+    """
+    found, rows = speaker_independent(predicted), []
+    for (corpus, run), normalised in found.items():
+        base = run.removesuffix(config.SPEAKER_NORM)
+        if run == base or (corpus, base) not in found:
+            continue
+        counts = sorted(
+            (part for part in normalised["part"].unique() if part.startswith("test-")), key=lambda p: int(p[5:])
+        )
+        tested = {"none": test(found[corpus, base])}
+        tested |= {part[5:]: normalised[normalised["part"] == part] for part in counts} | {"all": test(normalised)}
+        for utterances, some in tested.items():
+            at = accuracy(some, measure)
+            rows.append((corpus, base, utterances, at.estimate, at.low, at.high))
+    return pd.DataFrame(rows, columns=["corpus", "run", "utterances", "estimate", "low", "high"])
 
 
 def missing_folds(rows: pd.DataFrame) -> int:

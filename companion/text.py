@@ -45,8 +45,15 @@ DISPLAY_NAMES: dict[str, str] = {
     "teacher-deep": "Teacher (12 blocks of 12 heads)",
     "majority": "Majority class",
     "mel-statistics": "Mel statistics + logistic regression",
+    "mel-deltas": "Mel statistics with deltas + SVM",
+    "egemaps": "eGeMAPS + SVM",
     "opensmile": "openSMILE + SVM",
+    "resemblyzer": "Speaker network (pretrained) + SVM",
     "resnet-18": "ResNet-18",
+    "mel-deltas-speaker-norm": "Mel statistics with deltas + SVM, speaker-normalised",
+    "egemaps-speaker-norm": "eGeMAPS + SVM, speaker-normalised",
+    "opensmile-speaker-norm": "openSMILE + SVM, speaker-normalised",
+    "resemblyzer-speaker-norm": "Speaker network (pretrained) + SVM, speaker-normalised",
 }
 
 

@@ -142,7 +142,7 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
         return corpora.read(options.table, data(options), options.corpus, speech)
     how = {"strict": options.strict, "speech": speech, "channel": options.channel}
     corpus = corpora.load(options.corpus, data(options), **how)
-    if options.table:
+    if options.table and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
         corpora.save(corpus, options.table, data(options))
     return corpus
 
@@ -222,7 +222,9 @@ def _train(options: argparse.Namespace) -> None:
     else:
         teacher = _teacher(run.teacher, path(run.teacher), corpus, split) if run.teacher else None
         which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}
-        finished = training.execute(run_config, corpus, split, images(), **which)
+        finished = training.execute(run_config, corpus, split, images, **which)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first tells
+        return
     print(record)
     _print_accuracy(finished)
 

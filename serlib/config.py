@@ -201,7 +201,9 @@ RUNS: dict[str, Run] = {
 }
 
 # Classifiers other than the paper's networks, see serlib.baselines; their schedule is the paper's where they have one.
-BASELINES = ("majority", "mel-statistics", "opensmile", "resnet-18")
+SPEAKER_NORM = "-speaker-norm"  # ends the name of a baseline that also knows unlabelled utterances of the test speakers
+_FUNCTIONALS = ("mel-deltas", "egemaps", "opensmile", "resemblyzer")
+BASELINES = ("majority", "mel-statistics", *_FUNCTIONALS, "resnet-18", *(name + SPEAKER_NORM for name in _FUNCTIONALS))
 BASELINE = "baseline"
 
 # The paper's schedule with what the paper does not name, one thing at a time, then two: what a student can reach beyond it.

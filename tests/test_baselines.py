@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.signal import savgol_filter
+from scipy.stats import zscore
 
 from serlib import baselines, config, records
-from serlib.data import corpora, splits
+from serlib.data import corpora, features, splits
 from tests.helpers import tiny_emodb
 
 
@@ -93,16 +95,69 @@ def test_the_residual_network_is_torchvisions_with_one_channel():
     torch.testing.assert_close(network.head(out.pooled), out.logits)
 
 
-def test_an_absent_package_is_named_with_its_remedy(corpus, images, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "opensmile", None)
-    with pytest.raises(ValueError, match="opensmile is not installed: pip install opensmile"):
-        execute("opensmile", corpus, images, tmp_path)
-    assert not (tmp_path / "opensmile.json").exists()
+@pytest.mark.parametrize("name", ["opensmile", "resemblyzer"])
+def test_an_absent_package_is_named_with_its_remedy(name, corpus, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(ValueError, match=rf"^{name} is not installed: pip install (?i:{name})"):
+        execute(name, corpus, images, tmp_path)
+    assert not (tmp_path / f"{name}.json").exists()
 
 
-def test_opensmile_refuses_versions_which_it_cannot_read(corpus, tmp_path):
+def test_versions_are_refused_where_they_cannot_be_read(corpus, tmp_path):
     with pytest.raises(ValueError, match="opensmile reads recordings as they are, not in versions"):
-        baselines.opensmile_functionals(corpora.versions(corpus), tmp_path)
+        baselines.functionals("opensmile", corpora.versions(corpus), tmp_path)
+
+
+def test_deltas_are_the_slope_of_a_line_through_five_frames(corpus):
+    """scipy's Savitzky-Golay filter of order one is the same regression."""
+    path, settings, found = corpus.utterances[0].path, config.Features(), []
+    level = features.log_mel(features.read_audio(path, settings), settings).numpy()
+    for _ in range(3):
+        found.append(level)
+        level = savgol_filter(level, 5, 1, deriv=1, axis=1, mode="nearest")
+    expected = np.concatenate([part.mean(axis=1) for part in found] + [part.std(axis=1) for part in found])
+    np.testing.assert_allclose(baselines.mel_deltas(path), expected, atol=1e-6)
+
+
+def test_each_speaker_is_standardised_by_its_own_files_or_by_some_of_them():
+    values = np.array([[1.0, 5], [3, 5], [8, 5], [10, 6], [20, 8]])
+    speakers, order = np.array(["a", "a", "a", "b", "b"]), np.array([4, 1, 0, 3, 2])
+    whole = baselines.speaker_norm(values, speakers)
+    np.testing.assert_allclose(whole[:3, 0], zscore([1, 3, 8]))
+    np.testing.assert_allclose(whole, [[*whole[0, :1], 0], [*whole[1, :1], 0], [*whole[2, :1], 0], [-1, -1], [1, 1]])
+    two = baselines.speaker_norm(values, speakers, order, 2)  # of speaker a the files 1 and 0
+    np.testing.assert_allclose(two, [[-1, 0], [1, 0], [6, 0], [-1, -1], [1, 1]])
+
+
+def test_speaker_normalisation_says_how_many_unlabelled_utterances_it_took(corpus, tmp_path):
+    plain = execute("mel-deltas", corpus, None, tmp_path)
+    record = execute("mel-deltas-speaker-norm", corpus, None, tmp_path)
+    assert list(record.parts) == ["train", "test", *(f"test-{count}" for count in baselines.UNLABELLED)]
+    assert {part.file for name, part in record.parts.items() if name != "train"} == {plain.parts["test"].file}
+    assert record.parts["test"] == record.parts["test-20"]  # the speaker has fewer
+    assert records.read(tmp_path / "mel-deltas-speaker-norm.json") == record
+
+
+def test_speaker_normalisation_never_sees_the_other_parts_labels_or_values(corpus, tmp_path, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(len(corpus.utterances), 4))
+    monkeypatch.setattr(baselines, "functionals", lambda *_: values)
+    first = execute("egemaps-speaker-norm", corpus, None, tmp_path)
+    test = [i for i, u in enumerate(corpus.utterances) if u.key in first.parts["test"].file]
+    values[test] = 7 + 3 * values[test]  # the same speaker through another microphone
+    again = execute("egemaps-speaker-norm", corpus, None, tmp_path)
+    assert again.parts["train"] == first.parts["train"]
+    assert again.parts["test"] == first.parts["test"]
+    values[test] = np.random.default_rng(1).normal(size=(len(test), 4))
+    assert execute("egemaps-speaker-norm", corpus, None, tmp_path).parts["train"] == first.parts["train"]
+
+
+def test_speaker_normalisation_wants_test_speakers_of_their_own(corpus, tmp_path):
+    split = splits.split(corpus, "random", 0)
+    where = {"record": tmp_path / "x.json", "cache": tmp_path / "cache"}
+    with pytest.raises(ValueError, match="is in training and test set; choose a speaker-independent protocol"):
+        baselines.execute(
+            config.resolve("mel-deltas-speaker-norm", "paper", 0, 2), corpus, split, lambda: None, **where
+        )
 
 
 def test_a_baseline_has_one_schedule_in_single_precision():

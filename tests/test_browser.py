@@ -21,6 +21,7 @@ BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
 PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
+SMALLEST = 4.5  # CSS pixels of a figure's words on the phone
 SLACK = 1  # CSS pixels that rounding may add
 HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
 HEAVIER = frozenset({"book/try_it.html"})  # pages that load more, because they compute
@@ -33,7 +34,8 @@ SETTLED = """async () => {
         image.loading = "eager";
         return image.decode().catch(() => {});
     });
-    await Promise.all([...loaded, document.fonts.ready, window.tryIt?.ready]);
+    const charts = [...document.querySelectorAll(".chart")].map(chart => chart.ready);
+    await Promise.all([...loaded, ...charts, document.fonts.ready, window.tryIt?.ready]);
 }"""
 
 # Serious findings as "rule: how it fails, where"; a long table is looked at by its first rows. What dark mode changes is colours.
@@ -62,8 +64,24 @@ FINDINGS = """(limit) => {
         broken: texts("merror"),
         outputs: texts(".output"),
         images: [...document.images].map(({src, alt, naturalWidth}) => ({src, alt, naturalWidth})),
+        figures: [...document.querySelectorAll("svg.figure")].map(node => [
+            node.ariaLabel ?? "", node.getBoundingClientRect().width, Math.min(...[...node.querySelectorAll("text")]
+                .map(word => parseFloat(getComputedStyle(word).fontSize) * node.getScreenCTM().a))]),
+        headings: [...document.querySelectorAll("main th:not([scope])")].map(node => node.outerHTML.slice(0, 100)),
     };
 }"""
+
+FOCUSED = """() => {
+    const node = document.activeElement;
+    if (!node || node === document.body) return null;
+    node.dataset.reached = "";
+    const ringed = (at) => at && getComputedStyle(at).outlineStyle !== "none" && at.getBoundingClientRect().width > 0;
+    return ringed(node) || ringed(node.closest(".sd-card")) ? [] : [`no ring: ${node.outerHTML.slice(0, 150)}`];
+}"""
+UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, select, summary, audio, [tabindex='0']")]
+    .filter(node => node.dataset.reached === undefined && node.tabIndex >= 0 && !node.disabled
+        && node.checkVisibility({visibilityProperty: true}) && node.getBoundingClientRect().width)
+    .map(node => `not reached: ${node.outerHTML.slice(0, 150)}`)"""
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -137,6 +155,12 @@ def test_page(name: str, phone: BrowserContext) -> None:
             problems.append(f"image does not show: {image['src']}")
         if not image["alt"].strip() or image["alt"].endswith((".png", ".svg")):  # Sphinx falls back on the path
             problems.append(f"image without a text: {image['src']}")
+    for words, width, smallest in found["figures"]:
+        if not words.strip() or not width:
+            problems.append(f"a figure without a text, or of no width: {words!r}")
+        if smallest < SMALLEST:
+            problems.append(f"words of {smallest:.1f} px on a phone: {words}")
+    problems += [f"a heading of a table without a scope: {text}" for text in found["headings"]]
     assert not problems, f"{name}:\n" + "\n".join(dict.fromkeys(problems))
 
 
@@ -163,3 +187,44 @@ def test_icons_are_drawn(phone: BrowserContext) -> None:
     assert icons
     assert [name for name, named, held in icons if not (named and held)] == []
     assert not problems
+
+
+def test_the_chart_is_drawn_and_chosen_from(phone: BrowserContext) -> None:
+    page, problems, _ = observed(phone)
+    page.goto(f"{BOOK.as_uri()}/notebooks/flops_vs_accuracy.html")
+    page.wait_for_selector(".chart[data-drawn]")
+    marks, menus = page.locator(".chart .mark-symbol.role-mark path"), page.locator(".chart select")
+    before = marks.count()
+    menus.nth(2).select_option(label="speaker-independent")
+    page.wait_for_function(
+        "n => document.querySelectorAll('.chart .mark-symbol.role-mark path').length < n", arg=before
+    )
+    assert 0 < marks.count() < before
+    page.close()
+    assert not problems, "\n".join(problems)
+
+
+def test_without_scripts_the_figure_stands_for_the_chart(phone: BrowserContext) -> None:
+    context = phone.browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{BOOK.as_uri()}/notebooks/flops_vs_accuracy.html")
+    assert page.locator("svg.figure").first.is_visible()
+    assert not page.locator(".chart").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["book/index.html", "notebooks/accuracy.html", "book/try_it.html"])
+def test_a_keyboard_reaches_everything_and_shows_where_it_is(name: str, phone: BrowserContext) -> None:
+    page, problems, _ = observed(phone)
+    page.goto(f"{BOOK.as_uri()}/{name}")
+    page.evaluate(SETTLED)
+    for _ in range(300):
+        page.keyboard.press("Tab")
+        if (problem := page.evaluate(FOCUSED)) is None:
+            break
+        problems += problem
+    else:
+        problems.append("the keyboard does not come to the end")
+    problems += page.evaluate(UNREACHED)
+    page.close()
+    assert not problems, "\n".join(problems)

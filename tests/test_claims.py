@@ -227,3 +227,19 @@ def test_an_ablation_stands_beside_the_teacher_with_its_cost():
 def test_the_whole_interval_must_lie_above_zero_and_no_more(monkeypatch, low, finding):
     monkeypatch.setattr(results.Comparison, "difference", metrics.Interval(0.1, low, 0.2, 6))
     assert decided("transfer", *transfer(ALWAYS, HALF, HALF)).finding is finding
+
+
+def test_what_a_verdict_lacks_is_named_run_by_run():
+    """Six of ten speakers of seed 0 are there in bf16, and another precision does not count."""
+    here = outcome("teacher", ALWAYS, schedule="paper-bf16")
+    table = results.predictions([*here, *outcome("teacher-no-position", ALWAYS, schedule="paper")])
+    left = claims.lacking("coordinate encoding", "emodb", table)
+    assert left.pop(("teacher", 0)) == [6, 7, 8, 9]
+    both = [(run, seed) for run in ("teacher", "teacher-no-position") for seed in (0, 1, 2)]
+    assert left == {cell: list(range(10)) for cell in both if cell != ("teacher", 0)}
+    actors = [
+        replace(r, corpus="crema-d", fold=0)
+        for run in ("teacher", "teacher-no-position")
+        for r in outcome(run, ALWAYS, "actor-split", "paper-bf16")[:1]
+    ]
+    assert claims.lacking("coordinate encoding", "crema-d", results.predictions(actors)) == {}

@@ -78,6 +78,7 @@ def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
     for claim in paper.CLAIMS:
         assert row(empty["claims_table"], claim.says)[1] == "**not decided yet**"
     assert empty["measurements_table"].count("not measured on recordings") == 7
+    assert "Teacher (no position), seed 2, fold 0-9" in row(empty["lacking_table"], "coordinate encoding | EmoDB")[2]
     for name, known in facts.CORPORA.items():
         stated = next(p.value for p in paper.PUBLISHED if (p.corpus, p.model) == (name, "teacher"))
         cells = row(empty["measured_table"], known.title.replace("-", "\N{NON-BREAKING HYPHEN}"))

@@ -331,3 +331,22 @@ def test_a_row_of_orders_is_a_test_utterance_in_one_order_of_its_columns():
     assert (table["speaker"].tolist(), table["predicted"].tolist()) == (["03", "08"] * 2, [0, 1, 0, 0])
     assert set(results.orders([]).columns) <= set(table.columns)
     assert table.index.is_unique
+
+
+def test_training_and_test_set_are_never_one_accuracy():
+    with pytest.raises(ValueError, match="one accuracy of several parts: test, train"):
+        results.accuracy(results.predictions(outcome("teacher", dict.fromkeys(SPEAKERS, 2))))
+
+
+def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run():
+    plain = outcome("egemaps", dict.fromkeys(SPEAKERS, 2), schedule="baseline")
+    normed = outcome("egemaps-speaker-norm", dict.fromkeys(SPEAKERS, 4), schedule="baseline")
+    three = [r.parts["test"] for r in outcome("egemaps", dict.fromkeys(SPEAKERS, 1), schedule="baseline")]
+    normed = [
+        replace(r, parts=r.parts | {"test-20": r.parts["test"], "test-3": part})
+        for r, part in zip(normed, three, strict=True)
+    ]
+    table = results.by_unlabelled(results.predictions([*plain, *normed]), "WA")
+    assert table["utterances"].tolist() == ["none", "3", "20", "all"]
+    assert table["estimate"].tolist() == [0.5, 0.25, 1.0, 1.0]
+    assert results.by_unlabelled(results.predictions(normed)).empty

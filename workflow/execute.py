@@ -43,10 +43,12 @@ def main(source: str, target: str, *assignments: str) -> int:
             TemporaryDirectory() as sockets,
         ):  # the kernel is not spoken to by network
             local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
-            local.NotebookClient.extra_arguments = ["--log-level=CRITICAL"]
+            page = Path(source).resolve() != Path(target).resolve()  # of the book, not the committed notebook
+            pictures = ["--InlineBackend.figure_formats={'svg'}"] if page else []
+            local.NotebookClient.extra_arguments = ["--log-level=CRITICAL", *pictures]
             notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
             notebook = clean(notebook)
-            if Path(source).resolve() != Path(target).resolve():  # a page of the book, not the committed notebook
+            if page:
                 given = defaults | parameters
                 made = records.provenance("cpu", 1, 0.0)
                 card = text.card(Path(source).stem, given, made["commit"], made["date"][:10])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from companion import front, prose
+from companion import prose
 from serlib.files import atomic_write
 
 HOSTS = ("github.com", "gitlab.com")
@@ -23,7 +23,6 @@ BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 def main(root: Path, stage: Path) -> None:
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["myst_substitutions"] = prose.values(root)
     address = repository(_git(root, "remote", "get-url", "origin"))
     if address:
         branch = _git(root, "symbolic-ref", "--short", "HEAD") or "main"
@@ -34,7 +33,7 @@ def main(root: Path, stage: Path) -> None:
     _copy(root / "book", stage / "book")
     _copy(root / "serlib", stage / "serlib")  # of which pages show functions
     shutil.copy(root / "CITATION.bib", stage)
-    front.draw(prose.measured(root), root / "results/listeners", stage / "book/figures")
+    config["sphinx"]["config"]["myst_substitutions"] = prose.values(root, stage / "book")
     with atomic_write(stage / "_config.yml") as beside:
         beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""``python workflow/try_it.py OUT``: what the page "Try it" loads, and the part of its text that is computed.
+"""``python workflow/try_it.py OUT``: what the page "Try it" loads, the part of its text that is computed, and the charts' library.
 
-Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, and
-``OUT/about.md``. The networks are the committed ones, the utterances synthetic; what the page should answer is computed
+Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, ``OUT/about.md``,
+and ``OUT/static/chart/vega.js``, of the files of ``npm pack vega@6.4.0 vega-lite@6.4.3 vega-embed@7.3.0`` in the same way. The networks are the committed ones, the utterances synthetic; what the page should answer is computed
 here by PyTorch. The runtime, onnxruntime-web, lies beside this file, so that a build needs no npm: the three files of
 ``npm pack onnxruntime-web@1.30.0`` (sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==)
 that one thread needs, with the licences of the same version.
@@ -30,6 +30,8 @@ from serlib.files import atomic_write, sha256
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
 RUNTIME_SHA256 = "fd0200ecc3658979f660ef976659d5eeb505b03c352379ba4d00397ef3b8fc7c"
+CHARTS = ROOT / "workflow/vega-6.4.0.tar.xz"
+CHARTS_SHA256 = "57b136a29deb694ce531912cca93bf458a2fbaf0f93baa300eda9019bb319176"
 LANGUAGES = {"emodb": "German", "crema-d": "English"}  # the first is shown first
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
 TICKS = (250, 500, 1_000, 2_000, 4_000)  # Hz
@@ -39,7 +41,15 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     scripts = out / "static/try"
     scripts.mkdir(parents=True, exist_ok=True)
-    runtime = unpack(RUNTIME)
+    charts = out / "static/chart"
+    charts.mkdir(exist_ok=True)
+    libraries = unpack(CHARTS, CHARTS_SHA256)
+    (charts / "LICENSE.txt").write_bytes(libraries.pop("LICENSE"))
+    write(
+        charts / "vega.js",
+        {"scripts": [packed(libraries[f"{name}.min.js"]) for name in ("vega", "vega-lite", "vega-embed")]},
+    )
+    runtime = unpack(RUNTIME, RUNTIME_SHA256)
     glue, wasm = (runtime[f"ort-wasm-simd-threaded.{kind}"] for kind in ("mjs", "wasm"))
     (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
@@ -76,13 +86,13 @@ def main(out: Path) -> None:
         beside.write_text("\n\n".join((expected(rows), limits(settings), *cards, "")), encoding="utf-8")
 
 
-def unpack(archive: Path) -> dict[str, bytes]:
-    """The files of the runtime, by name.
+def unpack(archive: Path, expected: str) -> dict[str, bytes]:
+    """The files of an archive, by name.
 
     Raises:
         ValueError: the archive is not the one that was committed.
     """
-    if sha256(archive) != RUNTIME_SHA256:
+    if sha256(archive) != expected:
         raise ValueError(f"{archive}: not the file that was committed; restore it with git checkout")
     with tarfile.open(archive) as tar:
         return {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}

@@ -3,10 +3,14 @@
 * formulas are MathML, made while the book is rendered: no page typesets anything
 * the theme's icons come from its font, cut down to those that pages show, not from its script of 1.5 MB
 * pictures say their size, and load when they are scrolled to
+* figures stand in the page itself: their words are in its font, their colours follow light and dark
 * markup that names a thing twice, or gives a role without its parts, is put right
 * the root page leads to the landing page
 """
 
+import base64
+import colorsys
+import io
 import re
 from pathlib import Path
 
@@ -35,6 +39,7 @@ MARKUP = (
     (r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1"),
     (r'(<div id="pst-primary-sidebar")', r'\1 role="region" aria-label="Contents of the book"'),  # holds the title
     (r"<th\b([^>]*)>(\s*(?:<p></p>)?\s*)</th>", r"<td\1>\2</td>"),  # an empty cell is no heading
+    (r"<th\b(?![^>]*\bscope=)", '<th scope="col"'),
 )
 
 
@@ -83,7 +88,7 @@ def finish(app, exception) -> None:
 
 
 class Pictures:
-    """Called for each picture of a page: its tag with width and height in pixels; all but the first load when seen."""
+    """Called for each picture of a page: a figure as it is drawn, any other with its size; all but the first load when seen."""
 
     def __init__(self, page: Path) -> None:
         self.page, self.seen = page, 0
@@ -92,10 +97,40 @@ class Pictures:
         source = re.search(r'src="([^":]+)"', tag[0])
         if not source or "width=" in tag[0]:
             return tag[0]
-        size = pixels(self.page.parent / source[1])
         self.seen += 1
+        picture = self.page.parent / source[1]
+        if picture.suffix == ".svg" and "matplotlib" in (drawn := picture.read_text(encoding="utf-8")):
+            return figure(drawn, re.search(r'alt="([^"]*)"', tag[0])[1], self.seen)
+        size = pixels(picture)
         lazy = ' loading="lazy"' if self.seen > 1 else ""
         return tag[0].replace("<img", f'<img width="{size[0]}" height="{size[1]}"{lazy}', 1)
+
+
+def figure(drawn: str, alt: str, number: int) -> str:
+    """An SVG of matplotlib to stand in a page as its ``number``-th: no name in it is another figure's."""
+    body = re.search(r"(<svg\b[^>]*>)(.*)", re.sub(r"(?s)<metadata>.*?</metadata>|<!--.*?-->", "", drawn), re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', body[1])[0]
+    width, height = (round(4 / 3 * float(side)) for side in box[9:-1].split()[2:])
+    shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", body[2])
+    shown = re.sub(r"data:image/png;base64,([^\"]+)", lighter, shown)
+    shown = re.sub(r"#[0-9a-f]{6}\b", lambda found: either(found[0]), shown)
+    return f'<svg role="img" aria-label="{alt}" class="figure" width="{width}" height="{height}" {box}>{shown}'
+
+
+def lighter(found: re.Match) -> str:
+    """An embedded picture as WebP."""
+    with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
+        picture.save(packed := io.BytesIO(), "webp", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
+
+
+def either(colour: str) -> str:
+    """A colour for light and for dark pages: white is the page, another has as much light in dark as it lacks in light."""
+    if colour == "#ffffff":
+        return "var(--pst-color-background)"
+    hue, light, saturation = colorsys.rgb_to_hls(*(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)))
+    dark = "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, 1 - light, saturation))
+    return f"light-dark({colour}, #{dark})"
 
 
 def pixels(picture: Path) -> tuple[int, int]:

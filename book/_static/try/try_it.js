@@ -303,6 +303,7 @@
     const table = document.createElement("table"), head = table.createTHead().insertRow(), body = table.createTBody();
     for (const title of ["", "columns in order", "shuffled", "largest change of a logit"]) {
       const cell = document.createElement(title ? "th" : "td");
+      if (title) cell.scope = "col";
       cell.textContent = title;
       head.append(cell);
     }
