@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serlib import cli
+from serlib.files import spare
 
 RESULTS = Path("results")
 
@@ -46,6 +47,7 @@ def _examples(options: argparse.Namespace) -> None:
     from companion import examples
     from serlib import records
 
+    spare(options.out, options.record)
     number = examples.save(records.read(options.record), cli.load(options), options.out)
     print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
 
@@ -79,6 +81,7 @@ def _table(options: argparse.Namespace) -> None:
     from companion import results
     from serlib.files import atomic_write
 
+    spare(options.out, *options.records)
     table = results.predictions(cli.read(options.records))
     try:
         with atomic_write(options.out) as beside:
@@ -96,6 +99,7 @@ def _listeners(options: argparse.Namespace) -> None:
     ratings = options.ratings or cli.data(options) / listeners.RATINGS.get(corpus.name, "")
     recognised = listeners.recognised(corpus, ratings)
     if options.out:
+        spare(options.out, ratings)
         listeners.save(corpus, recognised, options.out)
     at = metrics.interval(recognised, [u.speaker for u in corpus.utterances])
     interval = f"{at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]"

@@ -6,6 +6,7 @@ A notebook reads. Where something has not been made, the message says the comman
 import ast
 import html
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -134,7 +135,10 @@ class Build:
     @property
     def remedy(self) -> str:
         synthetic = "make book"
-        real = f"make book CORPUS={self.corpus} DATA=<its folder> SCHEDULE={self.schedule}"
+        audio = self.folder / "audio"  # where the recordings are linked to; of a table, its folder
+        known = self.corpus in facts.CORPORA and audio.exists()
+        data = shlex.quote(str(audio.resolve())) if known else "<its folder or table>"
+        real = f"make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}"
         return f"make it with `{synthetic if self.speech == 'synthetic' else real}`"
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from serlib import config
 from serlib.data import corpora, splits
+from serlib.files import spare
 
 MOST_THREADS = 256
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
@@ -158,7 +159,8 @@ def _corpora(options: argparse.Namespace) -> None:
 
         download.fetch(options.corpus, data(options))
     if options.table:
-        options.table.unlink(missing_ok=True)  # checking is what this command is for
+        spare(options.table, data(options))
+        corpora.remove(options.table)  # checking is what this command is for
     corpus = load(options)
     size = f"{len(corpus.utterances):,} utterances, {len(corpus.speakers)} speakers"
     print(f"{corpus.name}: {size}, {corpus.fingerprint[:12]}")
@@ -341,8 +343,7 @@ def _predict(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from serlib import export
 
-    if options.out.exists() and options.out.samefile(options.weights):
-        raise ValueError(f"{options.out}: would replace the weights; give another file as --out")
+    spare(options.out, options.weights)
     export.onnx(*_weights(options.weights), options.out)
     if options.int8:
         export.quantise(options.out, options.out)

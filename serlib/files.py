@@ -45,6 +45,13 @@ def check(path: Path) -> Path:
     return path
 
 
+def spare(out: Path, *read: Path) -> None:
+    """Raises ValueError if writing ``out`` would replace a file that is read."""
+    for path in read:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ValueError(f"{out}: would replace a file that is read; give another one to write")
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

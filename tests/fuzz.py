@@ -381,12 +381,15 @@ def tables(draw: random.Random, place: Path) -> Case:
     csv.writer(written, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows([head, *rows])
     text = unicodedata.normalize(draw.choice(("NFC", "NFD")), written.getvalue())
     encoding = draw.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1", "utf-32"))
+    if encoding == "latin-1":
+        text = unicodedata.normalize("NFC", text)
+        encoding = encoding if max(text) < "\u0100" else "utf-8"
     must = False if broken else {"latin-1": None, "utf-16-le": False, "utf-32": False}.get(encoding, True)
     path = place / draw.choice(("own.csv", "own.CSV", "deeper/own.csv"))
     if "/" in str(path.relative_to(place)):
         must = False
         path.parent.mkdir()
-    path.write_bytes((unicodedata.normalize("NFC", text) if encoding == "latin-1" else text).encode(encoding))
+    path.write_bytes(text.encode(encoding))
     if draw.random() < 0.05:
         must = None if (kind := odd_place(draw, path)) == "missing" else False
         note(kind)
@@ -762,7 +765,11 @@ def notebook_parameters(draw: random.Random, place: Path) -> Case:
         right = low <= value <= high
     written = f"# Parameters\n{key} = {value!r}\n".replace("= nan", "= float('nan')").replace("= inf", "= float('inf')")
     namespace = {**defaults, key: value, "In": ["", source, written, call]}
-    (called,) = (node for node in ast.walk(ast.parse(call)) if isinstance(node, ast.Call) and node.func.id == "start")
+    (called,) = (
+        node
+        for node in ast.walk(ast.parse(call))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("start")
+    )
     ranges = {word.arg: ast.literal_eval(word.value) for word in called.keywords}
     here = os.getcwd()
 

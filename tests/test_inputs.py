@@ -21,6 +21,7 @@ from helpers import tiny_emodb, tiny_record, write_wav
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from companion.__main__ import main as companion
 from serlib import checkpoints, config, files, records, training
 from serlib.cli import main
 from serlib.data import audio, corpora, features
@@ -288,6 +289,17 @@ def test_a_file_swapped_after_the_check_makes_no_image(tmp_path, capsys):
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_damaged_corpus_table_is_named(tmp_path):
+    folder, table = tiny_emodb(tmp_path / "emodb"), tmp_path / "table.csv"
+    corpora.save(load("emodb", folder), table, folder)
+    assert corpora.read(table, folder, "emodb", "recordings") == load("emodb", folder)
+    for _, content in damages(table.read_bytes()):
+        table.write_bytes(content)
+        with pytest.raises(CorpusError, match=r"^(\S+/)?table\.csv: ") as error:
+            corpora.read(table, folder, "emodb", "recordings")
+        assert "\n" not in str(error.value)
+
+
 def test_damaged_weights_are_named_whatever_byte_changed(tmp_path, weights):
     copy = tmp_path / "copy.safetensors"
     for _, content in damages(weights.read_bytes()):
@@ -383,15 +395,17 @@ TABLES = {
     "decomposed": unicodedata.normalize("NFD", PLAIN),
     "empty columns": PLAIN.replace("\n", ",,\n"),
     "byte order mark": "\ufeff" + PLAIN,
+    "utf-16": "\ufeff" + PLAIN,
 }
 
 
 @pytest.mark.parametrize("case", TABLES)
 def test_a_table_as_spreadsheets_save_it_is_the_plain_one(case, own):
-    found, plain = own(TABLES[case]), own(PLAIN)
+    encoding = "utf-16-be" if case == "utf-16" else "utf-8"
+    found, plain = own(TABLES[case], encoding), own(PLAIN)
     assert found == plain
     assert (found.fingerprint, plain.notes) == (plain.fingerprint, ())
-    assert own(TABLES[case], name="own.CSV").fingerprint == plain.fingerprint
+    assert own(TABLES[case], encoding, "own.CSV").fingerprint == plain.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -407,6 +421,7 @@ def test_a_table_as_spreadsheets_save_it_is_the_plain_one(case, own):
         (PLAIN + "sub/c.wav,C\x1b[2J,joy\n", r"own.csv: row 4: speaker 'C\x1b[2J' holds a character that cannot be"),
         (PLAIN + "sub/c.wav,C,joy,rage\n", "own.csv: row 4: 4 cells under 3 heads"),
         (PLAIN + "sub\\b.wav,C,joy\n", "own.csv: row 4: path 'sub/b.wav' stands in more than one row"),
+        (PLAIN.encode("utf-16-le").decode("latin-1"), "own.csv: null characters, as of UTF-16 without its mark, or no"),
         (PLAIN.replace("joy", "\0" * 3 + '"' + "x" * 200_000), "own.csv: "),
     ],
 )
@@ -525,6 +540,31 @@ def test_what_is_no_file_is_refused_and_nothing_waits(kind, tmp_path, weights, c
         assert err[0].startswith("serlib: ")
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_among_probes_is_refused_and_nothing_waits(kind, tmp_path):
+    from serlib import probes
+
+    path = tmp_path / "p.json"
+    {"pipe": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero"), "folder": os.mkdir}[kind](path)
+    with pytest.raises(OSError, match=r"not a (regular )?file"):
+        probes.read_all(tmp_path)
+
+
+def test_a_name_with_a_line_break_is_one_line(tmp_path, weights, capsys):
+    path = tmp_path / "a\n\x1b[2Jb.wav"
+    path.write_bytes(b"")
+    status, _, err = command(capsys, "predict", path, "--weights", weights)
+    assert (status, len(err)) == (1, 1)
+    assert err[0].startswith(f"serlib: {tmp_path}/a\\n\\x1b[2Jb.wav: unreadable: ")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "a b", "-x", "a;b"])
+def test_a_corpus_is_called_by_what_can_be_part_of_a_path(name, own, tmp_path):
+    own(PLAIN)
+    with pytest.raises(CorpusError, match=r"^corpus .*: a name is made of letters, digits"):
+        load(name, tmp_path / "own.csv")
+
+
 # Commands
 
 
@@ -533,8 +573,76 @@ def test_export_never_replaces_the_weights(tmp_path, weights, capsys):
     (tmp_path / "link.onnx").symlink_to(weights)
     for out in (weights, tmp_path / "link.onnx"):
         status, _, err = command(capsys, "export", "--weights", weights, "--out", out)
-        assert (status, err) == (1, [f"serlib: {out}: would replace the weights; give another file as --out"])
+        assert (status, err) == (1, [f"serlib: {out}: would replace a file that is read; give another one to write"])
     assert weights.read_bytes() == before
+
+
+def test_no_command_replaces_what_it_reads(own, tmp_path, capsys):
+    own(PLAIN)
+    folder = tiny_emodb(tmp_path / "emodb")
+    ratings, record, notes = tmp_path / "erkennung.txt", tmp_path / "run.json", tmp_path / "notes.txt"
+    rows = [f"1\t{path.name}\t90,0\t90,0" for path in sorted((folder / "wav").iterdir())]
+    ratings.write_text("\n".join(["head", *rows]))
+    notes.write_text("not mine to remove")
+    records.write(tiny_record(), record)
+    for main_of, file, arguments in (
+        (main, tmp_path / "own.csv", ("corpora", "mine", "--data", tmp_path / "own.csv", "--table")),
+        (main, notes, ("corpora", "emodb", "--data", folder, "--table")),
+        (companion, ratings, ("listeners", "emodb", "--data", folder, "--ratings", ratings, "--out")),
+        (companion, record, ("examples", "emodb", "--data", folder, "--record", record, "--out")),
+    ):
+        before = file.read_bytes()
+        assert main_of([str(argument) for argument in (*arguments, file)]) == 1
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1
+        assert str(file) in said[0]
+        assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("share", ["9000,0", "-1,0", "nan", "inf"])
+def test_ratings_are_shares_of_listeners(share, tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb", speakers=("03",))
+    ratings = tmp_path / "erkennung.txt"
+    ratings.write_text(f"head\n1\t03a01Wa.wav\t{share}\t0\n2\t03a01Ta.wav\t90,0\t0\n")
+    assert companion(["listeners", "emodb", "--data", str(folder), "--ratings", str(ratings)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{ratings}: 03a01Wa.wav: recognised by " in said
+
+
+def test_every_released_network_notices_a_changed_bit(tmp_path):
+    for path in (ROOT / "weights").glob("*.safetensors"):
+        copy = tmp_path / path.name
+        shutil.copy(path, copy)
+        one_bit(copy, copy.stat().st_size - 10_001)
+        with pytest.raises(ValueError, match="changed since they were written"):
+            checkpoints.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("protocol", "nope", "protocol 'nope' is none of random, "),
+        ("fold", -1, "parameter fold = -1: give a number from 0"),
+        ("training_seed", 2**32, "parameter training_seed = 4294967296: give a number from 0"),
+        ("draw", -3, "parameter draw = -3: give a number from 0"),
+    ],
+)
+def test_a_parameter_without_effect_is_checked_too(name, value, says):
+    from companion.notebook import start
+
+    with pytest.raises(ValueError, match=f"^{says}"):
+        start({"In": [], "speech": "examples", "protocol": "random", "fold": 0, name: value})
+
+
+def test_a_missing_run_names_the_command_with_the_corpuss_own_data(tmp_path):
+    from companion.notebook import Build
+
+    place = tmp_path / "build/recordings/emodb"
+    place.mkdir(parents=True)
+    (tmp_path / "my data").mkdir()
+    (place / "audio").symlink_to(tmp_path / "my data")
+    with pytest.raises(ValueError, match=f"make book CORPUS=emodb DATA='{tmp_path}/my data' SCHEDULE=short"):
+        Build(tmp_path, "emodb", "recordings", "short").record("teacher")
 
 
 @pytest.mark.parametrize(
@@ -645,7 +753,6 @@ def test_the_graph_notices_what_the_loader_reads(own, tmp_path):
         ("(?P<speaker>\\d\\d)", "(\\d\\d)", "[emodb]: pattern: it names speaker, code, text and each of fields"),
         ('said = ["a01"', 'said = ["a99"', "[emodb]: said: a99: not in texts"),
         ("[emodb]\n", "[ravdess]\nspeakers = 24\n[emodb]\n", "[ravdess]: missing or unknown: class_counts, "),
-        ("[emodb]\n", "ravdess = 3\n[emodb]\n", "[ravdess]: missing or unknown: class_counts, "),
         ("[emodb]\n", "[emodb\n", "Expected "),
     ],
 )

@@ -406,6 +406,17 @@ def save(corpus: Corpus, table: Path, folder: Path) -> None:
         beside.write_bytes(f"{text.getvalue()}{_sealing(text.getvalue())}".encode())
 
 
+def remove(table: Path) -> None:
+    """Remove a table that :func:`save` wrote, if it is there.
+
+    Raises:
+        CorpusError: something else is there.
+    """
+    if table.exists() and not _text(table, "utf-8").startswith(",".join(COLUMNS)):
+        raise CorpusError(f"{table}: exists and is no corpus table; give another name")
+    table.unlink(missing_ok=True)
+
+
 def _sealing(text: str) -> str:
     return f",,,,,,{hashlib.sha256(text.encode()).hexdigest()},\n"
 
