@@ -351,9 +351,8 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
         tick for tick in LogLocator(10, (1, 2, 5)).tick_values(margin, table.flops.max() / 1e9) if tick > 1.5 * margin
     ]
     shown = table.assign(**100 * table[["estimate", "low", "high"]].astype(float), GFLOP=table["flops"] / 1e9)
-    options = {name: list(dict.fromkeys(table.sort_values("by")[name])) for name in ("corpus", "measure")} | {
-        "split": ["all", *kinds]
-    }
+    options = {name: list(table[name].value_counts().index) for name in ("corpus", "measure")}  # the most rows first
+    options["split"] = ["all", *kinds]
     chosen = "datum.corpus === corpus && datum.measure === measure && (split === 'all' || datum.split === split)"
     said = [{"field": name} for name in ("label", "by", "split", "measure", "folds missing")]
     said += [{"field": name, "format": ".3~g"} for name in ("estimate", "low", "high", "GFLOP")]
