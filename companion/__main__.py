@@ -52,7 +52,9 @@ def _examples(options: argparse.Namespace) -> None:
 
 def _evidence(options: argparse.Namespace) -> None:
     from companion import experiments
+    from serlib.data import corpora
 
+    corpora.check_name(options.corpus)
     for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
         places = list(experiment.places(options.corpus))
         there = sum((options.runs / place).exists() for place in places)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from serlib.data.corpora import Corpus, CorpusError
 from serlib.data.facts import CORPORA
-from serlib.files import atomic_write
+from serlib.files import atomic_write, check
 
 RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file
 COLUMNS = ("file", "speaker", "recognised")
@@ -31,6 +31,8 @@ def recognised(corpus: Corpus, ratings: Path) -> list[float]:
         raise CorpusError(f"{ratings}: no such file; it is {RATINGS[corpus.name]} of the corpus") from error
     except (KeyError, IndexError, ValueError, csv.Error) as error:
         raise CorpusError(f"{ratings}: not {RATINGS[corpus.name]} of {corpus.name} ({error})") from error
+    if odd := [key for key, share in found.items() if not 0 <= share <= 1]:
+        raise CorpusError(f"{ratings}: {odd[0]}: recognised by {found[odd[0]]:.0%} of the listeners")
     missing = [u.key for u in corpus.utterances if u.key not in found]
     if missing:
         raise CorpusError(f"{ratings}: no ratings of {missing[0]} and {len(missing) - 1} other(s)")
@@ -39,14 +41,14 @@ def recognised(corpus: Corpus, ratings: Path) -> list[float]:
 
 def _emodb(ratings: Path) -> dict[str, float]:
     """Tabs, Latin-1, decimal commas, filled up with non-breaking spaces: number, file, recognised, natural."""
-    rows = [line.split("\t") for line in ratings.read_text(encoding="latin-1").splitlines()[1:]]
+    rows = [line.split("\t") for line in check(ratings).read_text(encoding="latin-1").splitlines()[1:]]
     return {row[1].strip(): float(row[2].strip().replace(",", ".")) / 100 for row in rows}
 
 
 def _crema_d(ratings: Path) -> dict[str, float]:
     """Votes as initials of the emotions, several with colons between them."""
     initials = {code: emotion[0].upper() for code, emotion in CORPORA["crema-d"].codes.items()}
-    with ratings.open(newline="", encoding="utf-8") as file:
+    with check(ratings).open(newline="", encoding="utf-8") as file:
         votes = {row["FileName"]: row["VoiceVote"].split(":") for row in csv.DictReader(file)}
     return {f"{name}.wav": (initials[name.split("_")[2]] in named) / len(named) for name, named in votes.items()}
 

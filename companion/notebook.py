@@ -17,7 +17,7 @@ from IPython.display import HTML, Audio, Markdown
 
 from companion import claims, figures, results, text
 from serlib import config, records
-from serlib.data import corpora, facts
+from serlib.data import corpora, facts, splits
 
 if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
     from torch import Tensor
@@ -33,13 +33,21 @@ SYNTHETIC = (
 
 
 SPEECH = ("examples", "synthetic", "recordings")
+SEEDS = (0, 2**32 - 1)
+RANGES = {
+    "fold": SEEDS,
+    "training_seed": SEEDS,
+    "shuffle_seed": SEEDS,
+    "draw": SEEDS,
+    "num_classes": (2, config.MOST_CLASSES),
+}
 
 
 def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build":
     """First call of every notebook, with ``globals()``: checks the parameters, sets the figures' look, finds the build.
 
     Args:
-        ranges: the smallest and the largest value of a number.
+        ranges: the smallest and the largest value of a number, beside those that several notebooks have.
 
     Raises:
         ValueError: a parameter that the notebook does not have, of another type than its default, or of no such value.
@@ -47,9 +55,11 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
     cells = [cell for cell in namespace["In"] if cell.strip()]
     if cells:  # nbval keeps no history of cells, and injects nothing
         check_parameters(cells[0], [cell for cell in cells[1:] if cell.startswith("# Parameters")])
-    for name, (low, high) in ranges.items():
-        if not low <= namespace[name] <= high:
+    for name, (low, high) in (RANGES | ranges).items():
+        if name in namespace and not low <= namespace[name] <= high:
             raise ValueError(f"parameter {name} = {namespace[name]}: give a number from {low} to {high}")
+    if "protocol" in namespace:
+        config.check("protocol", namespace["protocol"], splits.HELD_OUT)
     figures.style()
     wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
     return Build(find_root(Path.cwd()), **wanted)
@@ -72,7 +82,10 @@ def _assigned(source: str) -> dict[str, Any]:
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError as error:  # papermill writes float("nan") so
+                raise ValueError(f"parameter {ast.unparse(node)}: no number and no text") from error
     return found
 
 

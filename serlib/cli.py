@@ -39,10 +39,11 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(corpora.printable(f"{name}: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{name}: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)
+        said = f"{name}: {error.filename or ''}: {error.strerror or error}".replace(" : ", " ")
+        print(corpora.printable(said), file=sys.stderr)
         return 1
     return 0
 
@@ -141,7 +142,7 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
         return corpora.read(options.table, data(options), options.corpus, speech)
     how = {"strict": options.strict, "speech": speech, "channel": options.channel}
     corpus = corpora.load(options.corpus, data(options), **how)
-    if options.table:
+    if options.table and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
         corpora.save(corpus, options.table, data(options))
     return corpus
 
@@ -164,9 +165,9 @@ def _corpora(options: argparse.Namespace) -> None:
     for emotion in corpus.emotions:
         print(f"  {emotion}: {sum(u.emotion == emotion for u in corpus.utterances):,}")
     for item in corpus.excluded:
-        print(f"  excluded {item.file}: {item.reason}")
+        print(corpora.printable(f"  excluded {item.file}: {item.reason}"))
     for note in corpus.notes:
-        print(f"  note: {note}")
+        print(corpora.printable(f"  note: {note}"))
 
 
 def _settings(options: argparse.Namespace) -> config.Features:
@@ -221,7 +222,9 @@ def _train(options: argparse.Namespace) -> None:
     else:
         teacher = _teacher(run.teacher, path(run.teacher), corpus, split) if run.teacher else None
         which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}
-        finished = training.execute(run_config, corpus, split, images(), **which)
+        finished = training.execute(run_config, corpus, split, images, **which)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first tells
+        return
     print(record)
     _print_accuracy(finished)
 
@@ -330,9 +333,9 @@ def _predict(options: argparse.Namespace) -> None:
         if not logits.isfinite().all():
             raise ValueError(f"{options.weights}: gives no finite answer for {file}")
         for note in notes:
-            print(f"serlib: note: {file}: {note}", file=sys.stderr)
+            print(corpora.printable(f"serlib: note: {file}: {note}"), file=sys.stderr)
         chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), emotions, strict=True), reverse=True)
-        print(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances))
+        print(corpora.printable(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances)))
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -244,10 +244,10 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
         ValueError: no run or schedule has that name.
     """
     features = features or Features()
+    check("schedule", schedule, SCHEDULES)
     if name in BASELINES:
         return RunConfig(name, Run(None), BASELINE, Training(seed=seed), features)
     check("run", name, (*RUNS, *BASELINES))
-    check("schedule", schedule, SCHEDULES)
     run = RUNS[name]
     features = replace(features, seconds=run.seconds or features.seconds)
     model = replace(run.model, num_classes=num_classes, image_size=features.image_size)

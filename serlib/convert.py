@@ -1,5 +1,6 @@
 """From JSON to a dataclass: the one place where lists become tuples and dictionaries become configurations."""
 
+from reprlib import repr
 from typing import Any, TypeVar
 
 from cattrs import BaseValidationError, Converter, transform_error
@@ -7,6 +8,16 @@ from cattrs.v import format_exception
 
 Kind = TypeVar("Kind")
 CONVERTER = Converter(forbid_extra_keys=True)
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is not kind and (type(value), kind) != (int, float):
+        raise ValueError(f"{repr(value)} is no {kind.__name__}")
+    return kind(value)
+
+
+for plain in (str, int, float, bool):  # cattrs alone would make a text of a number, and a number of a text
+    CONVERTER.register_structure_hook(plain, _exactly)
 
 
 def structure(kind: type[Kind], plain: Any) -> Kind:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from serlib import config
 from serlib.convert import structure
-from serlib.files import atomic_write
+from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
 from serlib.padding import content_width
 from serlib.records import Record, RecordError
@@ -54,6 +54,14 @@ class Probe:
     variation: tuple[float, ...]  # of the column numbers: sum of squares about the training set's mean, columns squared
     errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses, columns squared
     predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
+
+    def __post_init__(self) -> None:
+        labels = (self.true, *self.predicted.values())
+        columns = (self.file, self.speaker, self.variation, *self.errors.values(), *labels)
+        if len({len(column) for column in columns}) != 1:
+            raise RecordError("columns of different lengths")
+        if not set().union(*labels) <= set(range(len(self.emotions))):
+            raise RecordError(f"a label outside the {len(self.emotions)} emotions")
 
     def r2(self, layer: str) -> float:
         """The fraction of the variation of column numbers that a layer's tokens explain on the test set."""
@@ -149,10 +157,10 @@ def read_all(folder: Path) -> list[Probe]:
     found = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = json.loads(check(path).read_text(encoding="utf-8"))
             if plain.pop("digest") != config.digest(plain):
                 raise ValueError("changed since it was written")
             found.append(structure(Probe, plain))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise RecordError(f"{path}: not a probe ({error}); make it again") from error
     return found

@@ -7,22 +7,28 @@
 :func:`execute` is one run from images to a record. A killed run goes on from its last whole epoch and ends with the same
 record; the same seed gives the same record bit for bit on one CPU. The evaluated part chooses nothing: a stage
 ends after a fixed number of epochs.
+
+Under ``torchrun`` the processes share each batch and see its whole loss (:func:`shared`); the first alone writes files.
 """
 
 import io
 import math
 import os
+import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float, Int
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -77,7 +83,7 @@ def train_teacher(state: TrainState, model: nn.Module) -> None:
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         images, labels = state.images[state.rows[rows]], state.labels[rows]
         images, shares = augmented(images, labels, settings.augment)
-        logits = model(images).logits
+        (logits,) = shared(state.fabric, model, images, lambda output: (output.logits,))
         return {"loss": sum(w * losses.cross_entropy(logits, of, settings.smoothing, weights) for w, of in shares)}
 
     _fit(state, "cross entropy", model, loss)
@@ -87,7 +93,9 @@ def match_feature_maps(state: TrainState, model: SpectrogramViT, teacher_map: Te
     """Stage (b): L1 to the teacher's feature map, ``teacher_map[i]`` for the i-th training image."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        return {"loss": losses.matching(feature_map(model(state.images[state.rows[rows]]), match), teacher_map[rows])}
+        images = state.images[state.rows[rows]]
+        (student_map,) = shared(state.fabric, model, images, lambda output: (feature_map(output, match),))
+        return {"loss": losses.matching(student_map, teacher_map[rows])}
 
     _fit(state, "matching", model, loss)
 
@@ -98,11 +106,12 @@ def train_student(
     """Stage (c): cross entropy + alpha * L1."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        output, labels = model(state.images[state.rows[rows]]), state.labels[rows]
-        student_map = feature_map(output, match)
+        images, labels = state.images[state.rows[rows]], state.labels[rows]
+        pick = lambda output: (output.logits, feature_map(output, match))  # noqa: E731
+        logits, student_map = shared(state.fabric, model, images, pick)
         return {
-            "loss": losses.transfer(output.logits, labels, student_map, teacher_map[rows], alpha),
-            "cross entropy": losses.cross_entropy(output.logits, labels),
+            "loss": losses.transfer(logits, labels, student_map, teacher_map[rows], alpha),
+            "cross entropy": losses.cross_entropy(logits, labels),
             "matching": losses.matching(student_map, teacher_map[rows]),
         }
 
@@ -112,6 +121,23 @@ def train_student(
 def feature_map(output: Output, match: config.Match) -> Tensor:
     """The matched feature map: the pooled vector (batch, width) or the token map (batch, patches, width)."""
     return output.pooled if match == "pooled" else output.tokens
+
+
+def shared(
+    fabric: Fabric, model: nn.Module, images: Images, pick: Callable[[Output], tuple[Tensor, ...]]
+) -> list[Tensor]:
+    """``pick`` of the network's output for a batch, of which each process has computed its share: every ``world``-th image.
+
+    Gradients flow back to the process whose image it was; their mean over the processes, which Fabric takes, is the
+    gradient of one process that computes the whole batch.
+    """
+    world, count = fabric.world_size, len(images)
+    if world == 1:
+        return list(pick(model(images)))
+    shares = -(-count // world)  # as many for each process: images are repeated where they do not divide
+    own = torch.arange(fabric.global_rank, shares * world, world) % count
+    gathered = (fabric.all_gather(part, sync_grads=True) for part in pick(model(images[own])))
+    return [part.transpose(0, 1).flatten(0, 1)[:count] for part in gathered]
 
 
 @torch.no_grad()
@@ -133,7 +159,7 @@ def execute(
     run_config: config.RunConfig,
     corpus: Corpus,
     split: Split,
-    images: Images,
+    images: Images | Callable[[], Images],
     *,
     record: Path,
     teacher: tuple[SpectrogramViT, str] | None = None,
@@ -144,23 +170,80 @@ def execute(
     """One run: train on the training set, predict both parts, write weights and record.
 
     Args:
-        images: ``images[i]`` belongs to ``corpus.utterances[i]``.
+        images: ``images[i]`` belongs to ``corpus.utterances[i]``; or what makes them, in the first process first.
         record: the record's file; weights go beside it as ``.safetensors``, the state of an unfinished run as ``.state``.
         teacher: the matched network and its record's result, when the configuration names a teacher.
         network: makes another network than the configuration's, for a baseline; its weights are not kept.
         accelerator: as Lightning Fabric names it.
 
     Raises:
-        ValueError: the configuration needs a teacher and none is given.
+        ValueError: the configuration needs a teacher and none is given; another process of the run was lost.
     """
     run, settings = run_config.run, run_config.training
     if run.teacher and teacher is None:
         raise ValueError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
-    followed = teacher[1] if teacher else ""
+    fabric = launched(accelerator, settings.precision)
+    if fabric.world_size > 1 and run.model and run.model.dropout:
+        raise ValueError(f"run {run_config.name!r}: dropout is drawn in one process alone, not in {fabric.world_size}")
+    with together(fabric):
+        if callable(images):
+            with fabric.rank_zero_first():
+                images = images()
+        return _execute(fabric, run_config, corpus, split, images, record, teacher, network, progress)
+
+
+def launched(accelerator: str = "cpu", precision: str = "32-true") -> Fabric:
+    """Fabric for this process alone or, under ``torchrun``, for it as one of several.
+
+    Raises:
+        ValueError: the accelerator is not on this machine.
+    """
+    elastic = TorchElasticEnvironment.detect()  # chosen here: on a cluster's node Fabric would look for Slurm's tasks
+    world, local = (int(os.environ[name]) if elastic else 1 for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"  # stage (b) needs no classifier
+    plugins = TorchElasticEnvironment() if elastic else LightningEnvironment()
+    options = {"devices": local, "num_nodes": world // local, "strategy": strategy, "plugins": plugins}
     try:
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
+        fabric = Fabric(accelerator=accelerator, precision=precision, **options)
     except (RuntimeError, ImportError) as error:  # not on this machine
         raise ValueError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from error
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """What ends one process of several ends the others too, each with one line; one process alone is left as it is."""
+    if fabric.world_size == 1:
+        yield
+        return
+    which = f"process {fabric.global_rank} of {fabric.world_size}"
+
+    def ended(*_: object, cause: Exception | None = None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the line is said once, and whole
+        why = "another was lost, or it was told to; the same command goes on from the last whole epoch"
+        raise ValueError(f"{which} ends: {why}") from cause
+
+    signal.signal(signal.SIGTERM, ended)  # as torchrun ends the others
+    try:
+        yield
+    except RuntimeError as error:  # as the connection to a lost process does
+        ended(cause=error)
+
+
+def _execute(
+    fabric: Fabric,
+    run_config: config.RunConfig,
+    corpus: Corpus,
+    split: Split,
+    images: Images,
+    record: Path,
+    teacher: tuple[SpectrogramViT, str] | None,
+    network: Callable[[], nn.Module] | None,
+    progress: bool,
+) -> records.Record:
+    run, settings = run_config.run, run_config.training
+    followed = teacher[1] if teacher else ""
     columns = corpus.rows(split.train), corpus.rows(split.test), corpus.labels
     train, test, labels = (fabric.to_device(torch.tensor(column)) for column in columns)
     state = TrainState(
@@ -172,7 +255,7 @@ def execute(
         test=(test, labels[test]) if settings.log_test_accuracy else None,
         checkpoint=record.with_suffix(".state"),
         identity=config.digest(run_config, corpus.fingerprint, split.digest, followed),
-        progress=progress,
+        progress=progress and fabric.is_global_zero,
     )
     torch.manual_seed(settings.seed)
     model = fabric.to_device(network() if network else SpectrogramViT(run.model))
@@ -188,10 +271,12 @@ def execute(
         train_student(state, model, teacher_map, run.match, run.alpha)
 
     predicted = predict(model, state.images, fabric.to_device(torch.arange(len(images))))
-    device = device_name(settings.precision, fabric.device)
+    device = f"{fabric.world_size} x " * (fabric.world_size > 1) + device_name(settings.precision, fabric.device)
     made = records.provenance(device, torch.get_num_threads(), state.seconds)
     curves = {stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()}
     finished = records.finish(run_config, corpus, split, predicted, made, followed, curves)
+    if not fabric.is_global_zero:
+        return finished
     if network is None:
         about = {"features": run_config.features, "emotions": corpus.emotions, "result": finished.result}
         save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
@@ -251,7 +336,7 @@ def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
 
 
 def _keep(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> None:
-    if state.checkpoint is not None:
+    if state.checkpoint is not None and state.fabric.is_global_zero:
         saved = {name: part.state_dict() for name, part in parts.items()}
         about = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves}
         written = io.BytesIO()  # torch's own writer hides what went wrong with a file
@@ -267,20 +352,10 @@ def _resume(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
     A state that belongs to other settings or data is left alone: it is overwritten after the first epoch. A file that
     is damaged or no state is set aside, and the run starts from its beginning.
     """
-    if state.checkpoint is None or not os.path.lexists(state.checkpoint):
+    content = state.fabric.broadcast(_left(state.checkpoint) if state.fabric.is_global_zero else b"")
+    if not content:
         return 0
-    try:
-        if not is_sealed(state.checkpoint):
-            raise ValueError("damaged, or not written by serlib")
-        content = io.BytesIO(state.checkpoint.read_bytes()[:-DIGEST_BYTES])
-        saved = torch.load(content, map_location=state.fabric.device, weights_only=True)
-    except (ValueError, OSError) as error:
-        aside = state.checkpoint.with_name(f"{state.checkpoint.name}-set-aside")
-        os.replace(state.checkpoint, aside)
-        reason = getattr(error, "strerror", None) or error
-        warned = f"serlib: {state.checkpoint}: {reason}; set aside as {aside.name}, the run starts from its beginning"
-        print(warned, file=sys.stderr)
-        return 0
+    saved = torch.load(io.BytesIO(content), map_location=state.fabric.device, weights_only=True)
     if saved["identity"] != state.identity:
         return 0
     state.started = min(state.started, time.perf_counter() - saved["seconds"])
@@ -290,3 +365,20 @@ def _resume(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
         part.load_state_dict(saved[name])
     state.curves.update(saved["curves"])
     return saved["epoch"]
+
+
+def _left(checkpoint: Path | None) -> bytes:
+    """What the state's file holds; nothing if there is none, or none that can be read, which is set aside."""
+    if checkpoint is None or not os.path.lexists(checkpoint):
+        return b""
+    try:
+        if not is_sealed(checkpoint):
+            raise ValueError("damaged, or not written by serlib")
+        return checkpoint.read_bytes()[:-DIGEST_BYTES]
+    except (ValueError, OSError) as error:
+        aside = checkpoint.with_name(f"{checkpoint.name}-set-aside")
+        os.replace(checkpoint, aside)
+        reason = getattr(error, "strerror", None) or error
+        warned = f"serlib: {checkpoint}: {reason}; set aside as {aside.name}, the run starts from its beginning"
+        print(warned, file=sys.stderr)
+        return b""

@@ -3,7 +3,11 @@
 import io
 import json
 import os
+import re
+import shutil
 import struct
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -480,7 +484,7 @@ def test_a_name_that_is_not_utf_8_ends_nothing(tmp_path, capsys):
     Path(os.fsdecode(os.fsencode(folder) + b"/wav/J\xfcrgen.wav")).write_bytes(b"")
     status, out, err = command(capsys, "corpora", "emodb", "--data", folder, "--table", tmp_path / "table.csv")
     assert (status, err) == (0, [])
-    assert "  excluded wav/J\\udcfcrgen.wav: its name is not UTF-8: rename it" in out
+    assert "  excluded wav/J\\udcfcrgen.wav: its name is not UTF-8 or cannot be printed: rename it" in out
     assert corpora.read(tmp_path / "table.csv", folder, "emodb", "recordings").excluded
 
 
@@ -620,3 +624,41 @@ def test_the_graph_notices_what_the_loader_reads(own, tmp_path):
         path.unlink()
         before.append(listing(str(data)))
         assert len(set(before)) == 3
+
+
+# What is known of the corpora
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("speakers = 10", "", "[emodb]: missing or unknown: speakers; every corpus has every field"),
+        ("speakers = 10", "speakers = 10\nspeekers = 10", "[emodb]: missing or unknown: speekers; every"),
+        ("speakers = 10", 'speakers = "10"', "[emodb]: speakers = '10' is no int"),
+        ("speakers = 10", "speakers = true", "[emodb]: speakers = True is no int"),
+        ('W = "anger"', 'W = "angre"', "[emodb]: anger, angre: in one of codes and class_counts alone"),
+        ("(?P<speaker>\\d\\d)", "(?P<speaker>\\d\\d", "[emodb]: pattern: missing )"),
+        ("(?P<speaker>\\d\\d)", "(\\d\\d)", "[emodb]: pattern: it names speaker, code, text and each of fields"),
+        ('said = ["a01"', 'said = ["a99"', "[emodb]: said: a99: not in texts"),
+        ("[emodb]\n", "[ravdess]\nspeakers = 24\n[emodb]\n", "[ravdess]: missing or unknown: class_counts, "),
+        ("[emodb]\n", "ravdess = 3\n[emodb]\n", "[ravdess]: missing or unknown: class_counts, "),
+        ("[emodb]\n", "[emodb\n", "Expected "),
+    ],
+)
+def test_a_wrong_field_of_a_corpus_is_named(old, new, says):
+    from serlib.data import facts
+
+    text = Path(facts.__file__).with_name("facts.toml").read_text(encoding="utf-8")
+    assert list(facts.read(text)) == list(facts.CORPORA)
+    start = text.index("[emodb]")
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
+        facts.read(text[:start] + text[start:].replace(old, new, 1))
+
+
+def test_facts_that_cannot_be_read_end_every_command_in_one_line(tmp_path):
+    shutil.copytree(Path(files.__file__).parent, tmp_path / "serlib", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "serlib/data/facts.toml").write_text("[ravdess]\n")
+    command = (sys.executable, "-m", "serlib", "flops", "teacher")
+    ran = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert ran.stderr.startswith("serlib: facts.toml: [ravdess]: missing or unknown: ")

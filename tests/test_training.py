@@ -1,11 +1,14 @@
 """The stages: that they learn, that they are the same again, and that the evaluated part chooses nothing."""
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 
 from serlib import config, records, training
 from serlib.checkpoints import load
@@ -19,13 +22,13 @@ SMALL_TEACHER = replace(SMALL, stem=(4, 1), position="coordinates")
 SETTINGS = config.Training(epochs=3, batch_size=8, learning_rate=3e-3)
 
 
+def utterance(i: int) -> Utterance:
+    return Utterance(f"{i:02}.wav", Path(f"{i:02}.wav"), f"s{i % 4}", f"t{i % 5}", EMOTIONS[i % 3], f"{i:064x}", 1.0)
+
+
 @pytest.fixture
 def corpus() -> Corpus:
-    utterances = tuple(
-        Utterance(f"{i:02}.wav", Path(f"{i:02}.wav"), f"s{i % 4}", f"t{i % 5}", EMOTIONS[i % 3], f"{i:064x}", 1.0)
-        for i in range(30)
-    )
-    return Corpus("tiny", "synthetic", utterances)
+    return Corpus("tiny", "synthetic", tuple(utterance(i) for i in range(30)))
 
 
 @pytest.fixture
@@ -109,8 +112,9 @@ def test_weights_decay_by_the_rate_and_the_decay_of_every_update():
 
     settings = replace(SETTINGS, weight_decay=0.5, learning_rate=0.1)
     network, labels = Network(), torch.arange(24) % 3
-    fabric = Fabric(accelerator="cpu", devices=1)
-    state = training.TrainState(fabric, settings, torch.rand(24, 1, 16, 12), torch.arange(24), labels, progress=False)
+    state = training.TrainState(
+        training.launched(), settings, torch.rand(24, 1, 16, 12), torch.arange(24), labels, progress=False
+    )
     training.train_teacher(state, network)
     plain = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
     cycle = torch.optim.lr_scheduler.OneCycleLR(plain, 0.1, 9)  # three epochs of three batches
@@ -336,3 +340,87 @@ def test_the_record_says_what_was_left_out(tmp_path, corpus, split, images):
     assert record.excluded == (("x.wav", "digital silence"),)
     assert record.notes == ("4 speakers, published 10",)
     assert set(record.parts["train"].file).isdisjoint(record.parts["test"].file)
+
+
+SEVERAL = (
+    named(batch_size=7),  # neither 24 images nor the last three divide by two processes and seven
+    named(config.Run(SMALL_TEACHER), augment=("masks", "warp", "mixup"), balance=True, smoothing=0.1, ema_decay=0.5),
+    named(TRANSFER),
+    named(replace(TRANSFER, match="tokens"), log_test_accuracy=True),
+)
+
+
+def several(folder: Path, lost_after: int = 0) -> list[int]:
+    """The runs above, each process with a folder of its own; the second is killed after some epochs. Epochs of each."""
+    made = torch.Generator().manual_seed(0)
+    corpus = Corpus("tiny", "synthetic", tuple(utterance(i) for i in range(30)))
+    keys = [u.key for u in corpus.utterances]
+    split, rank = Split("random", 0, tuple(keys[:24]), tuple(keys[24:])), int(os.environ.get("RANK", 0))
+    images = torch.rand(30, 1, 16, 12, generator=made)
+    torch.manual_seed(1)
+    teacher = SpectrogramViT(SMALL_TEACHER).eval(), "teacher's result"
+    keep, kept = training._keep, []
+
+    def keeps(*arguments):
+        keep(*arguments)
+        kept.append(arguments)
+        if rank and len(kept) == lost_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    training._keep, epochs = keeps, []
+    try:
+        for i, settings in enumerate(SEVERAL):
+            given = teacher if settings.run.teacher else None
+            execute(folder / str(rank) / str(i), settings, corpus, split, images, given)
+            epochs.append(len(kept) - sum(epochs))
+    finally:
+        training._keep = keep
+    return epochs
+
+
+def by_two(folder: Path, *options: object) -> subprocess.CompletedProcess:
+    program = (
+        f"from tests.test_training import *; print(several(Path({str(folder)!r}), {', '.join(map(repr, options))}))"
+    )
+    guarded = f"import sys\ntry:\n    {program}\nexcept ValueError as error:\n    sys.exit(f'serlib: {{error}}')"
+    command = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--no-python",
+        "--",
+    )
+    options = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True}
+    return subprocess.run((*command, sys.executable, "-c", guarded), **options)
+
+
+def test_two_processes_end_with_a_line_when_one_is_lost_and_then_learn_as_one(tmp_path):
+    lost = by_two(tmp_path, 2)
+    assert lost.returncode != 0
+    (line,) = [line for line in lost.stderr.splitlines() if line.startswith("serlib: ")]
+    assert line.startswith(
+        "serlib: process 0 of 2 ends: another was lost, or it was told to; the same command goes on "
+    )
+    assert [path.name for path in (tmp_path / "0/0").iterdir()] == ["run.state"]
+    whole = by_two(tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    epochs = [line for line in whole.stdout.splitlines() if line.startswith("[")]
+    assert epochs == ["[1, 3, 6, 6]"] * 2  # of the first run two were left
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]  # the second process writes nothing
+    assert several(tmp_path / "one") == [3, 3, 6, 6]
+    for i in range(len(SEVERAL)):
+        two, one = (records.read(tmp_path / where / str(i) / "run.json") for where in ("0", "one/0"))
+        assert two.parts == one.parts
+        assert two.provenance["device"] == f"2 x {one.provenance['device']}"
+        for stage, curves in one.curves.items():
+            for name, values in curves.items():
+                assert two.curves[stage][name] == pytest.approx(values, abs=1e-5), (i, stage, name)
+
+
+def test_dropout_is_refused_in_several_processes(tmp_path, corpus, split, images, monkeypatch):
+    monkeypatch.setattr(training, "launched", lambda *_: type("Fabric", (), {"world_size": 2}))
+    with pytest.raises(ValueError, match="dropout is drawn in one process alone, not in 2"):
+        execute(tmp_path, named(config.Run(replace(SMALL, dropout=0.2))), corpus, split, images)

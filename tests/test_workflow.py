@@ -143,7 +143,7 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
     assert fence == "```bash"
     program, *rest = command.replace("data=data/", f"data={data.parent}/").split(" ")
     assert program == ".venv/bin/snakemake"
-    targets = subprocess.run(["bash", "-c", f"echo {' '.join(rest)}"], capture_output=True, text=True, check=True)
+    targets = subprocess.run(["/bin/bash", "-c", f"echo {' '.join(rest)}"], capture_output=True, text=True, check=True)
     result = subprocess.run(
         (sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", *targets.stdout.split()),
         cwd=ROOT,
@@ -202,7 +202,7 @@ def test_a_changed_recording_of_a_table_is_noticed(tmp_path):
     for name in ("a b.WAV", "c.wav", "not-listed.wav"):
         (tmp_path / name).write_bytes(b"1")
     table = tmp_path / "own.CSV"
-    table.write_text("path;speaker\n a b.WAV ;x\nc.wav;y\n")
+    table.write_text("path;speaker;emotion\n a b.WAV ;x;joy\nc.wav;y;rage\n")
     first = listing(str(table))
     (tmp_path / "not-listed.wav").write_bytes(b"22")
     assert listing(str(table)) == first

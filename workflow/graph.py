@@ -1,7 +1,6 @@
 """What the graph is made of: its settings checked, the code that a step depends on, what a folder of recordings holds."""
 
 import ast
-import csv
 import hashlib
 import json
 import os
@@ -17,9 +16,9 @@ from uuid import uuid4
 
 from serlib import config
 from serlib.data import corpora, facts
+from serlib.data.corpora import LETTERS, NAME
 
 PACKAGES = ("serlib", "companion")
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256)}
 MARK = "SERLIB_BUILD"  # environment variable by which the guard knows what a build has started
 
@@ -58,9 +57,7 @@ def settings(given: Mapping[str, object]) -> Settings:
     corpus, data, schedule = (given.get(name) or "" for name in ("corpus", "data", "schedule"))
     for name, value in (("CORPUS", corpus), ("SCHEDULE", schedule)):
         if value and not re.fullmatch(NAME, value):
-            stop(
-                f"{name}={value!r}: a name is made of letters, digits, '-', '_' and '.', and starts with one of the first two"
-            )
+            stop(f"{name}={value!r}: a name is made of {LETTERS}")
     if not data.isprintable():
         stop(f"DATA={data!r} holds a character that cannot be printed: rename it, or link to it by another name")
     check_settings(corpus, data, schedule)
@@ -152,12 +149,9 @@ def names(text: str) -> set[str]:
 
 def listing(data: str) -> str:
     """A digest over names, sizes and times of the recordings, so that an added or changed file is noticed."""
-    root = Path(data)
-    files = corpora.recordings(root)
-    if root.is_file():
-        with root.open(encoding="utf-8", errors="replace", newline="") as table:
-            cells = {part.strip() for row in csv.reader(table) for cell in row for part in re.split("[;\t]", cell)}
-        named = {root.parent / form for cell in cells if cell for form in (cell, cell.replace("\\", "/"))}
-        files = [root, *sorted(path for path in named if path.is_file())]
+    try:
+        files = [Path(data), *corpora.recordings(Path(data))]
+    except corpora.CorpusError:  # the check of the recordings says what is wrong with the table
+        files = [Path(data)]
     lines = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files if path.is_file())
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

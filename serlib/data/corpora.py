@@ -9,6 +9,7 @@ What cannot be used is excluded by name with its reason, travels with the table 
 only when ``strict``.
 """
 
+import codecs
 import csv
 import hashlib
 import io
@@ -30,6 +31,8 @@ from serlib.files import atomic_write, check
 Speech = Literal["recordings", "synthetic"]
 
 ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+LETTERS = "letters, digits, '-', '_' and '.', and starts with one of the first two"
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
@@ -135,7 +138,7 @@ def parse(name: str, file: str) -> Utterance:
     for name_of, allowed in known.fields.items():
         if part[name_of] not in allowed:
             raise CorpusError(f"{file}: {name_of} {part[name_of]!r} is none of {', '.join(allowed)}")
-    if name == "savee":  # sentences are numbered within each emotion
+    if "number" in part:  # sentences are numbered within each emotion
         text = part["code"] + part["number"]
         key = f"{part['speaker']}_{text}.wav"
     else:
@@ -159,6 +162,7 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     """
     folder = Path(folder)
     own = is_table(folder)
+    check_name(name)
     if own and name in facts.CORPORA:
         raise CorpusError(f"{folder.name}: a table of your own cannot be called {name!r}: give the corpus another name")
     if not own and name not in facts.CORPORA:
@@ -240,8 +244,13 @@ def _alike(utterances: Sequence[Utterance]) -> list[str]:
 def recordings(folder: Path) -> list[Path]:
     """Every file called .wav, in upper case or lower, in any folder below, sorted; hidden files and folders are not.
 
-    Linked folders count, once each: a link to a folder above ends nowhere.
+    Linked folders count, once each: a link to a folder above ends nowhere. Of a table, the files that it lists.
+
+    Raises:
+        CorpusError: no table of one's own corpus.
     """
+    if is_table(folder):
+        return sorted(utterance.path for utterance in _from_csv(folder))
     seen, found = set(), []
     for where, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
@@ -259,7 +268,7 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
     for path in recordings(folder):
         file = path.relative_to(folder).as_posix()
         if printable(file) != file:
-            excluded.append(Excluded(printable(file), "its name is not UTF-8: rename it"))
+            excluded.append(Excluded(printable(file), "its name is not UTF-8 or cannot be printed: rename it"))
             continue
         try:
             utterance = parse(name, file)
@@ -273,9 +282,15 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
     return list(found.values()), excluded
 
 
-def printable(name: str) -> str:
-    """``name`` with its bytes that are not UTF-8 written out."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def printable(text: str) -> str:
+    """``text`` in one line: line breaks, control characters and bytes that are not UTF-8 written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def check_name(name: str) -> None:
+    """Raises CorpusError if a corpus of one's own cannot be called ``name``, which becomes part of paths."""
+    if not re.fullmatch(NAME, name):
+        raise CorpusError(f"corpus {name!r}: a name is made of {LETTERS}")
 
 
 NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "text" is read if it is there
@@ -333,13 +348,18 @@ def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[s
 
 
 def _text(table: Path, encoding: str) -> str:
+    remedy = "save it as `CSV UTF-8`"
     try:
-        return check(table).read_bytes().decode(encoding)
+        content = check(table).read_bytes()
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if marked else encoding)
     except UnicodeDecodeError as error:
-        remedy = "save it as `CSV UTF-8`"
         raise CorpusError(f"{table.name}: not a CSV table in UTF-8 ({error}); {remedy}") from error
     except OSError as error:
         raise CorpusError(f"{table}: {error.strerror}") from error
+    if "\0" in text:
+        raise CorpusError(f"{table.name}: null characters, as of UTF-16 without its mark, or no CSV table; {remedy}")
+    return text
 
 
 def _open(utterance: Utterance, settings: config.Features) -> Utterance | Excluded:
@@ -370,33 +390,48 @@ COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "e
 
 
 def save(corpus: Corpus, table: Path, folder: Path) -> None:
-    """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file."""
-    root = _root(folder)
-    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for u in corpus.utterances:
-            path = (u.path.relative_to(root) if u.path.is_relative_to(root) else u.path.absolute()).as_posix()
-            writer.writerow((u.key, path, u.speaker, u.text, u.emotion, u.seconds, u.sha256, ""))
-        writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
-        writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
+    """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file.
+
+    The last line holds the SHA-256 of all before.
+    """
+    root, text = _root(folder), io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for u in corpus.utterances:
+        path = (u.path.relative_to(root) if u.path.is_relative_to(root) else u.path.absolute()).as_posix()
+        writer.writerow((u.key, path, u.speaker, u.text, u.emotion, u.seconds, u.sha256, ""))
+    writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
+    writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
+    with atomic_write(table) as beside:
+        beside.write_bytes(f"{text.getvalue()}{_sealing(text.getvalue())}".encode())
+
+
+def _sealing(text: str) -> str:
+    return f",,,,,,{hashlib.sha256(text.encode()).hexdigest()},\n"
 
 
 def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     """The corpus that :func:`save` wrote; ``folder`` is where its recordings lie.
 
     Raises:
-        CorpusError: the table is not one that :func:`save` wrote.
+        CorpusError: the table is not one that :func:`save` wrote, or was changed since.
     """
-    reader = csv.DictReader(io.StringIO(_text(table, "utf-8"), newline=""), restval="")
+    check_name(name)
+    text = _text(table, "utf-8")
+    start = text.rfind("\n", 0, -1) + 1
+    reader = csv.DictReader(io.StringIO(text[:start], newline=""), restval="")
     try:
+        if text[start:] != _sealing(text[:start]):
+            raise ValueError("changed")
         rows = list(reader)
         used = [row for row in rows if not row.get("excluded")]
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError("other columns")
         seconds = [float(row["seconds"]) for row in used]
     except (ValueError, csv.Error) as error:
-        raise CorpusError(f"{table}: not a corpus table; make it with `python -m serlib corpora`") from error
+        raise CorpusError(
+            f"{table}: not a corpus table, or changed since; make it with `python -m serlib corpora`"
+        ) from error
     root = _root(folder)
     return Corpus(
         name,

@@ -1,0 +1,201 @@
+"""``python -m workflow.slurm``: the graph on a Slurm of its own, against the same graph on this machine alone.
+
+Starts munge, slurmctld and two slurmd in a temporary folder, all on this host and under this user; trains a smoke corpus
+of synthetic speech through workflow/profiles/slurm, and ends one job and one node on the way. Exit status 0: all records
+have the digests of the local run. Needs ``apt-get install munge slurmctld slurmd slurm-client`` and the extra ``slurm``.
+"""
+
+import getpass
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import psutil
+
+from serlib import records
+from workflow.graph import stop
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[1]
+NEEDED = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scancel", "scontrol")
+NODES = ("one", "two")
+RUNS = ("teacher", "student-alone", "student-pooled")
+SCHEDULE = "synthetic"
+CONFIGURATION = """
+ClusterName=smoke
+SlurmctldHost=localhost
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+SlurmdTimeout=10
+KillWait=2
+MpiDefault=none
+NodeName=one NodeHostname=localhost Port={one} CPUs=1 RealMemory=16000
+NodeName=two NodeHostname=localhost Port={two} CPUs=1 RealMemory=16000
+PartitionName=main Nodes=one,two Default=YES
+"""
+
+
+def main() -> int:
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
+    if missing := [name for name in NEEDED if not shutil.which(name)]:
+        stop(f"{', '.join(missing)} not found: apt-get install munge slurmctld slurmd slurm-client")
+    with TemporaryDirectory(prefix="slurm-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as munge wants it
+        smoke = synthesize(folder / "smoke")
+        with cluster(folder):
+            whole = graph(
+                folder / "by-slurm", smoke, "workflow/profiles/slurm", *SLURM, "--slurm-logdir", f"{folder}/logs"
+            )
+            ended = [end_job(folder), end_node(folder)]
+            if status := whole.wait():
+                sys.stderr.write((folder / "by-slurm.log").read_text())
+                stop(f"the graph on Slurm ended with exit status {status}")
+        if status := graph(folder / "alone", smoke, "workflow/profiles/default", "--cores", "1").wait():
+            sys.stderr.write((folder / "alone.log").read_text())
+            stop(f"the graph on one machine ended with exit status {status}")
+        print(slurm("slurmctld", "-V").strip(), *ended, sep="\n")
+        alike = True
+        for place in places():
+            digests = [records.read(folder / where / place).result for where in ("alone", "by-slurm")]
+            alike &= digests[0] == digests[1]
+            print(place, *digests, "equal" if digests[0] == digests[1] else "DIFFERENT")
+    return 0 if alike else 1
+
+
+SLURM = ("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5")
+
+
+def places() -> list[str]:
+    """The records that are asked of both graphs."""
+    return ["build/runs/" + records.location("recordings", "emodb", SCHEDULE, "random", 0, run, 0) for run in RUNS]
+
+
+def synthesize(folder: Path) -> Path:
+    """The synthetic miniature of EmoDB, every fourth file of it."""
+    from serlib.data import synthetic
+
+    synthetic.make_corpus("emodb", folder)
+    for i, path in enumerate(sorted(folder.rglob("*.wav"))):
+        if i % 4:
+            path.unlink()
+    return folder
+
+
+def graph(folder: Path, data: Path, profile: str, *options: str) -> subprocess.Popen:
+    """Snakemake at work in a folder that borrows the checkout's sources."""
+    folder.mkdir()
+    for path in ROOT.iterdir():
+        if path.name == "_config.yml" or (path.name[0] not in "._" and path.name != "build"):
+            (folder / path.name).symlink_to(path)
+    chosen = ("--config", "corpus=emodb", f"data={data}", f"schedule={SCHEDULE}")
+    command = (sys.executable, "-m", "snakemake", "--workflow-profile", profile, *options, *chosen, "--", *places())
+    with folder.with_name(f"{folder.name}.log").open("w") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[list[subprocess.Popen]]:
+    """Munge, a controller and two nodes; all that was started is ended with the block."""
+    port = 20_000 + os.getpid() % 10_000 * 3
+    (folder / "state").mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(1024))
+    key.chmod(0o400)
+    numbers = {"port": port, "one": port + 1, "two": port + 2}
+    (folder / "slurm.conf").write_text(CONFIGURATION.format(folder=folder, user=getpass.getuser(), **numbers))
+    (folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
+    os.environ["SLURM_CONF"] = f"{folder}/slurm.conf"
+    srun = folder / "bin/srun"  # the plugin takes SLURM_CONF from srun's environment
+    srun.parent.mkdir()
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
+    os.environ["PATH"] = f"{srun.parent}:{os.environ['PATH']}"
+    files = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
+    commands = [("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files)]
+    commands += [("slurmctld", "-D", "-c"), *(("slurmd", "-D", "-N", node) for node in NODES)]
+    started = []
+    try:
+        for command in commands:
+            with (folder / f"{command[0]}-{command[-1]}.out".replace("/", "-")).open("w") as log:
+                started.append(subprocess.Popen(command, stdout=log, stderr=log))
+            if command[0] == "munged":
+                wait((folder / "munge.socket").exists, "munge")
+        wait(lambda: slurm("sinfo", "--noheader", "--format=%t %D").split() == ["idle", "2"], "two idle nodes")
+        yield started
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def wait(met: Callable[[], T], what: str, seconds: int = 300) -> T:
+    """What ``met`` gives, once it gives something."""
+    for _ in range(seconds * 5):
+        if found := met():
+            return found
+        time.sleep(0.2)
+    stop(f"waited {seconds} s for {what}")
+
+
+def training(run: str = "") -> list[list[str]]:
+    """Number, node and comment, which names the rule and its wildcards, of the jobs that train."""
+    lines = slurm("squeue", "--noheader", "--states=RUNNING", "--format=%i|%N|%k").splitlines()
+    return [line.split("|") for line in lines if "rule_train" in line and f"_{run}" in line]
+
+
+def end_job(folder: Path) -> str:
+    """Cancel the first job that has finished an epoch; Snakemake tries it again, and it goes on from that epoch."""
+
+    def met() -> list[list[str]]:
+        left = [path.name.split("-seed")[0] for path in folder.rglob("by-slurm/build/runs/**/*.state")]
+        return [job for run in left for job in training(run)]
+
+    (number, node, comment), *_ = wait(met, "a job that has finished an epoch")
+    slurm("scancel", number)
+    return f"cancelled: job {number} on node {node}, {comment}"
+
+
+def end_node(folder: Path) -> str:
+    """Kill the daemon of a node that trains, and all that runs there; Slurm gives its job to the other node."""
+    (number, node, comment), *_ = wait(lambda: training("teacher"), "the teacher's job")
+    for process in psutil.process_iter(["environ", "cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        there = (process.info["environ"] or {}).get("SLURMD_NODENAME") == node
+        if there or command.endswith(f"slurmd -D -N {node}") or f"slurmstepd: [{number}." in command:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    wait(lambda: "down" in slurm("sinfo", "--noheader", f"--nodes={node}", "--format=%T"), f"node {node} to be missed")
+    return f"killed: node {node} with job {number}, {comment}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
