@@ -358,10 +358,6 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
     said += [{"field": name, "format": ".3~g"} for name in ("estimate", "low", "high", "GFLOP")]
     hue = {"domain": list(kinds), "range": [*PALETTE[: len(kinds) - 1], COLOURS["published"]]}
     form = {"domain": list(MEASURED), "range": ["circle", "square", "diamond"]}
-    fill = {
-        "condition": {"test": "datum.by === 'measured here'", "field": "split", "scale": hue, "legend": None},
-        "value": None,
-    }
     axis = {"values": [margin, *ticks], "labelExpr": f"datum.value > {margin} ? datum.label : 'not counted'"}
     x = {
         "field": "at",
@@ -371,7 +367,7 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
         "title": "GFLOP per image or recording",
     }
     y = {"field": "estimate", "type": "quantitative", "scale": {"domain": [20, 100]}, "title": "accuracy, %"}
-    dots = {"y": y, "shape": {"field": "by", "scale": form, "title": None}, "fill": fill, "tooltip": said}
+    dots = {"y": y, "shape": {"field": "by", "scale": form, "title": None}, "tooltip": said}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"values": json.loads(shown.round(3).drop(columns="flops").to_json(orient="records"))},
@@ -386,6 +382,11 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
         "layer": [
             {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
             {"mark": {"type": "point", "size": 70, "strokeWidth": 2, "opacity": 1}, "encoding": dots},
+            {
+                "mark": {"type": "circle", "size": 70, "opacity": 1, "tooltip": None},
+                "transform": [{"filter": "datum.by === 'measured here'"}],
+                "encoding": {"y": y},
+            },
         ],
     }
 

@@ -7,7 +7,6 @@ is found, unless CI is set.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -17,9 +16,10 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
 
+from workflow import pdf
+
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
 PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
 SMALLEST = 4.5  # CSS pixels of a figure's words on the phone
 SLACK = 1  # CSS pixels that rounding may add
@@ -92,14 +92,12 @@ def unavailable(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def phone() -> Iterator[BrowserContext]:
-    executable = os.environ.get("SERLIB_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if not PAGES:
         unavailable(f"no book is built in {BOOK}: run `make book` first")
-    if executable is None:
-        unavailable(f"none of {', '.join(CHROMIUMS)} is installed, and SERLIB_CHROMIUM names no other")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    if not (executable := pdf.chromium()):
+        unavailable(f"none of {', '.join(pdf.CHROMIUMS)} is installed, and SERLIB_CHROMIUM names no other")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=flags)
+        browser = playwright.chromium.launch(executable_path=executable, args=pdf.FLAGS)
         yield browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
         browser.close()
 
