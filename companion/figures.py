@@ -32,7 +32,7 @@ CORPORA = ("#0064A0", "#B84A00", "#A0207F")  # side by side on one axis
 PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
 MARKERS = "osD^vP*X"
 FEATURES = Features()
-RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is readable on all of it
+RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True).resampled(25)  # black text is readable on all of it
 
 
 def style() -> None:

@@ -122,7 +122,7 @@ def figure(drawn: str, alt: str, number: int) -> str:
 def lighter(found: re.Match) -> str:
     """An embedded picture as WebP."""
     with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
-        picture.save(packed := io.BytesIO(), "webp", quality=80)
+        picture.save(packed := io.BytesIO(), "webp", quality=60)
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
