@@ -101,10 +101,13 @@ def experiments_of(corpus: str) -> list[Experiment]:
     reporting = [fold for fold in folds if not any(k < fold <= k + 2 for k in CHOOSING_FOLDS)]
     alone = ("student-alone",)
     actors = [
-        Experiment("baselines, actor split", "actor-split", cells([0]), FREE + PACKAGED, config.BASELINE),
+        Experiment("baselines, actor split", "actor-split", cells([0]), FREE, config.BASELINE),
         Experiment("the protocol, patches and position, actor split", "actor-split", cells([0]), PROTOCOL + SIMPLER),
         Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS),
     ]
+    packaged = Experiment(
+        "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE
+    )
     tries = [
         Experiment(f"beyond the paper, for choosing: {v.run}, {v.schedule}", splits.SELECTION, cells(CHOOSING_FOLDS), (v.run,), v.schedule)
         for v in (PLAIN, *VARIANTS)
@@ -132,6 +135,7 @@ def experiments_of(corpus: str) -> list[Experiment]:
         Experiment(
             "openSMILE and a speaker network, speaker-independent", apart, cells(folds), PACKAGED, config.BASELINE
         ),
+        *([packaged] if corpus == "crema-d" else []),
         *([*tries, report] if choosing else []),
         Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), config.BASELINE),
     ]
