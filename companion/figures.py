@@ -32,7 +32,7 @@ CORPORA = ("#0064A0", "#B84A00", "#A0207F")  # side by side on one axis
 PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
 MARKERS = "osD^vP*X"
 FEATURES = Features()
-RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True)  # black text is readable on all of it
+RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True).resampled(25)  # black text is readable on all of it
 
 
 def style() -> None:
@@ -351,18 +351,13 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
         tick for tick in LogLocator(10, (1, 2, 5)).tick_values(margin, table.flops.max() / 1e9) if tick > 1.5 * margin
     ]
     shown = table.assign(**100 * table[["estimate", "low", "high"]].astype(float), GFLOP=table["flops"] / 1e9)
-    options = {name: list(dict.fromkeys(table.sort_values("by")[name])) for name in ("corpus", "measure")} | {
-        "split": ["all", *kinds]
-    }
+    options = {name: list(table[name].value_counts().index) for name in ("corpus", "measure")}  # the most rows first
+    options["split"] = ["all", *kinds]
     chosen = "datum.corpus === corpus && datum.measure === measure && (split === 'all' || datum.split === split)"
     said = [{"field": name} for name in ("label", "by", "split", "measure", "folds missing")]
     said += [{"field": name, "format": ".3~g"} for name in ("estimate", "low", "high", "GFLOP")]
     hue = {"domain": list(kinds), "range": [*PALETTE[: len(kinds) - 1], COLOURS["published"]]}
     form = {"domain": list(MEASURED), "range": ["circle", "square", "diamond"]}
-    fill = {
-        "condition": {"test": "datum.by === 'measured here'", "field": "split", "scale": hue, "legend": None},
-        "value": None,
-    }
     axis = {"values": [margin, *ticks], "labelExpr": f"datum.value > {margin} ? datum.label : 'not counted'"}
     x = {
         "field": "at",
@@ -372,7 +367,7 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
         "title": "GFLOP per image or recording",
     }
     y = {"field": "estimate", "type": "quantitative", "scale": {"domain": [20, 100]}, "title": "accuracy, %"}
-    dots = {"y": y, "shape": {"field": "by", "scale": form, "title": None}, "fill": fill, "tooltip": said}
+    dots = {"y": y, "shape": {"field": "by", "scale": form, "title": None}, "tooltip": said}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"values": json.loads(shown.round(3).drop(columns="flops").to_json(orient="records"))},
@@ -387,6 +382,11 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
         "layer": [
             {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
             {"mark": {"type": "point", "size": 70, "strokeWidth": 2, "opacity": 1}, "encoding": dots},
+            {
+                "mark": {"type": "circle", "size": 70, "opacity": 1, "tooltip": None},
+                "transform": [{"filter": "datum.by === 'measured here'"}],
+                "encoding": {"y": y},
+            },
         ],
     }
 

@@ -7,7 +7,6 @@ is found, unless CI is set.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -17,14 +16,15 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
 
+from workflow import pdf
+
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
 PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
-SMALLEST = 4.5  # CSS pixels of a figure's words on the phone
+SMALLEST = 5  # CSS pixels of a figure's words on the phone
 SLACK = 1  # CSS pixels that rounding may add
 HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
-HEAVIER = frozenset({"book/try_it.html"})  # pages that load more, because they compute
+HEAVIER = frozenset({"book/try_it.html", "notebooks/flops_vs_accuracy.html"})  # they load what computes and draws
 
 SETTLED = """async () => {
     const still = "*, *::before, *::after { animation: none !important; transition: none !important; }";
@@ -66,7 +66,8 @@ FINDINGS = """(limit) => {
         images: [...document.images].map(({src, alt, naturalWidth}) => ({src, alt, naturalWidth})),
         figures: [...document.querySelectorAll("svg.figure")].map(node => [
             node.ariaLabel ?? "", node.getBoundingClientRect().width, Math.min(...[...node.querySelectorAll("text")]
-                .map(word => parseFloat(getComputedStyle(word).fontSize) * node.getScreenCTM().a))]),
+                .map(word => [word.getScreenCTM(), parseFloat(getComputedStyle(word).fontSize)])
+                .map(([at, size]) => size * Math.hypot(at.a, at.b)))]),
         headings: [...document.querySelectorAll("main th:not([scope])")].map(node => node.outerHTML.slice(0, 100)),
     };
 }"""
@@ -92,14 +93,12 @@ def unavailable(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def phone() -> Iterator[BrowserContext]:
-    executable = os.environ.get("SERLIB_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if not PAGES:
         unavailable(f"no book is built in {BOOK}: run `make book` first")
-    if executable is None:
-        unavailable(f"none of {', '.join(CHROMIUMS)} is installed, and SERLIB_CHROMIUM names no other")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    if not (executable := pdf.chromium()):
+        unavailable(f"none of {', '.join(pdf.CHROMIUMS)} is installed, and SERLIB_CHROMIUM names no other")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=flags)
+        browser = playwright.chromium.launch(executable_path=executable, args=pdf.FLAGS)
         yield browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
         browser.close()
 

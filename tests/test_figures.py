@@ -49,7 +49,9 @@ def test_every_colour_serves_for_text_on_white(colour):
 
 @pytest.mark.parametrize("colour", [*figures.COLOURS.values(), *figures.CORPORA, *figures.PALETTE, "#262626"])
 def test_every_colour_serves_for_text_on_a_dark_page(colour):
-    dark = re.fullmatch(rf"light-dark\({colour.lower()}, (#[0-9a-f]{{6}})\)", light_pages.either(colour.lower()))[1]
+    dark = re.fullmatch(
+        rf"light-dark\({colour.lower()}, (#[0-9a-f]{{6}})\)", light_pages.either(re.match(light_pages.COLOUR, colour))
+    )[1]
     assert (luminance(dark) + 0.05) / (luminance("#121212") + 0.05) >= 4.5
 
 
@@ -60,7 +62,7 @@ def test_a_figure_in_a_page_keeps_its_words_and_shares_no_name(ax, tmp_path):
     ax.figure.savefig(tmp_path / "a.svg")
     drawn = (tmp_path / "a.svg").read_text()
     first, second = (light_pages.figure(drawn, "what it shows", number) for number in (1, 2))
-    assert first.startswith('<svg role="img" aria-label="what it shows"')
+    assert first.startswith('<svg fill="light-dark(#000, #fff)" role="img" aria-label="what it shows"')
     assert "a &lt;title&gt;</text>" in first
     assert "data:image/webp;base64," in first
     assert not re.search(r"(?<!light-dark\()(?<!, )#[0-9a-f]{6}\b", first)

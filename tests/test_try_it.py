@@ -138,5 +138,8 @@ def test_it_loads_its_scripts_on_its_page_alone():
 def test_another_runtime_is_refused(tmp_path):
     (tmp_path / "runtime.tar.xz").write_bytes(try_it.RUNTIME.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"runtime\.tar\.xz: not the file that was committed"):
-        try_it.unpack(tmp_path / "runtime.tar.xz")
-    assert {"ort.wasm.min.js", "LICENSE", "ThirdPartyNotices.txt"} <= try_it.unpack(try_it.RUNTIME).keys()
+        try_it.unpack(tmp_path / "runtime.tar.xz", try_it.RUNTIME_SHA256)
+    assert {"ort.wasm.min.js", "LICENSE", "ThirdPartyNotices.txt"} <= try_it.unpack(
+        try_it.RUNTIME, try_it.RUNTIME_SHA256
+    ).keys()
+    assert {"vega.min.js", "vega-lite.min.js", "LICENSE"} <= try_it.unpack(try_it.CHARTS, try_it.CHARTS_SHA256).keys()

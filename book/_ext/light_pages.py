@@ -30,6 +30,7 @@ FRONT = """<!DOCTYPE html>
 <body><a href="{page}">{title}</a></body>
 </html>
 """
+COLOUR = r"#[0-9A-Fa-f]{6}\b"
 # What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
 REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
 MARKUP = (
@@ -79,6 +80,7 @@ def finish(app, exception) -> None:
         text = page.read_text(encoding="utf-8")
         for pattern, other in MARKUP:
             text = re.sub(pattern, other, text)
+        text = re.sub(r'data-spec="[^"]*"', lambda spec: re.sub(COLOUR, either, spec[0]), text)
         icons.update(re.findall(r"\bfa-[a-z0-9-]+", text))
         page.write_text(re.sub(r"<img\b[^>]*>", Pictures(page), text), encoding="utf-8")
     (out / "_static/scripts/fontawesome.js").unlink()
@@ -113,19 +115,20 @@ def figure(drawn: str, alt: str, number: int) -> str:
     width, height = (round(4 / 3 * float(side)) for side in box[9:-1].split()[2:])
     shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", body[2])
     shown = re.sub(r"data:image/png;base64,([^\"]+)", lighter, shown)
-    shown = re.sub(r"#[0-9a-f]{6}\b", lambda found: either(found[0]), shown)
-    return f'<svg role="img" aria-label="{alt}" class="figure" width="{width}" height="{height}" {box}>{shown}'
+    shown = re.sub(COLOUR, either, shown)
+    return f'<svg fill="light-dark(#000, #fff)" role="img" aria-label="{alt}" class="figure" width="{width}" height="{height}" {box}>{shown}'
 
 
 def lighter(found: re.Match) -> str:
     """An embedded picture as WebP."""
     with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
-        picture.save(packed := io.BytesIO(), "webp", quality=80)
+        picture.save(packed := io.BytesIO(), "webp", quality=60)
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
-def either(colour: str) -> str:
+def either(found: re.Match) -> str:
     """A colour for light and for dark pages: white is the page, another has as much light in dark as it lacks in light."""
+    colour = found[0].lower()
     if colour == "#ffffff":
         return "var(--pst-color-background)"
     hue, light, saturation = colorsys.rgb_to_hls(*(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)))

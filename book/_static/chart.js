@@ -19,7 +19,7 @@
     aria: false,  // the element around it has a name, and the numbers stand in a table
     view: { stroke: null },
     axis: { labelColor: ink, titleColor: ink, domainColor: ink, tickColor: ink, gridColor: ink, gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12 },
-    legend: { labelColor: ink, orient: "bottom", columns: 1, direction: "vertical", labelFontSize: 12, labelLimit: 0, symbolFillColor: "transparent", symbolStrokeColor: ink },
+    legend: { labelColor: ink, orient: "bottom", columns: 1, direction: "vertical", labelFontSize: 12, labelLimit: 0, symbolBaseStrokeColor: ink },
   };
   for (const place of document.querySelectorAll(".chart[data-spec]")) {
     place.hidden = false;
