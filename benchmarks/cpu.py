@@ -40,6 +40,7 @@ BATCH = 32
 MATCHED = 64, 10  # images and epochs of stage (b)
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # images at once
 COUNTS = (100, 1_000, 10_000, 100_000)  # images mapped from disk
+NETWORKS = ("TEACHER", "STUDENT")  # by_cores starts processes for
 PASS = 2**26  # numbers, more than any cache holds
 LOADING = "most of it PyTorch itself, in its build for CUDA"
 TRAINED = 3  # a training step costs about three times the operations of looking at an image
@@ -458,9 +459,9 @@ def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
     }
     with tempfile.NamedTemporaryFile() as file:
         torch.save(images[:BATCH].clone(), file.name)
-        for name in ("TEACHER", "STUDENT"):
+        for name in NETWORKS:
             speeds: dict[str, list[float]] = defaultdict(list)
-            for _ in range(max(2, options.repeats // 2)):
+            for _ in range(min(options.repeats, max(2, options.repeats // 2))):
                 for way, (threads, processes) in ways.items():
                     run = partial(together, name, threads, processes, file.name)
                     speeds[way].append(steadily(run) or math.nan)
