@@ -30,7 +30,8 @@ def test_a_lost_job_and_a_lost_node_leave_the_records_as_they_are_on_one_machine
     assert [line.split()[-1] for line in places] == ["equal"] * len(slurm.RUNS)
 
 
-def test_the_graph_on_slurm_is_told_apart_when_a_program_is_missing(monkeypatch, capsys):
+def test_a_missing_program_is_named_with_its_remedy(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", PATH)  # put back at the end
     monkeypatch.setattr(shutil, "which", lambda name: None if name in ("slurmd", "munged") else name)
     with pytest.raises(SystemExit):
         slurm.main()

@@ -60,9 +60,9 @@ PartitionName=main Nodes=one,two Default=YES
 
 def main() -> int:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         stop(f"{', '.join(missing)} not found: apt-get install munge slurmctld slurmd slurm-client")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     with TemporaryDirectory(prefix="slurm-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # as munge wants it
