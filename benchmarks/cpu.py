@@ -1,34 +1,47 @@
 """``python -m benchmarks.cpu``: how fast the companion is on this machine's CPU, beside the plain computation.
 
 Prints a table and writes all that the book's speed page draws. Alternatives take turns, and how many times as fast one is
-as another is the ratio of two turns of one round. Seconds, rates and megabytes are those of this machine alone. Images are those of the synthetic speech that ``make book`` made (their silence is computed once by the
-package), and the same number without silence, where nothing can be saved.
+as another is the ratio of two turns of one round. Seconds, rates and megabytes are those of this machine alone. Images are
+those of the synthetic speech that ``make book`` made (their silence is computed once by the package), and the same number
+without silence, where nothing can be saved. What is measured while the machine is busy with something else is measured
+again, and at last counts as not measured (``benchmarks.measure``). A part that fails takes nothing from the others.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks import peers, reference
-from benchmarks.measure import Spread, faster, own_memory, rounds, row, show
+from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily
 from serlib import config, flops, losses, records, training
 from serlib.data import corpora, features
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32
+MATCHED = 64, 10  # images and epochs of stage (b)
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # images at once
+COUNTS = (100, 1_000, 10_000, 100_000)  # images mapped from disk
+NETWORKS = ("TEACHER", "STUDENT")  # by_cores starts processes for
+PASS = 2**26  # numbers, more than any cache holds
 LOADING = "most of it PyTorch itself, in its build for CUDA"
 TRAINED = 3  # a training step costs about three times the operations of looking at an image
 
@@ -49,22 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(threads)
     started = time.perf_counter()
     limits = machine(5 * options.repeats)
-    rate = limits["matrix product, all cores"]["max"]  # a limit is what was reached at best
-    rows, found = [], {}
-    for part in (steps, stages, inference, extraction, starting, comparison):
+    rate, memory = (limits[f"{name}, all cores"]["median"] for name in ("matrix product", "pass over memory"))
+    given = {"corpus": corpus, "images": images, "full": full, "rate": rate, "memory": memory, "options": options}
+    rows, found, failed = [], {}, []
+    for part in PARTS:
         print(f"{time.perf_counter() - started:6.0f} s  {part.__name__}", file=sys.stderr)
-        more, about = part(corpus=corpus, images=images, full=full, rate=rate, options=options)
-        rows += more
-        found[part.__name__] = about
-    for sweep in (by_batch, by_configuration, by_cores, by_utterances, roofline):
-        print(f"{time.perf_counter() - started:6.0f} s  {sweep.__name__}", file=sys.stderr)
-        found[sweep.__name__] = sweep(images, full, options.repeats)
+        try:
+            more, about = part(**given)
+        except Exception:
+            traceback.print_exc()
+            failed.append(part.__name__)
+        else:
+            rows += more
+            found[part.__name__] = about
     show(rows)
     made = {**records.provenance("cpu", threads, time.perf_counter() - started), "processor": processor()}
     written = {"made": made, "limits": limits, "table": rows, **found}
     options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    print(f"written: {options.out}")
-    return 0
+    print(f"written: {options.out}" + f"; failed: {', '.join(failed)}" * bool(failed))
+    return 1 if failed else 0
 
 
 def synthetic() -> tuple[corpora.Corpus, Tensor]:
@@ -84,22 +100,23 @@ def processor() -> str:
 def machine(repeats: int) -> dict[str, dict[str, float]]:
     """The two limits: operations a second of a large matrix product, bytes a second of a pass over memory."""
     found = {}
-    a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
-    x, y = torch.rand(2**26), torch.rand(2**26)
+    a, b = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
+    x, y = torch.rand(PASS), torch.rand(PASS)
     for cores in sorted({1, torch.get_num_threads()}):
         threads, name = torch.get_num_threads(), "one core" if cores == 1 else "all cores"
         torch.set_num_threads(cores)
         times = rounds({"product": lambda: a @ b, "pass": lambda: torch.add(x, y, out=x)}, repeats)
         torch.set_num_threads(threads)
-        found[f"matrix product, {name}"] = vars(Spread.of([2 * 2048**3 / t for t in times["product"]]))
-        found[f"pass over memory, {name}"] = vars(Spread.of([3 * 4 * 2**26 / t for t in times["pass"]]))
+        found[f"matrix product, {name}"] = vars(Spread.of([2 * PRODUCT**3 / t for t in times["product"]]))
+        found[f"pass over memory, {name}"] = vars(Spread.of([3 * 4 * PASS / t for t in times["pass"]]))
     return found
 
 
 def trainer(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Tensor, fused: bool) -> Callable[[], None]:
     """One training step on a batch."""
     optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=fused)
-    batch, labels = images[:BATCH], torch.arange(BATCH) % 7
+    batch = images[:BATCH]
+    labels = torch.arange(len(batch)) % 7
 
     def step() -> None:
         optimizer.zero_grad()
@@ -140,14 +157,14 @@ def steps(images: Tensor, full: Tensor, rate: float, options: argparse.Namespace
 
 
 def stages(images: Tensor, options: argparse.Namespace, **_: object):
-    """Stage (b) on 64 images for 10 epochs: the frozen teacher once an image, or once an image and epoch."""
-    count, epochs = 64, 10
+    """Stage (b): the frozen teacher once an image, or once an image and epoch."""
+    count, epochs = MATCHED
     given, settings = images[:count], config.Training(epochs=epochs)
     teacher = SpectrogramViT(config.TEACHER).eval()
 
     def ours() -> None:
         bench = training.TrainState(
-            Fabric(accelerator="cpu", devices=1), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
+            training.launched(), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
             progress=False,
         )  # fmt: skip
         followed = training.outputs(teacher, given, bench.rows, lambda output: output.pooled)
@@ -289,31 +306,30 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
     )
     few = files[:: max(1, len(files) // 200)]
     by_librosa(few[0])
-    ratios, rates, own, whole = [], [], [], []
-    for _ in range(min(3, options.repeats)):
+    given = "\n".join(map(str, files))
+
+    def both() -> tuple[float, ...]:
         start = time.perf_counter()
         for path in few:
             by_librosa(path)
         librosas = len(few) / (time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as cache:
-            given = "\n".join(map(str, files))
-            said = subprocess.run(
-                [sys.executable, "-c", code, cache], input=given, text=True, capture_output=True, check=True, cwd=ROOT
-            )
+            command = [sys.executable, "-c", code, cache]
+            said = subprocess.run(command, input=given, text=True, capture_output=True, check=True, cwd=ROOT)
         seconds, more, peak = map(float, said.stdout.split())
-        ours = len(files) / seconds
-        own.append(more)
-        whole.append(peak)
-        ratios.append(ours / librosas)
-        rates.append((ours, librosas))
+        return len(files) / seconds, librosas, more, peak
+
+    busy = (math.nan,) * 4
+    rates, librosas, own, whole = zip(*(steadily(both) or busy for _ in range(min(3, options.repeats))), strict=True)
+    ratios = [ours / theirs for ours, theirs in zip(rates, librosas, strict=True)]
     ratio = Spread.of(ratios)
-    said = f"{len(files):,} files; {rates[-1][0]:.0f} files/s against {rates[-1][1]:.0f} of librosa ({len(few)} files)"
+    said = f"{len(files):,} files; {rates[-1]:.0f} files/s against {librosas[-1]:.0f} of librosa ({len(few)} files)"
     rows = [
         row("feature extraction against librosa in one process", "4 x", ratio, ratio.median >= 4, said),
         row("  memory of the whole process, MB", "500", Spread.of(whole), max(whole) < 500, LOADING),
         row("  of it above what the loaded libraries hold, MB", "500", Spread.of(own), max(own) < 500),
     ]
-    return rows, {"files a second": rates}
+    return rows, {"files a second": list(zip(rates, librosas, strict=True))}
 
 
 def starting(options: argparse.Namespace, **_: object):
@@ -353,7 +369,10 @@ def comparison(images: Tensor, full: Tensor, options: argparse.Namespace, **_: o
         for use, make in (("training", step), ("inference", forward)):
             times = rounds({name: make(net) for name, (net, _) in networks.items()}, options.repeats)
             about[f"{use}, {kind}"] = {
-                name: {"operations": count, "milliseconds": vars(Spread.of([1000 * t / BATCH for t in times[name]]))}
+                name: {
+                    "operations": count,
+                    "milliseconds": vars(Spread.of([1000 * t / len(given[:BATCH]) for t in times[name]])),
+                }
                 for name, (_, count) in networks.items()
             }
             for name, (_, count) in networks.items():
@@ -368,12 +387,12 @@ def comparison(images: Tensor, full: Tensor, options: argparse.Namespace, **_: o
     return rows, about
 
 
-def by_batch(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+def by_batch(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
     """Images a second against batch size."""
     found = {}
     for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
         model = SpectrogramViT(settings)
-        for size in (1, 2, 4, 8, 16, 32, 64):
+        for size in SIZES:
 
             def use(model: SpectrogramViT = model, size: int = size) -> None:
                 with torch.inference_mode():
@@ -382,13 +401,13 @@ def by_batch(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
             def learn(model: SpectrogramViT = model, size: int = size) -> None:
                 model(images[:size]).logits.sum().backward()
 
-            times = rounds({"inference": use, "training": learn}, max(2, repeats // 2))
+            times = rounds({"inference": use, "training": learn}, max(2, options.repeats // 2))
             for kind, values in times.items():
                 found.setdefault(f"{name}, {kind}", {})[size] = vars(Spread.of([size / t for t in values]))
-    return found
+    return [], found
 
 
-def by_configuration(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+def by_configuration(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
     """Milliseconds an image against operations, for every network that a run can train; no silence."""
     found = {}
     for name, run in config.RUNS.items():
@@ -400,26 +419,27 @@ def by_configuration(images: Tensor, full: Tensor, repeats: int) -> dict[str, ob
             with torch.inference_mode():
                 model(full[:8])
 
-        times = rounds({"ours": use}, max(2, repeats // 2))["ours"]
+        times = rounds({"ours": use}, max(2, options.repeats // 2))["ours"]
         about = vars(Spread.of([1000 * t / 8 for t in times]))
         found[name] = {"operations": flops.closed_form(run.model), "milliseconds": about}
-    return found
+    return [], found
 
 
-def by_cores(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
     """Training images a second on one thread, on all, and by one process a core."""
     found, cores = {}, os.cpu_count() or 1
     code = (
         "import sys, time, torch; from benchmarks import cpu; from serlib import config; from serlib.model import SpectrogramViT\n"
-        "torch.set_num_threads(int(sys.argv[2])); _, images = cpu.synthetic(); model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
+        "torch.set_num_threads(int(sys.argv[2])); images = torch.load(sys.argv[3], weights_only=True)\n"
+        "model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
         "step = cpu.trainer(model, lambda batch: model(batch).logits, images, True); step(); sys.stdout.write('.'); sys.stdout.flush()\n"
         "sys.stdin.readline(); start = time.perf_counter(); [step() for _ in range(4)]; print(time.perf_counter() - start)\n"
     )
 
-    def together(name: str, threads: int, processes: int) -> float:
+    def together(name: str, threads: int, processes: int, given: str) -> float:
         running = [
             subprocess.Popen(
-                [sys.executable, "-c", code, name, str(threads)], cwd=ROOT, text=True,
+                [sys.executable, "-c", code, name, str(threads), given], cwd=ROOT, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )
             for _ in range(processes)
@@ -430,27 +450,30 @@ def by_cores(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
             process.stdin.write("\n")
             process.stdin.flush()
         seconds = [float(process.communicate()[0]) for process in running]
-        return sum(4 * BATCH / s for s in seconds)
+        return sum(4 * len(images[:BATCH]) / s for s in seconds)
 
-    for name in ("TEACHER", "STUDENT"):
-        ways = {
-            "1 process, 1 thread": (1, 1),
-            f"1 process, {cores} threads": (cores, 1),
-            f"{cores} processes, 1 thread each": (1, cores),
-        }
-        speeds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(max(2, repeats // 2)):
-            for way, (threads, processes) in ways.items():
-                speeds[way].append(together(name, threads, processes))
-        found[name.lower()] = {way: vars(Spread.of(values)) for way, values in speeds.items()}
-    return found
+    ways = {
+        "1 process, 1 thread": (1, 1),
+        f"1 process, {cores} threads": (cores, 1),
+        f"{cores} processes, 1 thread each": (1, cores),
+    }
+    with tempfile.NamedTemporaryFile() as file:
+        torch.save(images[:BATCH].clone(), file.name)
+        for name in NETWORKS:
+            speeds: dict[str, list[float]] = defaultdict(list)
+            for _ in range(min(options.repeats, max(2, options.repeats // 2))):
+                for way, (threads, processes) in ways.items():
+                    run = partial(together, name, threads, processes, file.name)
+                    speeds[way].append(steadily(run) or math.nan)
+            found[name.lower()] = {way: vars(Spread.of(values)) for way, values in speeds.items()}
+    return [], found
 
 
-def by_utterances(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+def by_utterances(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
     """A student's training steps on images mapped from disk: seconds a step and memory of its own, up to 100,000."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for count in (100, 1_000, 10_000, 100_000):
+        for count in COUNTS:
             stored = np.lib.format.open_memmap(f"{folder}/{count}.npy", "w+", "<f4", (count, 1, 128, 128))
             for start in range(0, count, len(images)):
                 stored[start : start + len(images)] = images[: count - start].numpy()
@@ -459,20 +482,26 @@ def by_utterances(images: Tensor, full: Tensor, repeats: int) -> dict[str, objec
             mapped = torch.from_numpy(np.load(f"{folder}/{count}.npy", mmap_mode="c"))
             model = SpectrogramViT(config.STUDENT)
             optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=True)
-            labels = torch.arange(BATCH) % 7
-            times = []
-            for rows in torch.randint(count, (8 * repeats, BATCH), generator=torch.Generator().manual_seed(0)):
-                start = time.perf_counter()
-                optimizer.zero_grad()
-                functional.cross_entropy(model(mapped[rows]).logits, labels).backward()
-                optimizer.step()
-                times.append(time.perf_counter() - start)
-            found[count] = {"seconds a step": vars(Spread.of(times[1:])), "own memory, MB": own_memory()}
+            drawn = torch.randint(count, (8 * options.repeats, BATCH), generator=torch.Generator().manual_seed(0))
+
+            def steps(mapped=mapped, model=model, optimizer=optimizer, drawn=drawn) -> list[float]:
+                labels = torch.arange(BATCH) % 7
+                times = []
+                for rows in drawn:
+                    start = time.perf_counter()
+                    optimizer.zero_grad()
+                    functional.cross_entropy(model(mapped[rows]).logits, labels).backward()
+                    optimizer.step()
+                    times.append(time.perf_counter() - start)
+                return times[1:]
+
+            times = steadily(steps) or [math.nan]
+            found[count] = {"seconds a step": vars(Spread.of(times)), "own memory, MB": own_memory()}
             Path(f"{folder}/{count}.npy").unlink()
-    return found
+    return [], found
 
 
-def roofline(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
+def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
     """Operations a second of the network's parts against operations a byte that they move (inputs, outputs, weights)."""
     inputs, outputs = config.TEACHER.stem[1], config.TEACHER.stem[2]
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -500,11 +529,58 @@ def roofline(images: Tensor, full: Tensor, repeats: int) -> dict[str, object]:
     )  # fmt: skip
     with torch.inference_mode():
         for name, (run, work, moved) in parts.items():
-            times = rounds({name: run}, 3 * repeats)[name]
+            times = rounds({name: run}, 3 * options.repeats)[name]
             speed = vars(Spread.of([work / t for t in times]))
             found[name] = {"operations": work, "bytes": moved, "operations a second": speed}
-    return found
+    return [], found
 
+
+def profile(full: Tensor, rate: float, memory: float, options: argparse.Namespace, **_: object):
+    """A training step without silence, operator by operator: launches, bytes, operations and milliseconds.
+
+    ``share`` is the time that the operations and the bytes need at least, at the machine's two limits, of the time taken.
+    """
+    found = {}
+    for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
+        model = SpectrogramViT(settings)
+        step = trainer(model, lambda batch, model=model: model(batch).logits, full, fused=True)
+        step()
+        with Operators() as operators:
+            step()
+        found[name] = {
+            op: {**at, "share": max(at["operations"] / rate, at["bytes"] / memory) / at["seconds"]}
+            for op, at in sorted(operators.found.items(), key=lambda item: -item[1]["seconds"])[:12]
+        }
+    return [], found
+
+
+class Operators(TorchDispatchMode):
+    """Launches, seconds, bytes (inputs and outputs) and operations of every operator that is called, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, dict[str, float]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        start = time.perf_counter()
+        out = func(*args, **(kwargs or {}))
+        seconds, packet = time.perf_counter() - start, func.overloadpacket
+        if not func.is_view:
+            zero = {"launches": 0, "seconds": 0.0, "bytes": 0, "operations": 0}
+            at = self.found.setdefault(str(packet).removeprefix("aten."), zero)
+            tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
+            at["launches"] += 1
+            at["seconds"] += seconds
+            at["bytes"] += sum(x.numel() * x.element_size() for x in tensors)
+            if packet in flop_registry:
+                at["operations"] += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+PARTS = (
+    steps, stages, inference, extraction, starting, comparison,
+    by_batch, by_configuration, by_cores, by_utterances, roofline, profile,
+)  # fmt: skip
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -18,7 +18,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn import functional
 
 from benchmarks import reference
-from benchmarks.measure import Spread, faster, rounds, row, show
+from benchmarks.measure import Spread, _rounds, faster, rounds, row, show
 from serlib import config, flops, records
 from serlib.model import SpectrogramViT
 
@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     device, started = torch.device("cuda"), time.perf_counter()
     a = torch.rand(8192, 8192, device=device, dtype=torch.bfloat16)
-    limit = Spread.of([2 * 8192**3 / t for t in rounds({"product": lambda: a @ a}, options.repeats)["product"]])
+
+    def limits(repeats: int = 5) -> Spread:
+        return Spread.of([2 * 8192**3 / t for t in _rounds({"product": lambda: a @ a}, repeats)["product"]])
+
+    limit = limits(options.repeats)
     rows, speeds = [], {}
     for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
         ways = {
@@ -47,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "bf16 compiled": (trainer(settings, device, compiled=True), 1),
             f"bf16, {options.stacked} stacked": (stacked(settings, device, options.stacked), options.stacked),
         }
-        times = rounds({way: step for way, (step, _) in ways.items()}, options.repeats)
+        steps = {way: step for way, (step, _) in ways.items()}
+        times = rounds(steps, options.repeats, speed=lambda: limits().median)
         an_image = {way: [t / (count * BATCH) for t in times[way]] for way, (_, count) in ways.items()}
         speeds[name] = {way: vars(Spread.of([1 / t for t in values])) for way, values in an_image.items()}
         for way in list(ways)[1:]:

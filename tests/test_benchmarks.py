@@ -1,5 +1,7 @@
 """What the benchmarks compute, not how fast: no test depends on time."""
 
+import json
+import math
 from argparse import Namespace
 from dataclasses import replace
 
@@ -7,8 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks import cpu, gpu, measure, peers
+from benchmarks import cpu, gpu, measure, million, peers
 from serlib import config
+from serlib.data.corpora import Corpus, Utterance
 from serlib.model import SpectrogramViT
 from tests.helpers import write_wav
 
@@ -17,7 +20,8 @@ SMALL = replace(config.STUDENT, image_size=(16, 12), patch_size=(16, 1), width=3
 
 def test_alternatives_take_turns_and_the_first_round_does_not_count():
     turns = []
-    times = measure.rounds({"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}, repeats=2)
+    given = {"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}
+    times = measure.rounds(given, repeats=2, speed=lambda: 1.0)
     assert turns == ["a", "b"] * 3
     assert [len(values) for values in times.values()] == [2, 2]
 
@@ -56,10 +60,84 @@ def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
             optimizer.step()
 
 
+def test_a_block_is_measured_again_while_the_rate_changes(capsys):
+    speeds, made = iter([100.0, 80.0, 100.0, 91.0]), iter("ab")
+    assert measure.steadily(lambda: next(made), lambda: next(speeds)) == "b"
+    assert capsys.readouterr().err == "         measured again: the rate went from 100 to 80\n"
+    rising = iter(range(1, 99))
+    times = measure.rounds({"a": lambda: None, "b": lambda: None}, 2, lambda: next(rising))
+    assert [math.isnan(t) for name in "ab" for t in times[name]] == [True] * 4
+    assert next(rising) == 2 * measure.TRIES + 1
+    line = measure.row("a step", "2 x", measure.faster(times, "a", "b"), reached=False, said="fast")
+    assert (line["measured"], line["reached"], line["said"]) == (None, None, measure.BUSY)
+
+
+def test_operators_are_counted_by_hand():
+    left, right = torch.rand(2, 3), torch.rand(3, 4)
+    with cpu.Operators() as operators:
+        turned = (left @ right).relu().T
+    product, relu = operators.found["mm"], operators.found["relu"]
+    assert (product["launches"], product["operations"], product["bytes"]) == (1, 2 * 2 * 3 * 4, 4 * (6 + 12 + 8))
+    assert (relu["launches"], relu["operations"], relu["bytes"]) == (1, 0, 4 * (8 + 8))
+    assert turned.shape == (4, 2)
+    assert set(operators.found) == {"mm", "relu"}  # transposing moves nothing
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """Two images, two files, every part as small as it goes; the machine counts as quiet."""
+    images = torch.rand(2, 1, 128, 128)
+    images[:, :, :, 64:] = 0
+    for seed in range(2):
+        write_wav(tmp_path / f"{seed}.wav", 3, seed=seed)
+    utterances = tuple(Utterance(f"{i}.wav", tmp_path / f"{i}.wav", "s", "t", "anger", "0" * 64, 3.0) for i in range(2))
+    corpus = Corpus("tiny", "synthetic", utterances)
+    for name, value in {"BATCH": 2, "MATCHED": (2, 1), "SIZES": (1, 2), "COUNTS": (2, 4), "PASS": 2**10}.items():
+        monkeypatch.setattr(cpu, name, value)
+    monkeypatch.setattr(cpu, "PRODUCT", 32)
+    monkeypatch.setattr(cpu, "NETWORKS", ("STUDENT",))
+    monkeypatch.setattr(measure, "rate", lambda: 1e9)
+    monkeypatch.setattr(config, "RUNS", {name: config.RUNS[name] for name in ("teacher", "student-alone")})
+    options = Namespace(data=tmp_path, weights=None, recordings=None, repeats=1)
+    return {"corpus": corpus, "images": images, "full": torch.rand(2, 1, 128, 128), "rate": 1e9, "memory": 1e9} | {
+        "options": options
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # others' own
+@pytest.mark.parametrize("part", cpu.PARTS, ids=lambda part: part.__name__)
+def test_every_part_of_the_bench_runs(bench, part):
+    if part is cpu.comparison:
+        pytest.importorskip("timm", reason="`pip install -e .[bench]` brings what the benchmarks compare with")
+    rows, about = part(**bench)
+    assert rows or about
+    json.dumps([rows, about])
+    assert all(line["measured"] or line["said"] for line in rows)
+
+
+def test_a_part_that_fails_takes_nothing_from_the_others(bench, monkeypatch, tmp_path, capsys):
+    def steps(**_):
+        return [measure.row("a step", "2 x", measure.Spread(1, 2, 3), True)], {"seconds": [2.0]}
+
+    def stages(**_):
+        raise ValueError("no teacher")
+
+    monkeypatch.setattr(cpu, "PARTS", (stages, steps))
+    monkeypatch.setattr(cpu, "synthetic", lambda: (bench["corpus"], bench["images"]))
+    assert cpu.main(["--out", str(tmp_path / "cpu.json"), "--repeats", "1"]) == 1
+    found = json.loads((tmp_path / "cpu.json").read_text())
+    assert (found["steps"], "stages" in found) == ({"seconds": [2.0]}, False)
+    assert [line["what"] for line in found["table"]] == ["a step"]
+    said = capsys.readouterr()
+    assert said.out.endswith("cpu.json; failed: stages\n")
+    assert "ValueError: no teacher" in said.err
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
-def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path):
+def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monkeypatch):
     for seed in range(2):
         write_wav(tmp_path / f"{seed}.wav", seed=seed)
+    monkeypatch.setattr(measure, "rate", lambda: 1e9)
     rows, about = cpu.extraction(corpus=None, options=Namespace(data=tmp_path, repeats=1))
     assert [len(rates) for rates in about["files a second"]] == [2]
     assert rows[0]["said"].startswith("2 files; ")
@@ -71,3 +149,59 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, tmp_path, caps
     assert gpu.main(["--out", str(tmp_path / "gpu.json")]) == 0
     assert capsys.readouterr().out == "no GPU at hand: nothing measured, nothing written\n"
     assert not list(tmp_path.iterdir())
+
+
+# webdataset leaves it to Python to close the shards that it has read
+unclosed = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Forty drawn images in shards of eight and in one file."""
+    pytest.importorskip("webdataset", reason="`pip install -e .[bench]` brings the shards")
+    for name, value in {"SHARD": 8, "BUFFER": 12, "BATCH": 6}.items():
+        monkeypatch.setattr(million, name, value)
+    million.write_shards(tmp_path, 40)
+    million.write_one(tmp_path, 40)
+    return {name: sorted(tmp_path.glob(f"*.{name}")) for name in ("tar", "npy")}
+
+
+def whole(batches) -> list[tuple[int, bytes]]:
+    return [(int(row[0]), row[1].numpy().tobytes()) for pair in batches for row in zip(*pair, strict=True)]
+
+
+@unclosed
+def test_an_epoch_from_shards_or_one_file_visits_every_image_once_in_another_order(drawn):
+    made = [(label, (image.astype("f4") / 255).tobytes()) for label, image in million.draw(40)]
+    assert len(drawn["tar"]) == 5
+    for name, read in (("tar", million.from_shards), ("npy", million.from_one)):
+        first, again, second = (whole(read(drawn[name], seed)) for seed in (0, 0, 1))
+        assert first == again
+        assert sorted(first) == sorted(second) == sorted(made)
+        assert first != second
+        assert first != made
+
+
+@unclosed
+def test_processes_read_shards_of_their_own(drawn, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    read = []
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        read.append(whole(million.from_shards(drawn["tar"], seed=0)))
+    assert [len(images) for images in read] == [24, 16]
+    assert len(set(read[0] + read[1])) == 40
+
+
+@unclosed
+def test_the_million_is_measured_and_written(monkeypatch, tmp_path):
+    pytest.importorskip("webdataset", reason="`pip install -e .[bench]` brings the shards")
+    monkeypatch.setattr(measure, "rate", lambda: 1e9)
+    monkeypatch.setattr(million, "SHARD", 20)
+    out = tmp_path / "million.json"
+    assert million.main(["--count", "50", "--repeats", "2", "--folder", str(tmp_path), "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert (found["images"], found["shards"]["files"], found["one file"]["files"]) == (50, 3, 1)
+    assert found["shards"]["images a second"]["min"] > 0
+    assert len(found["one file"]["own memory, MB"]) == 2
+    assert list(tmp_path.iterdir()) == [out]

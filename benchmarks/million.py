@@ -1,0 +1,138 @@
+"""``python -m benchmarks.million``: a corpus of a million images, streamed from shards, beside one file for the corpus.
+
+The images are drawn, no audio is read: noise of speech-like length in one byte a pixel, as many as ``--count`` says. The
+shards are tar files, written and read by webdataset (the extra ``bench``). An epoch visits every image once: the shards
+in a random order, and images drawn from a buffer of ``BUFFER`` on the way, so two images of one shard may only meet when
+they stand within a buffer of each other. One file is read in an order drawn uniformly from all. Before each pass the files
+are dropped from the system's cache. Writes benchmarks/million.json, which the book's speed page shows.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from benchmarks.measure import Spread, own_memory, steadily
+from serlib import config, records
+
+ROOT = Path(__file__).parents[1]
+HEIGHT, WIDTH = config.Features.image_size
+CLASSES, BATCH = 7, 32
+SHARD = 2_000  # images, 33 MB
+BUFFER = 2_000  # images that wait to be drawn from
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.million", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--count", type=int, default=1_000_000, help="images (default: a million, 34 GB for both forms)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="passes over each form")
+    parser.add_argument("--folder", type=Path, help="where the files are written for the time being")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/million.json")
+    options = parser.parse_args(arguments)
+    started, found = time.perf_counter(), {}
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        write_shards(Path(name), options.count)
+        write_one(Path(name), options.count)
+        for form, files, read in (("shards", "*.tar", from_shards), ("one file", "*.npy", from_one)):
+            paths = sorted(Path(name).glob(files))
+            passes = [
+                steadily(lambda read=read, paths=paths, i=i: watched(paths, read(paths, i)))
+                for i in range(options.repeats)
+            ]
+            found[form] = {
+                "files": len(paths),
+                "bytes": sum(path.stat().st_size for path in paths),
+                "images a second": vars(Spread.of([at[0] if at else math.nan for at in passes])),
+                "own memory, MB": [at[1] for at in passes if at],
+            }
+            print(form, json.dumps(found[form]), file=sys.stderr)
+    made = records.provenance("cpu", torch.get_num_threads(), time.perf_counter() - started)
+    about = {"images": options.count, "shard": SHARD, "buffer": BUFFER, **found}
+    options.out.write_text(json.dumps({"made": made, **about}, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {options.out}")
+    return 0
+
+
+def draw(count: int) -> Iterator[tuple[int, ndarray]]:
+    """Label and image (height, width) of one byte a pixel, black after the drawn length; the same ones every time."""
+    random = np.random.default_rng(0)
+    bank = random.integers(1, 256, (HEIGHT, 4_096), dtype=np.uint8)
+    for start, length, label in zip(
+        random.integers(bank.shape[1] - WIDTH, size=count),
+        random.integers(WIDTH // 8, WIDTH + 1, size=count),
+        random.integers(CLASSES, size=count),
+        strict=True,
+    ):
+        image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+        image[:, :length] = bank[:, start : start + length]
+        yield int(label), image
+
+
+def write_shards(folder: Path, count: int) -> None:
+    """Tar files of ``SHARD`` images; an image is one member, its label the first byte."""
+    import webdataset
+
+    with webdataset.ShardWriter(f"{folder}/%06d.tar", maxcount=SHARD, verbose=0) as sink:
+        for number, (label, image) in enumerate(draw(count)):
+            sink.write({"__key__": f"{number:09}", "u8": bytes([label]) + image.tobytes()})
+
+
+def write_one(folder: Path, count: int) -> None:
+    """One file for the corpus, an image a row, its label the first byte."""
+    stored = np.lib.format.open_memmap(folder / "one.npy", "w+", np.uint8, (count, 1 + HEIGHT * WIDTH))
+    for number, (label, image) in enumerate(draw(count)):
+        stored[number, 0], stored[number, 1:] = label, image.ravel()
+    stored.flush()
+
+
+def from_shards(paths: Sequence[Path], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one epoch; under torchrun each process reads shards of its own."""
+    import webdataset
+
+    urls, split = [str(path) for path in paths], webdataset.split_by_node
+    shards = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=seed, nodesplitter=split, empty_check=False)
+    rows = (np.frombuffer(sample["u8"], np.uint8) for sample in shards.shuffle(BUFFER, initial=BUFFER, seed=seed))
+    while batch := [row for _, row in zip(range(BATCH), rows, strict=False)]:
+        yield tensors(np.stack(batch))
+
+
+def from_one(paths: Sequence[Path], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one epoch."""
+    stored = np.load(paths[0], mmap_mode="r")
+    for rows in torch.randperm(len(stored), generator=torch.Generator().manual_seed(seed)).split(BATCH):
+        yield tensors(stored[rows.numpy()])
+
+
+def tensors(rows: ndarray) -> tuple[Tensor, Tensor]:
+    """Labels (batch,) and images (batch, 1, height, width) in [0, 1]."""
+    images = torch.from_numpy(rows[:, 1:].astype(np.float32)).div_(255)
+    return torch.from_numpy(rows[:, 0].astype(np.int64)), images.unflatten(1, (1, HEIGHT, WIDTH))
+
+
+def watched(paths: Sequence[Path], batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, list[float]]:
+    """Images a second of a pass, and the process's own memory in MB ten times on the way."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    start, count, memory = time.perf_counter(), 0, []
+    for number, (labels, _) in enumerate(batches):
+        count += len(labels)
+        memory += [own_memory()] * (number % 100 == 0)
+    seconds = time.perf_counter() - start
+    return count / seconds, memory[:: max(1, len(memory) // 10)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
