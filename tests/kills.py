@@ -77,7 +77,8 @@ def at_work(folder: Path) -> list[psutil.Process]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """By path, what a build made: whole files, but of records all except where they were made, of notebooks outputs."""
+    """By path, what a build made: whole files, but of records all except where they were made, of notebooks the
+    outputs that do not tell how long a run took."""
     from serlib import records
 
     found = {}
@@ -87,7 +88,8 @@ def digests(folder: Path) -> dict[str, str]:
             found[name] = records.read(path).result
         elif path.suffix == ".ipynb":
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-            outputs = json.dumps([cell.get("outputs") for cell in cells]).replace(str(folder), "")
+            steady = [cell for cell in cells if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
+            outputs = json.dumps([cell.get("outputs") for cell in steady]).replace(str(folder), "")
             found[name] = hashlib.sha256(outputs.encode()).hexdigest()
         elif path.suffix in (".json", ".safetensors", ".npy", ".csv", ".wav"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
