@@ -349,7 +349,7 @@ def test_evidence_counts_what_is_there(run):
     place.parent.mkdir(parents=True)
     place.touch()
     first, *others = run("evidence", "emodb").splitlines()
-    assert first == " 1  baselines, speaker-independent: 1 of 20 records"
+    assert first == " 1  baselines, speaker-independent: 1 of 40 records"
     assert all(": 0 of " in line for line in others)
 
 

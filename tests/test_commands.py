@@ -13,7 +13,7 @@ from companion import __main__ as companion_cli
 from serlib import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", *(f"book/{name}.md" for name in ("reproduce", "corpora", "try_it")))
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
 PARSERS = {"serlib": cli._parser, "companion": companion_cli._parser}
 OTHERS = {"apt-get", "conda", "pip", "jupyter", "cffconvert", "mlcroissant", "actionlint", "pip-licenses", "ruff"}
 

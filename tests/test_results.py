@@ -339,9 +339,9 @@ def test_training_and_test_set_are_never_one_accuracy():
 
 
 def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run():
-    plain = outcome("egemaps", dict.fromkeys(SPEAKERS, 2), schedule="baseline")
-    normed = outcome("egemaps-speaker-norm", dict.fromkeys(SPEAKERS, 4), schedule="baseline")
-    three = [r.parts["test"] for r in outcome("egemaps", dict.fromkeys(SPEAKERS, 1), schedule="baseline")]
+    plain = outcome("egemaps", dict.fromkeys(SPEAKERS, 2))
+    normed = outcome("egemaps-speaker-norm", dict.fromkeys(SPEAKERS, 4))
+    three = [r.parts["test"] for r in outcome("egemaps", dict.fromkeys(SPEAKERS, 1))]
     normed = [
         replace(r, parts=r.parts | {"test-20": r.parts["test"], "test-3": part})
         for r, part in zip(normed, three, strict=True)

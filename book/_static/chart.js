@@ -16,7 +16,6 @@
   const config = {
     background: null,
     font: getComputedStyle(document.body).fontFamily,
-    aria: false,  // the element around it has a name, and the numbers stand in a table
     view: { stroke: null },
     axis: { labelColor: ink, titleColor: ink, domainColor: ink, tickColor: ink, gridColor: ink, gridOpacity: 0.15, labelFontSize: 12, titleFontSize: 12 },
     legend: { labelColor: ink, orient: "bottom", columns: 1, direction: "vertical", labelFontSize: 12, labelLimit: 0, symbolBaseStrokeColor: ink },
@@ -25,6 +24,7 @@
     place.hidden = false;
     place.ready = vegaEmbed(place, JSON.parse(place.dataset.spec), { config, actions: false, renderer: "svg" });
     await place.ready;
+    place.querySelector("svg").setAttribute("aria-hidden", "true");  // the numbers stand in a table
     place.dataset.drawn = "";
   }
 })();
