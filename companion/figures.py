@@ -306,7 +306,7 @@ def plot_cost(
             who measured it: a key of :data:`MEASURED`.
         networks: named above the axis: name to FLOPs.
     """
-    colours = dict(zip(kinds, (*PALETTE[: len(kinds) - 1], COLOURS["published"]), strict=True))
+    colours = _split_colours(kinds)
     smallest, largest = table.flops.min() / 1e9, table.flops.max() / 1e9
     margin = smallest / 40
     for flops, same in table.fillna({"flops": margin * 1e9}).sort_values("estimate", ascending=False).groupby("flops"):
@@ -344,6 +344,11 @@ def plot_cost(
     return ax
 
 
+def _split_colours(kinds: Sequence[str]) -> dict[str, str]:
+    """A colour for each kind of split; the last, of which nothing is known, has that of what is published."""
+    return dict(zip(kinds, (*PALETTE[: len(kinds) - 1], COLOURS["published"]), strict=True))
+
+
 def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
     """The table of :func:`plot_cost`, with columns corpus and measure, as a Vega-Lite chart to point at and to choose from."""
     margin = table.flops.min() / 1e9 / 4
@@ -356,7 +361,8 @@ def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
     chosen = "datum.corpus === corpus && datum.measure === measure && (split === 'all' || datum.split === split)"
     said = [{"field": name} for name in ("label", "by", "split", "measure", "folds missing")]
     said += [{"field": name, "format": ".3~g"} for name in ("estimate", "low", "high", "GFLOP")]
-    hue = {"domain": list(kinds), "range": [*PALETTE[: len(kinds) - 1], COLOURS["published"]]}
+    colours = _split_colours(kinds)
+    hue = {"domain": list(colours), "range": list(colours.values())}
     form = {"domain": list(MEASURED), "range": ["circle", "square", "diamond"]}
     axis = {"values": [margin, *ticks], "labelExpr": f"datum.value > {margin} ? datum.label : 'not counted'"}
     x = {

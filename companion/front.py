@@ -45,7 +45,7 @@ def ladder(predicted: pd.DataFrame, ratings: Path) -> pd.DataFrame:
 def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.Noise) -> Iterator[tuple]:
     here = results.longest(predicted[predicted["corpus"] == corpus])
     whole = {key: rows for key, rows in here.items() if not results.missing_folds(rows)}
-    apart = next((p for p in ("leave-one-speaker-out", "actor-split", "speaker-folds") if (RUN, p) in whole), "")
+    apart = next((p for p in results.APART if (RUN, p) in whole), "")
     if not apart:
         return
     stated = claims.published(corpus, "student-pooled")

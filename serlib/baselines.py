@@ -22,6 +22,7 @@ test speaker these are unlabelled test utterances, so such a run knows more than
 them; parts "test-3" to "test-20" use that many, drawn at random.
 """
 
+import hashlib
 import importlib
 import time
 from collections.abc import Callable
@@ -56,6 +57,7 @@ C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
 SVM_C_GRID = C_GRID[:6]  # up to 1: above, fitting CREMA-D takes hours
 INNER_FOLDS = 5
 UNLABELLED = (3, 5, 10, 20)  # utterances of a test speaker
+CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest() + features.CODE  # another computation gives other values
 
 
 def execute(
@@ -119,7 +121,7 @@ def _fit(
     train: Int[ndarray, " train"],
     speakers: ndarray,
 ) -> GridSearchCV:
-    """The classifier that the training set alone gives."""
+    """The classifier, fitted, that the training set alone gives."""
     pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", classifier)])
     groups = speakers[train]
     inner = GroupKFold(min(INNER_FOLDS, len(np.unique(groups))))
@@ -134,9 +136,11 @@ def speaker_norm(
     order: Int[ndarray, " files"] | None = None,
     count: int | None = None,
 ) -> Float[ndarray, "files values"]:
-    """Every speaker's values minus their mean, over their spread; a value without spread is only centred.
+    """Every speaker's values minus their mean, over their standard deviation; without deviation they are only centred.
 
-    Mean and spread are those of the speaker's first ``count`` files in ``order``, of all files by default.
+    Args:
+        order: a permutation of the files; None: as they stand.
+        count: files of each speaker, the first in ``order``, that mean and deviation are taken of; None: all.
     """
     order, found = np.arange(len(values)) if order is None else order, np.empty_like(values)
     for speaker in np.unique(speakers):
@@ -175,14 +179,17 @@ class ResNet18(nn.Module):
 
 
 def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files values"]:
-    """What baseline ``name`` computes of every recording, kept in ``cache``.
+    """What baseline ``name``, a key of :data:`FUNCTIONALS`, computes of every recording, kept in ``cache``.
+
+    The name of the stored file covers the corpus, the baseline and this module's text.
 
     Raises:
-        ValueError: its package is not installed, or the corpus is in versions, which it cannot read.
+        ValueError: its package is not installed, the corpus is in versions, which it cannot read, a recording was changed
+            since the corpus was checked, or the stored values are damaged.
     """
     if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
         raise ValueError(f"{name} reads recordings as they are, not in versions: choose another protocol")
-    stored = cache / f"{corpus.fingerprint}-{name}.npy"
+    stored = cache / f"{config.digest(corpus.fingerprint, name, CODE)}.npy"
     if not stored.exists():
         compute, found = FUNCTIONALS[name](), []
         for utterance in tqdm(corpus.utterances, desc=name, unit="file"):
@@ -211,7 +218,14 @@ def _opensmile(feature_set: str) -> Callable[[Path], ndarray]:
 
 
 def mel_deltas(path: Path) -> Float[ndarray, " values"]:
-    """Mean and standard deviation of the log-Mel frames of a recording, of their first and of their second derivatives."""
+    """Means, then standard deviations, over a recording's log-Mel frames and their first and second time derivatives.
+
+    Levels are in [0, 1] as :func:`serlib.data.features.log_mel` gives them, derivatives in levels a frame of 10 ms, by
+    regression over five frames (torchaudio's ``compute_deltas``). 6 values a mel band.
+
+    Raises:
+        ValueError: as :func:`serlib.data.features.read_audio`.
+    """
     settings = config.Features()
     level = features.log_mel(features.read_audio(path, settings), settings)
     slope = compute_deltas(level)

@@ -557,21 +557,27 @@ def weights_files(draw: random.Random, place: Path) -> Case:
     return f"{base[0]}: {what}", command(serlib, *base, "--weights", path), False, lambda lines: False
 
 
+def spoil(draw: random.Random, path: Path, digest: Callable[[dict], str]) -> str:
+    """Damage a JSON file that holds its digest, put something else in its place, or edit it under a right digest."""
+    odd = draw.random()
+    if odd < 0.45:
+        what, content = damaged(draw, path.read_bytes())
+        path.write_bytes(content)
+    elif odd < 0.6:
+        what = odd_place(draw, path)
+    else:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        del plain["digest"]
+        what = edited(draw, plain)
+        path.write_text(json.dumps({**plain, "digest": digest(plain)}), encoding="utf-8")
+    return what
+
+
 def record_files(draw: random.Random, place: Path) -> Case:
     """Run records: damaged, edited, and written with a right digest but odd values."""
     path = place / "r.json"
     records.write(tiny_record(), path)
-    clean, odd = path.read_text(encoding="utf-8"), draw.random()
-    if odd < 0.4:
-        what, content = damaged(draw, clean.encode())
-        path.write_bytes(content)
-    elif odd < 0.5:
-        what = odd_place(draw, path)
-    else:
-        plain = json.loads(clean)
-        del plain["digest"]
-        what = edited(draw, plain)
-        path.write_text(json.dumps({**plain, "digest": records._digest(plain)}), encoding="utf-8")
+    what = spoil(draw, path, records._digest)
     given = draw.choice(((serlib, "evaluate", path), (companion, "table", "--out", place / "t.csv", path)))
     same = lambda lines: what.startswith("kept")  # noqa: E731
     must = None if what.startswith(("kept", "harmless")) else False
@@ -638,17 +644,7 @@ def probe_files(draw: random.Random, place: Path) -> Case:
     }
     path = place / "probes" / "p.json"
     probes.write(probes.Probe(**fields, **lists), path)
-    odd = draw.random()
-    if odd < 0.5:
-        what, content = damaged(draw, path.read_bytes())
-        path.write_bytes(content)
-    elif odd < 0.65:
-        what = odd_place(draw, path)
-    else:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        del plain["digest"]
-        what = edited(draw, plain)
-        path.write_text(json.dumps({**plain, "digest": config.digest(plain)}), encoding="utf-8")
+    what = spoil(draw, path, config.digest)
     free = what.startswith(("kept", "harmless")) or what == "missing"
     return what, refusing(lambda: probes.read_all(path.parent)), None if free else False, lambda lines: free
 
