@@ -1,11 +1,11 @@
 # Thin names over workflow/run.py; see README.md.
-#   make book [CORPUS=emodb DATA=folder] [SCHEDULE=short] [SEED=0] [THREADS=1] [CORES=all] [V=1] [PIP_ARGS=...]
+#   make book [CORPUS=emodb DATA=folder] [SCHEDULE=short] [SEED=0] [THREADS=1] [CHANNEL=0] [CORES=all] [V=1] [PIP_ARGS=...]
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m workflow.run
 
 # What is given goes to the recipes by the environment, as it was typed: neither make nor a shell reads it.
-GIVEN := CORPUS DATA SCHEDULE SEED THREADS CORES V PYTHON PIP_ARGS BENCH
+GIVEN := CORPUS DATA SCHEDULE SEED THREADS CHANNEL CORES V PYTHON PIP_ARGS BENCH
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 

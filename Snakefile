@@ -20,6 +20,7 @@ CHOSEN = settings(config)
 CORPUS, DATA, SEED = CHOSEN.corpus, CHOSEN.data, CHOSEN.seed
 SPEECH = "recordings" if CORPUS else "synthetic"
 SCHEDULE = CHOSEN.schedule or ("short" if CORPUS else "synthetic")
+SHAPE = serlib_config.Features(channel=CHOSEN.channel).images
 
 if not workflow.dryrun:
     guard()
@@ -29,7 +30,7 @@ shell.prefix('set -euo pipefail; keep() {{ if test "${{V-1}}" = 1; then tee "$1"
 wildcard_constraints:
     speech="recordings|synthetic",
     corpus=NAME,
-    image=f"{serlib_config.Features.mel_bands}x\\d+",  # height and width in pixels
+    image=f"{serlib_config.Features.mel_bands}x\\d+(?:-channel\\d+)?",  # height and width in pixels, the channel
     schedule=NAME,
     split="[a-z-]+-\\d+",
     run="[a-z0-9.-]+?",
@@ -39,7 +40,7 @@ wildcard_constraints:
 def run(name, corpus=None, split="random-0"):
     """The record of one run of this build."""
     protocol, _, fold = split.rpartition("-")
-    return "build/runs/" + records.location(SPEECH, corpus or SHOWN, SCHEDULE, protocol, fold, name, SEED)
+    return "build/runs/" + records.location(SPEECH, corpus or SHOWN, SCHEDULE, protocol, fold, name, SEED, SHAPE)
 
 
 # What this build shows: of synthetic speech all three corpora, and one in the figures.
@@ -115,9 +116,11 @@ rule check:
         data=lambda _: DATA,
         folder=lambda _: str(Path(DATA).resolve().parent if Path(DATA).is_file() else Path(DATA).resolve()),
         listing=listing(DATA) if DATA else "",
+        channel=CHOSEN.channel,
     shell:
         "ln -sfn {params.folder:q} build/recordings/{wildcards.corpus:q}/audio && "
-        "{PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data={params.data:q} --table {output:q} 2>&1 | keep {log:q}"
+        "{PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data={params.data:q} --channel {params.channel} "
+        "--table {output:q} 2>&1 | keep {log:q}"
 
 
 def recordings(w):
@@ -130,7 +133,7 @@ def recordings(w):
 def cell(w):
     """Which run, of which split, on which images."""
     protocol, _, fold = w.split.rpartition("-")
-    width = w.image.rpartition("x")[2]
+    width = w.image.partition("x")[2].partition("-")[0]  # the table knows the channel
     return ["--run", w.run, "--protocol", protocol, "--fold", fold, "--seed", w.seed, "--image-width", width]
 
 
@@ -202,8 +205,8 @@ for number, experiment in enumerate(experiments.experiments_of(CORPUS) if CORPUS
         name: f"evidence_{number}"
         message: f"evidence, {CORPUS}: {experiment.title}"
         input:
-            [f"build/runs/{place}" for place in experiment.places(CORPUS)],
-            [f"build/probes/{place}" for place in experiment.probes(CORPUS)],
+            [f"build/runs/{place}" for place in experiment.places(CORPUS, SHAPE)],
+            [f"build/probes/{place}" for place in experiment.probes(CORPUS, SHAPE)],
 
 
 rule notebook:

@@ -217,8 +217,9 @@ def reaches(corpus: str, run: str, at: metrics.Interval) -> bool:
 
 
 def _has_published(c: Comparison) -> bool:
-    size = "x".join(map(str, config.Features.image_size))
-    return c.image == size and all(published(c.corpus, run) is not None for run in (c.first, c.second))
+    return c.image == config.Features().images and all(
+        published(c.corpus, run) is not None for run in (c.first, c.second)
+    )
 
 
 @cache

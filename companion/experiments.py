@@ -40,6 +40,7 @@ VARIANTS = (
 # What EmoDB's committed records choose, as a test holds.
 CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "warp-bf16"))
 
+IMAGES = config.Features().images
 STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-tokens")
 PROTOCOL = ("teacher", *STUDENTS)
 ABLATIONS = tuple(name for name in config.RUNS if name not in {*PROTOCOL, *(variant.run for variant in VARIANTS)})
@@ -61,18 +62,18 @@ class Experiment:
     schedule: str = "paper-bf16"
     probed: tuple[str, ...] = ()  # runs whose tokens are probed as well
 
-    def places(self, corpus: str) -> Iterator[str]:
+    def places(self, corpus: str, images: str = IMAGES) -> Iterator[str]:
         """Where the records lie below a folder of runs."""
-        yield from self._places(corpus, self.runs)
+        yield from self._places(corpus, images, self.runs)
 
-    def probes(self, corpus: str) -> Iterator[str]:
+    def probes(self, corpus: str, images: str = IMAGES) -> Iterator[str]:
         """Where the probes lie below a folder of probes."""
-        yield from self._places(corpus, self.probed)
+        yield from self._places(corpus, images, self.probed)
 
-    def _places(self, corpus: str, runs: Iterable[str]) -> Iterator[str]:
+    def _places(self, corpus: str, images: str, runs: Iterable[str]) -> Iterator[str]:
         for fold, seed in self.cells:
             for run in runs:
-                yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed)
+                yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed, images)
 
 
 def cells(folds: Iterable[int], seeds: Iterable[int] = (0,)) -> tuple[tuple[int, int], ...]:

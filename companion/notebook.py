@@ -138,7 +138,8 @@ class Build:
         audio = self.folder / "audio"  # where the recordings are linked to; of a table, its folder
         known = self.corpus in facts.CORPORA and audio.exists()
         data = shlex.quote(str(audio.resolve())) if known else "<its folder or table>"
-        real = f"make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}"
+        chosen = f" CHANNEL={self.settings.channel}" if self.settings.channel else ""
+        real = f"make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}{chosen}"
         return f"make it with `{synthetic if self.speech == 'synthetic' else real}`"
 
     @property
@@ -151,6 +152,12 @@ class Build:
         if not (self.folder / "corpus.csv").exists():
             raise ValueError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
         return corpora.read(self.folder / "corpus.csv", self.folder / "audio", self.corpus, self.speech)
+
+    @property
+    def settings(self) -> config.Features:
+        """How this build made its images: the corpus's table knows the channel."""
+        there = (self.folder / "corpus.csv").exists()
+        return config.Features(channel=self.utterances.channel) if there else config.Features()
 
     def corpora(self) -> list[corpora.Corpus]:
         """Every corpus of this build with this speech, in the order of the paper."""
@@ -166,7 +173,7 @@ class Build:
 
         hashes = [utterance.sha256 for utterance in self.utterances.utterances]
         paths = [utterance.path for utterance in self.utterances.utterances]
-        return features.images(paths, hashes, settings or config.Features(), self.root / "build/cache", progress=False)
+        return features.images(paths, hashes, settings or self.settings, self.root / "build/cache", progress=False)
 
     def example(self, emotion: str, draw: int) -> "Example":
         """An utterance of an emotion ("": any), drawn by number: the same for the same number."""
@@ -178,7 +185,7 @@ class Build:
         from companion.examples import Example
         from serlib.data import features
 
-        settings, utterances = config.Features(), self.utterances.utterances
+        settings, utterances = self.settings, self.utterances.utterances
         utterance = utterances[_pick([u.emotion for u in utterances], emotion, draw)]
         waveform = features.read_audio(utterance.path, settings)
         versions = (features.perturb(waveform, kind, settings, draw) for kind in config.PERTURBATIONS)
@@ -211,7 +218,9 @@ class Build:
         return {record.run: (network, record) for network, record in found}
 
     def _path(self, run: str, protocol: str, fold: int, seed: int) -> Path:
-        where = records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed)
+        where = records.location(
+            self.speech, self.corpus, self.schedule, protocol, fold, run, seed, self.settings.images
+        )
         return self.root / "build/runs" / where
 
     def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:

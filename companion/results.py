@@ -76,7 +76,7 @@ def _identity(r: records.Record) -> dict:
         "speech": r.speech,
         "corpus": r.corpus,
         "fingerprint": r.fingerprint,
-        "image": "x".join(map(str, c.features.image_size)),
+        "image": c.features.images,
         "precision": c.training.precision,
         "schedule": c.schedule,
         "protocol": r.protocol,

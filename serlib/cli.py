@@ -70,7 +70,9 @@ def corpus_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
     sub.add_argument("--table", type=Path, help="corpus table of `corpora --table`: files are not checked again")
     sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
-    sub.add_argument("--channel", type=int, default=0, help="of recordings with several, from 1 (default: their mean)")
+    sub.add_argument(
+        "--channel", type=int, help="of recordings with several, from 1; 0: their mean (default: the table's)"
+    )
     sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
 
 
@@ -140,8 +142,13 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
     """The corpus that a command names."""
     speech = "synthetic" if options.synthetic else "recordings"
     if options.table and options.table.exists():
-        return corpora.read(options.table, data(options), options.corpus, speech)
-    how = {"strict": options.strict, "speech": speech, "channel": options.channel}
+        corpus = corpora.read(options.table, data(options), options.corpus, speech)
+        if options.channel not in (None, corpus.channel):
+            raise corpora.CorpusError(
+                f"{options.table}: checked with --channel {corpus.channel}, not {options.channel}: name another table"
+            )
+        return corpus
+    how = {"strict": options.strict, "speech": speech, "channel": options.channel or 0}
     corpus = corpora.load(options.corpus, data(options), **how)
     if options.table and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
         corpora.save(corpus, options.table, data(options))
@@ -172,8 +179,8 @@ def _corpora(options: argparse.Namespace) -> None:
         print(corpora.printable(f"  note: {note}"))
 
 
-def _settings(options: argparse.Namespace) -> config.Features:
-    return config.Features(image_size=(config.Features.mel_bands, options.image_width), channel=options.channel)
+def _settings(options: argparse.Namespace, corpus: corpora.Corpus) -> config.Features:
+    return config.Features(image_size=(config.Features.mel_bands, options.image_width), channel=corpus.channel)
 
 
 def _images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
@@ -184,7 +191,8 @@ def _images(options: argparse.Namespace, corpus: corpora.Corpus, settings: confi
 
 
 def _features(options: argparse.Namespace) -> None:
-    images = _images(options, load(options), _settings(options))
+    corpus = load(options)
+    images = _images(options, corpus, _settings(options, corpus))
     print(f"{options.corpus}: {len(images):,} images of {images.shape[2]} x {images.shape[3]} in {options.cache}")
 
 
@@ -205,7 +213,8 @@ def _train(options: argparse.Namespace) -> None:
     if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
-    run_config = config.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), _settings(options))
+    settings = _settings(options, corpus)
+    run_config = config.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), settings)
     run = run_config.run
     if options.epochs is not None:
         if run.model is None:
@@ -216,7 +225,7 @@ def _train(options: argparse.Namespace) -> None:
 
     def path(name: str) -> Path:
         where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
-        return options.out / records.location(*where, run_config.features.image_size, run_config.features.channel)
+        return options.out / records.location(*where, run_config.features.images)
 
     record, images = path(options.run), partial(_images, options, corpus, run_config.features)
     if run.model is None:

@@ -62,6 +62,11 @@ class Features:
             raise ValueError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
 
     @property
+    def images(self) -> str:
+        """The images' size and, where one was chosen, the channel: ``128x128``, ``128x128-channel2``."""
+        return "x".join(map(str, self.image_size)) + (f"-channel{self.channel}" if self.channel else "")
+
+    @property
     def n_samples(self) -> int:
         return round(self.seconds * self.sample_rate)
 

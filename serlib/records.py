@@ -94,7 +94,7 @@ class Record:
         """Where the record lies below a folder of runs."""
         c = self.configuration
         where = (self.speech, self.corpus, c.schedule, self.protocol, self.fold, self.run, self.seed)
-        return location(*where, c.features.image_size, c.features.channel)
+        return location(*where, c.features.images)
 
     def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """True and predicted labels of a part, integers (utterances,)."""
@@ -192,16 +192,13 @@ def location(
     fold: int | str,
     run: str,
     seed: int,
-    image_size: tuple[int, int] = config.Features.image_size,
-    channel: int = config.Features.channel,
+    images: str = config.Features().images,
 ) -> str:
     """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``.
 
     The path names everything in which two runs of one corpus may differ; the schedule's name says the precision.
     ``fold`` may be a shell's pattern for several, such as ``{0..9}``.
     """
-    height, width = image_size
-    images = f"{height}x{width}-channel{channel}" if channel else f"{height}x{width}"
     return f"{speech}/{corpus}/{images}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 

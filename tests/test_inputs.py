@@ -238,12 +238,30 @@ def test_a_channel_is_chosen_and_the_images_know_it(tmp_path, capsys):
     np.testing.assert_array_equal(features.read_audio(path, second), np.roll(SPEECH, 7) * 0.5)
     assert not torch.equal(features.picture(path, second)[0], features.picture(path, FEATURES)[0])
     assert config.digest(second) != config.digest(FEATURES)
-    places = [records.location("r", "c", "s", "p", 0, "n", 0, (128, 128), channel) for channel in (0, 2)]
+    places = [records.location("r", "c", "s", "p", 0, "n", 0, at.images) for at in (FEATURES, second)]
     assert places == ["r/c/128x128/s/p-0/n-seed0.json", "r/c/128x128-channel2/s/p-0/n-seed0.json"]
     chosen = load("emodb", folder, channel=1)
     assert chosen.notes[-1] == "1 file(s), 16b10Na.wav first: 3 channels, channel 1 alone"
     status, _, err = command(capsys, "features", "emodb", "--data", folder, "--channel", -1, "--cache", tmp_path / "c")
     assert (status, err) == (1, ["serlib: channel -1: channels are counted from 1; 0 is their mean"])
+
+
+def test_a_table_knows_the_channel_it_was_checked_with(tmp_path, capsys):
+    folder, table, cache = tiny_emodb(tmp_path / "emodb"), tmp_path / "t.csv", tmp_path / "cache"
+    for path in folder.rglob("*.wav"):
+        path.write_bytes(floats(np.stack((SPEECH, np.roll(SPEECH, 7) * 0.5), 1)))
+    given = ("emodb", "--data", folder, "--table", table)
+    assert command(capsys, "corpora", *given, "--channel", 2)[0] == 0
+    assert corpora.read(table, folder, "emodb", "recordings").channel == 2
+    assert command(capsys, "train", *given, "--run", "majority", "--cache", cache, "--out", tmp_path / "runs")[0] == 0
+    (record,) = records.read_all(tmp_path / "runs")
+    assert (record.configuration.features.channel, "/128x128-channel2/" in f"/{record.location}") == (2, True)
+    status, _, err = command(capsys, "features", *given, "--channel", 1, "--cache", cache)
+    assert (status, err) == (1, [f"serlib: {table}: checked with --channel 2, not 1: name another table"])
+    table.write_text(table.read_text().replace(",channel 2,", ",channel 1,"))
+    status, _, err = command(capsys, "features", *given, "--cache", cache)
+    assert (status, len(err)) == (1, 1)
+    assert "not a corpus table, or changed since" in err[0]
 
 
 # Checksums: a flipped bit, a cut, an empty, an odd and a foreign file

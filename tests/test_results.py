@@ -68,8 +68,9 @@ def test_the_same_predictions_in_another_order_differ_by_nothing():
         {"configuration": config.resolve("student-alone", "short", 0, 2)},
         {"configuration": config.resolve("student-alone", "paper", 1, 2)},
         {"configuration": config.resolve("student-alone", "paper", 0, 2, config.Features(image_size=(128, 1001)))},
+        {"configuration": config.resolve("student-alone", "paper", 0, 2, config.Features(channel=2))},
     ],
-    ids=["recordings", "split", "corpus", "protocol", "precision", "schedule", "seed", "image size"],
+    ids=["recordings", "split", "corpus", "protocol", "precision", "schedule", "seed", "image size", "channel"],
 )
 def test_runs_that_differ_in_more_are_not_compared(change):
     ours, theirs = outcome("student-pooled", ALWAYS), outcome("student-alone", HALF)

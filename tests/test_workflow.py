@@ -102,12 +102,13 @@ def test_touched_features_leave_the_speech_alone(checkout):
         (("emodb", "", "short"), "CORPUS=emodb needs DATA=folder of the recordings"),
         (("emdb", ".", "short"), "CORPUS=emdb is none of savee, emodb, crema-d"),
         (("", ".", "short"), "DATA is given without CORPUS"),
+        (("", "", "", 0, 1, 2), "CHANNEL=2 is given without CORPUS"),
         (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, warp, masks, mixup, "),
     ],
 )
 def test_a_wrong_setting_is_named(capsys, given, message):
     with pytest.raises(SystemExit):
-        check_settings(*given)
+        check_settings(Settings(*given))
     assert capsys.readouterr().err.startswith(f"serlib: {message}")
 
 
@@ -127,6 +128,16 @@ def test_every_experiment_can_be_planned(tmp_path):
     planned = set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
     assert {f"evidence, emodb: {experiment.title}" for experiment in experiments.experiments_of("emodb")} <= planned
     assert "baseline majority: emodb (recordings), random-0" in planned
+
+
+def test_the_chosen_channel_reaches_every_step(tmp_path):
+    given = ("corpus=emodb", f"data={tiny_emodb(tmp_path / 'emodb')}", "channel=2")
+    result = snakemake(ROOT, "--dry-run", "--printshellcmds", "--config", *given, "--", "book", "evidence_1")
+    assert result.returncode == 0, result.stderr
+    said = result.stdout + result.stderr
+    assert re.search(r"-m serlib corpora emodb .* --channel 2 --table", said)
+    assert set(re.findall(r"build/(?:runs|probes)/recordings/emodb/([^/]+)/", said)) == {"128x128-channel2"}
+    assert set(re.findall(r"--image-width (\S+)", said)) == {"128"}
 
 
 def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
@@ -210,7 +221,7 @@ def test_a_changed_recording_of_a_table_is_noticed(tmp_path):
     assert listing(str(table)) != first
 
 
-NAMES = ("CORPUS", "SCHEDULE", "SEED", "THREADS", "CORES", "V")
+NAMES = ("CORPUS", "SCHEDULE", "SEED", "THREADS", "CHANNEL", "CORES", "V")
 HOSTILE = (
     "x;touch pwned;x",
     "$(touch pwned)",
@@ -382,6 +393,7 @@ def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
         ({"SEED": "4294967296"}, "SEED='4294967296' is no whole number from 0 to 4294967295"),
         ({"SEED": "-1"}, "SEED='-1' is no whole number"),
         ({"THREADS": "0"}, "THREADS='0' is no whole number from 1 to 256"),
+        ({"CHANNEL": "left"}, "CHANNEL='left' is no whole number from 0 to 255"),
         ({"CORES": "0"}, "CORES='0' is no whole number from 1 to 4096"),
         ({"CORPUS": "emodb", "DATA": "/dev/null"}, "DATA=/dev/null: not a folder"),
         ({"SHCEDULE": "short"}, "SHCEDULE is none of the variables CORPUS, DATA, "),
@@ -414,7 +426,7 @@ def test_only_records_are_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [2024, 1e3, True, None, ["a"], {"a": "b"}, float("inf"), float("nan"), "x;y", "1_0"])
-@pytest.mark.parametrize("name", ["corpus", "data", "schedule", "seed", "threads"])
+@pytest.mark.parametrize("name", ["corpus", "data", "schedule", "seed", "threads", "channel"])
 def test_a_setting_of_any_shape_is_taken_or_refused_in_one_line(capsys, name, value):
     if value is None or (name == "seed" and value == 2024):
         assert settings({name: value}) == (Settings(seed=2024) if value else Settings())
@@ -427,7 +439,7 @@ def test_a_setting_of_any_shape_is_taken_or_refused_in_one_line(capsys, name, va
 def test_an_unknown_setting_is_named(capsys):
     with pytest.raises(SystemExit):
         settings({"corpsu": "emodb"})
-    assert "corpsu is none of the settings corpus, data, schedule, seed, threads" in capsys.readouterr().err
+    assert "corpsu is none of the settings corpus, data, schedule, seed, threads, channel" in capsys.readouterr().err
 
 
 def marked() -> list[psutil.Process]:

@@ -19,7 +19,7 @@ from serlib.data import corpora, facts
 from serlib.data.corpora import LETTERS, NAME
 
 PACKAGES = ("serlib", "companion")
-LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256)}
+LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256), "channel": (0, 255)}
 MARK = "SERLIB_BUILD"  # environment variable by which the guard knows what a build has started
 
 
@@ -38,6 +38,7 @@ class Settings:
     schedule: str = ""
     seed: int = 0
     threads: int = 1  # of one run: runs side by side keep cores busier than threads do
+    channel: int = 0  # of recordings with several, counted from 1; 0: their mean
 
     def given(self) -> dict[str, object]:
         """The settings that are not the default."""
@@ -60,13 +61,14 @@ def settings(given: Mapping[str, object]) -> Settings:
             stop(f"{name}={value!r}: a name is made of {LETTERS}")
     if not data.isprintable():
         stop(f"DATA={data!r} holds a character that cannot be printed: rename it, or link to it by another name")
-    check_settings(corpus, data, schedule)
     numbers = {
         name: number(name.upper(), given.get(name), *limits)
         for name, limits in LIMITS.items()
         if given.get(name) is not None
     }
-    return Settings(corpus, data, schedule, **numbers)
+    made = Settings(corpus, data, schedule, **numbers)
+    check_settings(made)
+    return made
 
 
 def number(name: str, value: object, least: int, most: int) -> int:
@@ -76,13 +78,16 @@ def number(name: str, value: object, least: int, most: int) -> int:
     return int(str(value))
 
 
-def check_settings(corpus: str, data: str, schedule: str) -> None:
+def check_settings(asked: Settings) -> None:
     """End with one line if what a build was asked for cannot be."""
+    corpus, data, schedule = asked.corpus, asked.data, asked.schedule
     table = data.lower().endswith(".csv")
     if corpus and not data:
         stop(f"CORPUS={corpus} needs DATA=folder of the recordings (or DATA=table.csv for a corpus of your own)")
     if data and not corpus:
         stop("DATA is given without CORPUS: say which corpus it is, as in CORPUS=emodb")
+    if asked.channel and not corpus:
+        stop(f"CHANNEL={asked.channel} is given without CORPUS: synthetic speech has one channel")
     if data and not (Path(data).is_file() if table else Path(data).is_dir()):
         found = (
             "not a file"

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from workflow.graph import Settings, number, settings, stop
 
-GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS")
+GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
 OTHERS = ("CORES", "V", "PYTHON", "PIP_ARGS", "BENCH")
 MOST_CORES = 4096
 NEVER = f"{os.pathsep}${{}}"  # venv refuses the first, setuptools takes the others for variables

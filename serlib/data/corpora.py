@@ -77,6 +77,7 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     excluded: tuple[Excluded, ...] = ()
     notes: tuple[str, ...] = ()  # about the whole: wrong counts, what of the files is not used as it is
+    channel: int = 0  # of recordings with several, counted from 1; 0: their mean
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -194,7 +195,7 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     notes += _remarks(utterances) + (_alike(utterances) if own else [])
     if strict and problems:
         raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
-    return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes))
+    return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes), channel)
 
 
 def check_counts(known: facts.CorpusFacts, utterances: Sequence[Utterance]) -> list[str]:
@@ -392,7 +393,7 @@ COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "e
 def save(corpus: Corpus, table: Path, folder: Path) -> None:
     """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file.
 
-    The last line holds the SHA-256 of all before.
+    The last line holds the channel, if one was chosen, and the SHA-256 of it and of all before.
     """
     root, text = _root(folder), io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -403,7 +404,7 @@ def save(corpus: Corpus, table: Path, folder: Path) -> None:
     writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
     writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
     with atomic_write(table) as beside:
-        beside.write_bytes(f"{text.getvalue()}{_sealing(text.getvalue())}".encode())
+        beside.write_bytes(f"{text.getvalue()}{_sealing(text.getvalue(), corpus.channel)}".encode())
 
 
 def remove(table: Path) -> None:
@@ -417,8 +418,9 @@ def remove(table: Path) -> None:
     table.unlink(missing_ok=True)
 
 
-def _sealing(text: str) -> str:
-    return f",,,,,,{hashlib.sha256(text.encode()).hexdigest()},\n"
+def _sealing(text: str, channel: int) -> str:
+    chosen = f"channel {channel}" if channel else ""
+    return f",{chosen},,,,,{hashlib.sha256((text + chosen).encode()).hexdigest()},\n"
 
 
 def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
@@ -430,9 +432,11 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     check_name(name)
     text = _text(table, "utf-8")
     start = text.rfind("\n", 0, -1) + 1
+    named = re.match(r",channel ([1-9][0-9]{0,9}),", text[start:])
+    channel = int(named[1]) if named else 0
     reader = csv.DictReader(io.StringIO(text[:start], newline=""), restval="")
     try:
-        if text[start:] != _sealing(text[:start]):
+        if text[start:] != _sealing(text[:start], channel):
             raise ValueError("changed")
         rows = list(reader)
         used = [row for row in rows if not row.get("excluded")]
@@ -453,6 +457,7 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
         ),
         tuple(Excluded(r["file"], r["excluded"]) for r in rows if r["excluded"] and r["file"]),
         tuple(r["excluded"] for r in rows if r["excluded"] and not r["file"]),
+        channel,
     )
 
 
