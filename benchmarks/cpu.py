@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks import peers, reference
+from benchmarks import measure, peers, reference
 from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily
 from serlib import config, flops, losses, records, training
 from serlib.data import corpora, features
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(threads)
     started = time.perf_counter()
     limits = machine(5 * options.repeats)
-    rate, memory = (limits[f"{name}, all cores"]["median"] for name in ("matrix product", "pass over memory"))
-    given = {"corpus": corpus, "images": images, "full": full, "rate": rate, "memory": memory, "options": options}
+    memory = limits["pass over memory, all cores"]["median"]
+    given = {"corpus": corpus, "images": images, "full": full, "memory": memory, "options": options}
     rows, found, failed = [], {}, []
     for part in PARTS:
         print(f"{time.perf_counter() - started:6.0f} s  {part.__name__}", file=sys.stderr)
@@ -134,14 +135,15 @@ def both(model: SpectrogramViT, images: Tensor) -> dict[str, Callable[[], None]]
     }
 
 
-def steps(images: Tensor, full: Tensor, rate: float, options: argparse.Namespace, **_: object):
-    """Training steps of teacher and student."""
+def steps(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
+    """Training steps of teacher and student, and their share of the matrix product's rate around them."""
     rows, about = [], {}
     for name, settings, least in (("teacher", config.TEACHER, 1.6), ("student", config.STUDENT, 1.0)):
         work = TRAINED * BATCH * flops.closed_form(settings)
         for kind, given in (("speech", images), ("no silence", full)):
             times = rounds(both(SpectrogramViT(settings), given), options.repeats)
-            ratio, share = faster(times, "plain", "ours"), Spread.of([work / t / rate for t in times["ours"]])
+            ratio = faster(times, "plain", "ours")
+            share = Spread.of([work / t / at for t, at in zip(times["ours"], times.rates, strict=True)])
             about[f"{name}, {kind}"] = {"seconds": times, "share": vars(share), "operations": work}
             said = f"{share.median:.0%} of the measured matrix-product rate"
             if kind == "speech":
@@ -529,27 +531,35 @@ def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
     )  # fmt: skip
     with torch.inference_mode():
         for name, (run, work, moved) in parts.items():
-            times = rounds({name: run}, 3 * options.repeats)[name]
-            speed = vars(Spread.of([work / t for t in times]))
-            found[name] = {"operations": work, "bytes": moved, "operations a second": speed}
+            times = rounds({name: run}, 3 * options.repeats)
+            speed = vars(Spread.of([work / t for t in times[name]]))
+            rate = statistics.median(times.rates)
+            found[name] = {"operations": work, "bytes": moved, "operations a second": speed, "rate": rate}
     return [], found
 
 
-def profile(full: Tensor, rate: float, memory: float, options: argparse.Namespace, **_: object):
+def profile(full: Tensor, memory: float, options: argparse.Namespace, **_: object):
     """A training step without silence, operator by operator: launches, bytes, operations and milliseconds.
 
-    ``share`` is the time that the operations and the bytes need at least, at the machine's two limits, of the time taken.
+    ``share`` is the time that the operations and the bytes need at least, of the time taken: at the matrix product's rate
+    just before and after, and the memory's at the start.
     """
     found = {}
     for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
         model = SpectrogramViT(settings)
         step = trainer(model, lambda batch, model=model: model(batch).logits, full, fused=True)
         step()
-        with Operators() as operators:
-            step()
+
+        def watched(step=step) -> tuple[dict[str, dict[str, float]], float]:
+            at = measure.rate()
+            with Operators() as operators:
+                step()
+            return operators.found, at
+
+        taken, rate = steadily(watched) or ({}, math.nan)
         found[name] = {
             op: {**at, "share": max(at["operations"] / rate, at["bytes"] / memory) / at["seconds"]}
-            for op, at in sorted(operators.found.items(), key=lambda item: -item[1]["seconds"])[:12]
+            for op, at in sorted(taken.items(), key=lambda item: -item[1]["seconds"])[:12]
         }
     return [], found
 

@@ -61,15 +61,32 @@ def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
 
 
 def test_a_block_is_measured_again_while_the_rate_changes(capsys):
-    speeds, made = iter([100.0, 80.0, 100.0, 91.0]), iter("ab")
+    speeds, made = iter([100.0, 80.0, 85.0]), iter("ab")
     assert measure.steadily(lambda: next(made), lambda: next(speeds)) == "b"
     assert capsys.readouterr().err == "         measured again: the rate went from 100 to 80\n"
-    rising = iter(range(1, 99))
+    rising = (2.0**i for i in range(99))
     times = measure.rounds({"a": lambda: None, "b": lambda: None}, 2, lambda: next(rising))
     assert [math.isnan(t) for name in "ab" for t in times[name]] == [True] * 4
-    assert next(rising) == 2 * measure.TRIES + 1
+    assert next(rising) == 2.0 ** (1 + 2 * measure.TRIES)
     line = measure.row("a step", "2 x", measure.faster(times, "a", "b"), reached=False, said="fast")
     assert (line["measured"], line["reached"], line["said"]) == (None, None, measure.BUSY)
+
+
+def test_rounds_keep_those_between_which_the_rate_is_the_same(monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 0.0)
+    made, speeds = [], iter([100.0, 50.0, 50.0, 90.0, 99.0])
+    times = measure.rounds({"a": lambda: made.append(len(made))}, 2, lambda: next(speeds))
+    assert len(made) == 5  # one does not count, two are between different rates
+    assert (len(times["a"]), times.rates) == (2, [50.0, 94.5])
+
+
+def test_the_steps_share_is_of_the_rate_around_them(bench, monkeypatch):
+    times = measure.Times({"plain": [4.0] * 3, "ours": [2.0] * 3})
+    times.rates = [1.0, 2.0, 4.0]
+    monkeypatch.setattr(cpu, "rounds", lambda *_: times)
+    _, about = cpu.steps(**bench)
+    found = about["student, speech"]
+    assert [found["share"][name] for name in ("min", "max")] == [found["operations"] / 2 / rate for rate in (4.0, 1.0)]
 
 
 def test_operators_are_counted_by_hand():
@@ -99,7 +116,7 @@ def bench(monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "rate", lambda: 1e9)
     monkeypatch.setattr(config, "RUNS", {name: config.RUNS[name] for name in ("teacher", "student-alone")})
     options = Namespace(data=tmp_path, weights=None, recordings=None, repeats=1)
-    return {"corpus": corpus, "images": images, "full": torch.rand(2, 1, 128, 128), "rate": 1e9, "memory": 1e9} | {
+    return {"corpus": corpus, "images": images, "full": torch.rand(2, 1, 128, 128), "memory": 1e9} | {
         "options": options
     }
 
