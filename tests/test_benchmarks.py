@@ -150,6 +150,29 @@ def test_a_part_that_fails_takes_nothing_from_the_others(bench, monkeypatch, tmp
     assert "ValueError: no teacher" in said.err
 
 
+def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tmp_path):
+    rates = iter((2.0, 3.0, 4.0))
+
+    def part():
+        at = next(rates)
+        return [measure.row("what", "2 x", measure.Spread(at, at, at), True)], {"rate": at}
+
+    def first(**_):
+        return part()
+
+    def second(**_):
+        return part()
+
+    monkeypatch.setattr(cpu, "PARTS", (first, second))
+    monkeypatch.setattr(cpu, "synthetic", lambda: (bench["corpus"], bench["images"]))
+    out = tmp_path / "cpu.json"
+    assert cpu.main(["--out", str(out), "--repeats", "1"]) == 0
+    old = json.loads(out.read_text())
+    assert cpu.main(["--out", str(out), "--repeats", "1", "--parts", "first"]) == 0
+    new = json.loads(out.read_text())
+    assert (new["first"], new["second"], new["made"]["second"]) == ({"rate": 4.0}, {"rate": 3.0}, old["made"]["second"])
+    assert [(line["part"], line["measured"]["median"]) for line in new["table"]] == [("first", 4.0), ("second", 3.0)]
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
 def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monkeypatch):
     for seed in range(2):
