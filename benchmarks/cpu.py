@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks import measure, peers, reference
 from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily
@@ -45,6 +45,12 @@ COUNTS = (100, 1_000, 10_000, 100_000)  # images mapped from disk
 NETWORKS = ("TEACHER", "STUDENT")  # by_cores starts processes for
 PASS = 2**26  # numbers, more than any cache holds
 LOADING = "most of it PyTorch itself, in its build for CUDA"
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+COUNTS_OF = flop_registry | {  # PyTorch counts the attention of GPUs alone
+    FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q.shape, k.shape, v.shape),
+    FUSED_BACKWARD: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape),
+}
 TRAINED = 3  # a training step costs about three times the operations of looking at an image
 
 
@@ -538,6 +544,13 @@ def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
         lambda: qkv(rows), 2 * rows.numel() * qkv.out_features,
         4 * (rows.numel() + len(rows) * qkv.out_features + qkv.weight.numel()),
     )  # fmt: skip
+    c = config.STUDENT
+    q, k, v = torch.rand(3, BATCH, c.heads, c.num_patches, c.head_width)
+    work = sdpa_flop_count(q.shape, k.shape, v.shape)
+    parts |= {
+        "attention, fused": (lambda: functional.scaled_dot_product_attention(q, k, v), work, 4 * 4 * q.numel()),
+        "attention, its products one by one": (lambda: (q @ k.mT).softmax(dim=-1) @ v, work, 4 * 4 * q.numel()),
+    }
     with torch.inference_mode():
         for name, (run, work, moved) in parts.items():
             times = rounds({name: run}, 3 * options.repeats)
@@ -591,8 +604,8 @@ class Operators(TorchDispatchMode):
             at["launches"] += 1
             at["seconds"] += seconds
             at["bytes"] += sum(x.numel() * x.element_size() for x in tensors)
-            if packet in flop_registry:
-                at["operations"] += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+            if packet in COUNTS_OF:
+                at["operations"] += COUNTS_OF[packet](*args, **(kwargs or {}), out_val=out)
         return out
 
 

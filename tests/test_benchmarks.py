@@ -100,6 +100,16 @@ def test_operators_are_counted_by_hand():
     assert set(operators.found) == {"mm", "relu"}  # transposing moves nothing
 
 
+def test_the_fused_attention_is_counted_by_hand():
+    """Two products of 7 tokens by 7 tokens by 4 forwards, five backwards: the scores once more, and four gradients."""
+    q, k, v = (torch.rand(2, 3, 7, 4, requires_grad=True) for _ in range(3))
+    with cpu.Operators() as operators:
+        functional.scaled_dot_product_attention(q, k, v).sum().backward()
+    product = 2 * (2 * 3) * 7 * 7 * 4
+    found = {name: at["operations"] for name, at in operators.found.items() if "attention" in name}
+    assert sorted(found.values()) == [2 * product, 5 * product]
+
+
 @pytest.fixture
 def bench(monkeypatch, tmp_path):
     """Two images, two files, every part as small as it goes; the machine counts as quiet."""
