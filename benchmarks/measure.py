@@ -53,7 +53,7 @@ def steadily(block: Callable[[], T], speed: Callable[[], float] | None = None) -
     before = speed()
     for _ in range(TRIES):
         made, after = block(), speed()
-        if _same(before, after):
+        if same(before, after):
             return made
         before = after
     return None
@@ -83,7 +83,7 @@ def rounds(
         while len(found.rates) + len(block) < repeats and time.perf_counter() - start < BLOCK:
             block.append(_turns(alternatives))
         after = speed()
-        if _same(before, after):
+        if same(before, after):
             for turns in block:
                 for name, seconds in turns.items():
                     found[name].append(seconds)
@@ -96,11 +96,12 @@ def rounds(
     return found
 
 
-def _same(before: float, after: float) -> bool:
-    same = abs(after - before) <= APART * max(before, after)
-    if not same:
-        print(f"         measured again: the rate went from {before:.3g} to {after:.3g}", file=sys.stderr)
-    return same
+def same(before: float, after: float) -> bool:
+    """Whether two rates differ by at most ``APART``; says so where they do not."""
+    if abs(after - before) <= APART * max(before, after):
+        return True
+    print(f"         does not count: the rate went from {before:.3g} to {after:.3g}", file=sys.stderr)
+    return False
 
 
 def _turns(alternatives: Mapping[str, Callable[[], object]]) -> dict[str, float]:
