@@ -180,8 +180,8 @@ def read(path: Path) -> Record:
 
 
 def read_all(folder: Path) -> list[Record]:
-    """Every record below ``folder``, in the order of their paths."""
-    return [read(path) for path in sorted(folder.rglob("*.json"))]
+    """Every record below ``folder``, in the order of their paths; what a Mac adds (``._x.json``) is none."""
+    return [read(path) for path in sorted(folder.rglob("*.json")) if not path.name.startswith("._")]
 
 
 def location(

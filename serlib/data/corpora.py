@@ -31,6 +31,7 @@ from serlib.files import atomic_write, check
 Speech = Literal["recordings", "synthetic"]
 
 ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
+SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # how folders begin that systems put among people's
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LETTERS = "letters, digits, '-', '_' and '.', and starts with one of the first two"
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
@@ -164,7 +165,7 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     folder = Path(folder)
     own = is_table(folder)
     check_name(name)
-    if own and name in facts.CORPORA:
+    if own and name.lower() in facts.CORPORA:
         raise CorpusError(f"{folder.name}: a table of your own cannot be called {name!r}: give the corpus another name")
     if not own and name not in facts.CORPORA:
         known = ", ".join(facts.CORPORA)
@@ -229,13 +230,16 @@ def _remarks(utterances: Sequence[Utterance]) -> list[str]:
 def _alike(utterances: Sequence[Utterance]) -> list[str]:
     """Names that may be meant to be the same, and recordings that are."""
     notes = []
-    for what in ("emotion", "speaker"):
+    case, zeros = (
+        ("case", str.casefold),
+        ("zeros in front", lambda name: name.lstrip("0")),
+    )  # which spreadsheets leave out
+    for what, (how, alike) in (("emotion", case), ("speaker", case), ("speaker", zeros)):
         spellings = defaultdict(set)
         for utterance in utterances:
-            spellings[getattr(utterance, what).casefold()].add(getattr(utterance, what))
-        notes += [
-            f"{what}s that differ by case alone: {', '.join(sorted(s))}" for s in spellings.values() if len(s) > 1
-        ]
+            spellings[alike(getattr(utterance, what))].add(getattr(utterance, what))
+        differ = (sorted(found) for found in spellings.values() if len(found) > 1)
+        notes += [f"{what}s that differ by {how} alone: {', '.join(found)}" for found in differ]
     same = defaultdict(list)
     for utterance in utterances:
         same[utterance.sha256].append(utterance.key)
@@ -255,7 +259,7 @@ def recordings(folder: Path) -> list[Path]:
     seen, found = set(), []
     for where, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
-        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith(SYSTEMS))
         if real not in seen:
             seen.add(real)
             wav = (n for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
@@ -299,7 +303,7 @@ NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "tex
 
 def _from_csv(table: Path) -> list[Utterance]:
     """Utterances of a table as spreadsheets save it; names are stripped and in the composed form of Unicode (NFC)."""
-    text = _text(table, "utf-8-sig")
+    text = re.sub(r"\A(?i:sep=).(\r\n|\r|\n)", "", _text(table, "utf-8-sig"))  # a line for Excel, which shows none
     tried = [list(_cells(text, delimiter, table)) for delimiter in ",;\t"]
     rows = max(tried, key=lambda rows: sum(name.lower() in NEEDED for name in rows[0][1]) if rows else -1)
     head = [name.lower() for name in rows[0][1]] if rows else []
@@ -317,13 +321,15 @@ def _from_csv(table: Path) -> list[Utterance]:
         row = dict(zip(head, cells, strict=False))
         for column in NEEDED:
             if not row.get(column):
-                raise CorpusError(f"{where}: {column} is empty")
+                raise CorpusError(f"{where}: {column} is empty: fill it in, or remove the row")
             if not "".join(row[column].split()).isprintable():
-                raise CorpusError(f"{where}: {column} {row[column]!r} holds a character that cannot be printed")
+                raise CorpusError(
+                    f"{where}: {column} {row[column]!r} holds a character that cannot be printed: type it anew"
+                )
         path = _beside(table, row["path"])
         key = row["path"].replace("\\", "/")
         if key in found:
-            raise CorpusError(f"{where}: path {key!r} stands in more than one row")
+            raise CorpusError(f"{where}: path {key!r} stands in more than one row: leave one")
         names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
         found[key] = Utterance(key, path, *names)
     return list(found.values())
