@@ -283,8 +283,8 @@ def test_predict_takes_the_channel_that_is_chosen(tmp_path, weights, capsys):
 
 def test_a_table_knows_the_channel_it_was_checked_with(tmp_path, capsys):
     folder, table, cache = tiny_emodb(tmp_path / "emodb"), tmp_path / "t.csv", tmp_path / "cache"
-    for path in folder.rglob("*.wav"):
-        path.write_bytes(floats(np.stack((SPEECH, np.roll(SPEECH, 7) * 0.5), 1)))
+    for turn, path in enumerate(folder.rglob("*.wav"), 7):
+        path.write_bytes(floats(np.stack((SPEECH, np.roll(SPEECH, turn) * 0.5), 1)))
     given = ("emodb", "--data", folder, "--table", table)
     assert command(capsys, "corpora", *given, "--channel", 2)[0] == 0
     assert corpora.read(table, folder, "emodb", "recordings").channel == 2
