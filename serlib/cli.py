@@ -208,8 +208,9 @@ def _train(options: argparse.Namespace) -> None:
         if not 1 <= options.threads <= MOST_THREADS:
             raise ValueError(f"threads {options.threads} must be at least 1 and at most {MOST_THREADS}")
         torch.set_num_threads(options.threads)
-    if not 0 <= options.seed < 2**32:
-        raise ValueError(f"seed {options.seed} must be at least 0 and below 2^32")
+    for name in ("seed", "fold"):
+        if not 0 <= getattr(options, name) < 2**32:
+            raise ValueError(f"{name} {getattr(options, name)} must be at least 0 and below 2^32")
     corpus = load(options)
     if len(corpus.emotions) < 2:
         raise ValueError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")

@@ -173,6 +173,7 @@ def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tm
     assert (new["first"], new["second"], new["made"]["second"]) == ({"rate": 4.0}, {"rate": 3.0}, old["made"]["second"])
     assert [(line["part"], line["measured"]["median"]) for line in new["table"]] == [("first", 4.0), ("second", 3.0)]
 
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
 def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monkeypatch):
     for seed in range(2):

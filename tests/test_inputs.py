@@ -175,6 +175,7 @@ UNKNOWN = "a header without the length of the samples"
         (with_sizes(64_036 + 6, None), "a header that declares a longer file"),
         (with_sizes(None, None), None),
         (with_sizes(None, None) + b"LIST\4\0\0\0info", None),
+        (with_sizes(None, None) + bytes(9_000), None),
     ],
 )
 def test_a_header_that_is_off_is_a_note_and_every_sample_is_read(content, note, tmp_path):
@@ -183,6 +184,31 @@ def test_a_header_that_is_off_is_a_note_and_every_sample_is_read(content, note, 
     recording = audio.read(path)
     assert recording.notes == ((note,) if note else ())
     np.testing.assert_array_equal(recording.samples, soundfile.read(io.BytesIO(stored("wav")), dtype="float32")[0])
+
+
+@pytest.mark.parametrize("kind", ["wav", "wave extensible", "aiff", "au", "flac"])
+def test_a_tag_before_a_file_hides_nothing_of_it(kind, tmp_path):
+    tag, path = b"ID3\3\0\0\0\0\1\2" + bytes(130), tmp_path / "a.wav"
+    path.write_bytes(tag + stored(kind))
+    assert abs(audio.read(path).samples - SPEECH).max() < 2**-15
+    path.write_bytes(tag + stored(kind)[: len(stored(kind)) // 2])
+    with pytest.raises(audio.AudioError, match=r"truncated|unreadable"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (with_sizes(None, 32_000), "32,000 bytes after the declared samples, left out"),
+        (stored("au")[:8] + struct.pack(">I", 32_000) + stored("au")[12:], "32,000 bytes after the declared samples, left out"),
+        (stored("ogg") + stored("ogg"), "several streams, the first alone is read"),
+    ],
+    ids=["wav", "au", "ogg"],
+)  # fmt: skip
+def test_sound_that_is_not_read_is_said(content, note, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    assert audio.read(path).notes[-1] == note
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -340,6 +366,16 @@ def test_a_file_swapped_after_the_check_makes_no_image(tmp_path, capsys):
         f"serlib: {path}: changed since the corpus was checked; check it again with `python -m serlib corpora`"
     )
     assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(("given", "other"), [("savee", ()), ("emodb", ("--synthetic",))])
+def test_a_table_of_another_corpus_or_of_other_speech_is_none(given, other, tmp_path, capsys):
+    folder, table = tiny_emodb(tmp_path / "emodb"), tmp_path / "table.csv"
+    assert command(capsys, "corpora", "emodb", "--data", folder, "--table", table)[0] == 0
+    status, out, err = command(capsys, "audit", given, "--data", folder, "--table", table, *other)
+    speech = "synthetic" if other else "recordings"
+    said = f"serlib: {table}: of emodb (recordings), not of {given} ({speech}): name another table"
+    assert (status, out, err) == (1, [], [said])
 
 
 def test_a_damaged_corpus_table_is_named(tmp_path):
@@ -807,7 +843,9 @@ def test_weights_that_contradict_themselves_are_named(about, tmp_path, capsys):
     assert err[0].startswith(f"serlib: {path}: not the weights of a run (")
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "{}", "[]", "1", '{"version": [2]}', '{"version": 2}', "\ud800"])
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "{}", "[]", "1", '{"version": [2]}', "9" * 5_000, '{"version": 2}', "\ud800"]
+)
 def test_json_that_is_no_record_is_named(content, tmp_path):
     (tmp_path / "a.json").write_text(content, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(records.RecordError, match=r"a\.json: "):
@@ -906,6 +944,7 @@ HEARD = {
         0x7FFFF024, 0x7FFFF000
     ),
     "a header that declares a few bytes more than the file has, all samples there": with_sizes(64_042, None),
+    "a header that declares fewer samples than there are": with_sizes(None, 32_000),
     "two channels, as EmoDB's original release has them": floats(np.stack((SPEECH, SPEECH[::-1]), 1)),
     "more than ten seconds": floats(np.tile(SPEECH, 6)),
     "a file cut in half": stored("wav")[:32_022],

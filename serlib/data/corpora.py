@@ -172,6 +172,8 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
         raise CorpusError(f"corpus {name!r} is none of {known}; for your own, give a CSV file as data")
     if not folder.exists():
         raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
+    if not own and not folder.is_dir():
+        raise CorpusError(f"{folder}: a file, not the folder of {name}'s recordings; an archive is unpacked first")
     found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
     settings = config.Features(channel=channel)
     with ThreadPoolExecutor() as pool:
@@ -182,7 +184,13 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     excluded += contradictory
     left_out = {item.file for item in contradictory}
     utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
-    why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
+    why = (
+        f"; first problem: {excluded[0].file}: {excluded[0].reason}"
+        if excluded
+        else ""
+        if found
+        else "; no .wav is there"
+    )
     if not utterances:
         raise CorpusError(f"{folder}: no usable {name} recording{why}")
     published = speech == "recordings" and not own
@@ -309,7 +317,8 @@ def _from_csv(table: Path) -> list[Utterance]:
     head = [name.lower() for name in rows[0][1]] if rows else []
     missing = set(NEEDED) - set(head)
     if missing:
-        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs {', '.join(NEEDED)}")
+        there = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
+        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {there}")
     for name, count in Counter(filter(None, head)).items():
         if count > 1:
             raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
@@ -399,7 +408,7 @@ COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "e
 def save(corpus: Corpus, table: Path, folder: Path) -> None:
     """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file.
 
-    The last line holds the channel, if one was chosen, and the SHA-256 of it and of all before.
+    The last line holds the channel, if one was chosen, the corpus's name and whose speech it is, and the SHA-256 of all.
     """
     root, text = _root(folder), io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -410,7 +419,7 @@ def save(corpus: Corpus, table: Path, folder: Path) -> None:
     writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
     writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
     with atomic_write(table) as beside:
-        beside.write_bytes(f"{text.getvalue()}{_sealing(text.getvalue(), corpus.channel)}".encode())
+        beside.write_bytes(_sealed(text.getvalue(), corpus.channel, corpus.name, corpus.speech).encode())
 
 
 def remove(table: Path) -> None:
@@ -424,25 +433,24 @@ def remove(table: Path) -> None:
     table.unlink(missing_ok=True)
 
 
-def _sealing(text: str, channel: int) -> str:
-    chosen = f"channel {channel}" if channel else ""
-    return f",{chosen},,,,,{hashlib.sha256((text + chosen).encode()).hexdigest()},\n"
+def _sealed(text: str, channel: int, name: str, speech: str) -> str:
+    text += f",{f'channel {channel}' if channel else ''},{name},{speech},,,"
+    return f"{text}{hashlib.sha256(text.encode()).hexdigest()},\n"
 
 
 def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     """The corpus that :func:`save` wrote; ``folder`` is where its recordings lie.
 
     Raises:
-        CorpusError: the table is not one that :func:`save` wrote, or was changed since.
+        CorpusError: the table is not one that :func:`save` wrote, was changed since, or is of another corpus.
     """
     check_name(name)
     text = _text(table, "utf-8")
     start = text.rfind("\n", 0, -1) + 1
-    named = re.match(r",channel ([1-9][0-9]{0,9}),", text[start:])
-    channel = int(named[1]) if named else 0
+    last = re.match(rf",(?:channel ([1-9][0-9]{{0,9}}))?,({NAME}),(recordings|synthetic),", text[start:])
     reader = csv.DictReader(io.StringIO(text[:start], newline=""), restval="")
     try:
-        if text[start:] != _sealing(text[:start], channel):
+        if last is None or text != _sealed(text[:start], channel := int(last[1] or 0), last[2], last[3]):
             raise ValueError("changed")
         rows = list(reader)
         used = [row for row in rows if not row.get("excluded")]
@@ -453,6 +461,8 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
         raise CorpusError(
             f"{table}: not a corpus table, or changed since; make it with `python -m serlib corpora`"
         ) from error
+    if (last[2], last[3]) != (name, speech):
+        raise CorpusError(f"{table}: of {last[2]} ({last[3]}), not of {name} ({speech}): name another table")
     root = _root(folder)
     return Corpus(
         name,
