@@ -673,10 +673,10 @@ def test_a_name_with_a_line_break_is_one_line(tmp_path, weights, capsys):
     assert err[0].startswith(f"serlib: {tmp_path}/a\\n\\x1b[2Jb.wav: unreadable: ")
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "", "a b", "-x", "a;b"])
+@pytest.mark.parametrize("name", ["..", "a/b", "", "a b", "-x", "a;b", "x" * 101])
 def test_a_corpus_is_called_by_what_can_be_part_of_a_path(name, own, tmp_path):
     own(PLAIN)
-    with pytest.raises(CorpusError, match=r"^corpus .*: a name is made of letters, digits"):
+    with pytest.raises(CorpusError, match=r"^corpus .*: a name is made of at most 100 letters, digits"):
         load(name, tmp_path / "own.csv")
 
 

@@ -405,6 +405,8 @@ def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
         ({"THREADS": "0"}, "THREADS='0' is no whole number from 1 to 256"),
         ({"CHANNEL": "left"}, "CHANNEL='left' is no whole number from 0 to 255"),
         ({"CORES": "0"}, "CORES='0' is no whole number from 1 to 4096"),
+        ({"CORPUS": "EmoDB", "DATA": "requirements.lock.csv"}, "CORPUS=EmoDB: a table of your own cannot be called so"),
+        ({"CORPUS": "x" * 101}, f"CORPUS={'x' * 101!r}: a name is made of at most 100 letters"),
         ({"CORPUS": "emodb", "DATA": "/dev/null"}, "DATA=/dev/null: not a folder"),
         ({"SHCEDULE": "short"}, "SHCEDULE is none of the variables CORPUS, DATA, "),
         ({"PRECISION": "$(touch pwned)"}, "PRECISION is none of the variables CORPUS, DATA, "),
@@ -412,6 +414,7 @@ def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
 )
 def test_what_cannot_be_is_said_before_anything_is_installed(stand_in, given, message):
     (stand_in / ".venv/installed").unlink()
+    (stand_in / "requirements.lock.csv").touch()
     assert complaint(make(stand_in, PYTHON=sys.executable, **given)).startswith(f"serlib: {message}")
     assert not (stand_in / "pip.txt").exists()
 

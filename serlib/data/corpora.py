@@ -32,8 +32,8 @@ Speech = Literal["recordings", "synthetic"]
 
 ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
 SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # how folders begin that systems put among people's
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-LETTERS = "letters, digits, '-', '_' and '.', and starts with one of the first two"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+LETTERS = "at most 100 letters, digits, '-', '_' and '.', and starts with one of the first two"
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
