@@ -181,15 +181,15 @@ def images(
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))  # a file is little work
-        bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
+        bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
         try:
-            with atomic_write(stored) as beside, beside.open("wb") as file, pool, bar:
+            with atomic_write(stored) as beside, beside.open("wb") as file, pool, tqdm(**bar) as shown:
                 np.lib.format.write_array_header_1_0(file, about)
                 for start in range(0, len(paths), WAITING):
                     waiting = jobs[start : start + WAITING]
                     for made, _ in pool.map(lambda job: picture(job[0], config, job[2], job[1]), waiting):
                         file.write(made.numpy().astype("<f4").tobytes())
-                        bar.update()
+                        shown.update()
                 file.close()
                 seal(beside)
         finally:
