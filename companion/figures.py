@@ -122,7 +122,7 @@ def plot_channel(
     end = times[columns - 1] + (times[1] - times[0]) / 2
     ax.set(title=title, xlim=(0, end), ylim=(settings.low_frequency, settings.high_frequency))
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)")
-    ax.locator_params(axis="x", nbins=5)
+    ax.locator_params(axis="x", nbins=5, steps=(1, 2, 5, 10))
     return ax
 
 
@@ -329,7 +329,7 @@ def plot_cost(
     """
     colours = _split_colours(kinds)
     smallest, largest = table.flops.min() / 1e9, table.flops.max() / 1e9
-    margin = smallest / 60
+    margin = smallest / (60 if largest < 100 * smallest else 300)
     lowest = table[["low", "estimate"]].min(axis=None)
     ax.set(
         xscale="log",

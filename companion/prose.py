@@ -129,7 +129,7 @@ def published_range() -> str:
 
 def headline(accuracy: pd.DataFrame) -> str:
     """What the first picture says, in a sentence: the student on new speakers, and what is published."""
-    at = accuracy.assign(share=[f"{100 * share:.0f} %" for share in accuracy["estimate"]])
+    at = accuracy.assign(share=[f"{100 * share:.0f}\N{NO-BREAK SPACE}%" for share in accuracy["estimate"]])
     measured = [f"{row.share} ({facts.title(row.corpus)})" for row in at[at["what"] == splits.NEW].itertuples()]
     stated = at.loc[at["what"] == front.PUBLISHED, "share"]
     if not measured:

@@ -134,7 +134,7 @@ def test_what_a_figure_shows_is_said_in_words() -> None:
     assert text.estimates(table) == said
     assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
     headline = prose.headline(table)
-    assert "right for 60 % (EmoDB) of the utterances; 99 % are published" in headline
+    assert f"right for 60{NO_BREAK}% (EmoDB) of the utterances; 99{NO_BREAK}% are published" in headline
 
 
 def test_comparisons_that_rest_on_one_seed_are_counted() -> None:

@@ -34,7 +34,7 @@ FRONT = """<!DOCTYPE html>
 <body><a href="{page}">{title}</a></body>
 </html>
 """
-SMALLEST = 9  # CSS pixels of a word in a figure
+SMALLEST = 8.9  # CSS pixels of a word in a figure
 NARROWEST = 358  # CSS pixels beside the margins of a page on a phone
 ZOOM = 5 / 3  # CSS pixels a point: words of 9 points are as large as the text around a figure
 COLOUR = r"#[0-9A-Fa-f]{6}\b"
@@ -148,7 +148,7 @@ def captioned(app, page: str, source: list[str]) -> None:
             looks = {"image": {"alt": about["alt"]}, "figure": {"caption": about["caption"], "name": about["name"]}}
             alone = {
                 "cell_type": "code",
-                "source": "",
+                "source": "# shown",
                 "execution_count": None,
                 "id": about["name"],
                 "outputs": [output],
