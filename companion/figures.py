@@ -5,6 +5,7 @@ intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as the
 """
 
 import json
+import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
@@ -18,7 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
 from numpy import ndarray
 
 from serlib.config import Features
@@ -36,7 +39,9 @@ RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True).resampled(25)  # 
 
 
 def style() -> None:
-    """The look of every figure: readable at the width of a phone, no frame where none is needed.
+    """The look of every figure: no frame where none is needed, no word below 9 points.
+
+    A figure of at most 4.9 inches is then as wide as a phone; of a wider one a phone shows a part at a time.
 
     Axes and legends take their text sizes from seaborn's context (``font_scale`` multiplies them), titles and words inside
     a figure from below, unless a function names a ``fontsize``.
@@ -117,7 +122,16 @@ def plot_channel(
     end = times[columns - 1] + (times[1] - times[0]) / 2
     ax.set(title=title, xlim=(0, end), ylim=(settings.low_frequency, settings.high_frequency))
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)")
+    ax.locator_params(axis="x", nbins=5, steps=(1, 2, 5, 10))
     return ax
+
+
+def name_frequency_once(axes: Float[ndarray, "rows columns"]) -> None:
+    """Of a grid of spectrograms, labels at its edge alone, and one name for all axes of frequency."""
+    for ax in axes.flat:
+        ax.label_outer()
+        ax.set_ylabel("")
+    axes.flat[0].figure.supylabel("frequency (Hz)", fontsize=10)
 
 
 def plot_spectrogram(
@@ -202,7 +216,7 @@ def plot_confusion(counts: pd.DataFrame, ax: Axes, title: str = "", bar: bool = 
         raise ValueError(f"classes {list(counts.columns)} predicted, {list(counts.index)} true: want one order")
     recall = 100 * counts.div(counts.sum(axis=1), axis=0)  # NaN, drawn blank, for a class without an utterance
     words = np.where(counts > 0, recall.map("{:.0f}".format) + "\n(" + counts.map("{:,}".format) + ")", "")
-    black = {"color": "black", "fontsize": 8}
+    black = {"color": "black", "fontsize": 9}
     scale = {"vmin": 0, "vmax": 100, "cmap": RECALL, "cbar": bar}
     sns.heatmap(recall, annot=words, fmt="", annot_kws=black, cbar_kws={"label": "recall (%)"} if bar else None,
                 linewidths=0.5, ax=ax, **scale)  # fmt: skip
@@ -256,6 +270,11 @@ def plot_intervals(
     return ax
 
 
+def wrapped(label: str, width: int = 24) -> str:
+    """A label in lines of at most ``width`` characters; one that has several lines stays as it is."""
+    return label if "\n" in label else textwrap.fill(label, width)
+
+
 def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains: bool = False) -> Axes:
     """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
 
@@ -276,9 +295,9 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
         for at, height in zip(of["estimate"], y, strict=True):
             ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), (0, 5), textcoords="offset points",
-                        ha="center", fontsize=8, color=colour)  # fmt: skip
+                        ha="center", fontsize=9, color=colour)  # fmt: skip
         ax.plot([], [], marker, color=colour, label=corpus)
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_yticks(range(len(rows)), map(wrapped, rows))
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="points of accuracy (WA)" if gains else "accuracy (WA), %")
     ax.grid(axis="x", linewidth=0.4)
     ax.tick_params(axis="y", length=0)
@@ -301,6 +320,8 @@ def plot_cost(
 ) -> Axes:
     """FLOPs (logarithmic) against accuracy: measured filled with its interval, all else hollow, without a count at the left.
 
+    A name stands beside its dot, or so far above or below that it covers no other name and no dot.
+
     Args:
         table: columns label, flops (NaN: not counted), estimate, low, high, split (one of ``kinds``, the colour) and by,
             who measured it: a key of :data:`MEASURED`.
@@ -308,39 +329,43 @@ def plot_cost(
     """
     colours = _split_colours(kinds)
     smallest, largest = table.flops.min() / 1e9, table.flops.max() / 1e9
-    margin = smallest / 40
-    for flops, same in table.fillna({"flops": margin * 1e9}).sort_values("estimate", ascending=False).groupby("flops"):
-        at, height = flops / 1e9, np.inf
-        for p in same.itertuples():
-            marker, filled = MEASURED[p.by]
-            look = {"color": colours[p.split]}
-            ax.vlines(at, 100 * p.low, 100 * p.high, linewidth=1, **look)
-            ax.plot(at, 100 * p.estimate, marker, markerfacecolor=look["color"] if filled else "white", **look)
-            height = min(100 * p.estimate, height - 3.5)
-            ax.annotate(p.label, (at, 100 * p.estimate), (1.3 * at, height), fontsize=8, va="center",
-                        arrowprops={"arrowstyle": "-", "linewidth": 0.4, **look}, **look)  # fmt: skip
-    lower, raised = 0.0, False  # of two names so near that they would run into each other every other is raised
-    for name, flops in sorted({UNCOUNTED: margin * 1e9, **networks}.items(), key=lambda item: item[1]):
-        raised, lower = flops < 4 * lower and not raised, flops
-        ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
-        ax.annotate(name, (flops / 1e9, 1), (0, 3 + 24 * raised), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+    margin = smallest / (60 if largest < 100 * smallest else 300)
     lowest = table[["low", "estimate"]].min(axis=None)
     ax.set(
         xscale="log",
-        xlim=(margin / 2, largest * (12 if largest < 10 else 6)),
+        xlim=(margin / 2, largest * (25 if largest < 10 else 80)),
         ylim=(10 * np.floor(10 * lowest - 0.5), 104),
     )
-    ax.set_title(title, pad=54)  # above the networks' names
-    ax.set(xlabel="GFLOP per image or recording (a multiply-add as two)", ylabel="accuracy (WA), %")
-    _plain_numbers(ax.xaxis)
+    ax.set_title(title, pad=82)  # above the networks' names
+    ax.set(xlabel="GFLOP per image or recording", ylabel="accuracy (WA), %")
+    _plain_numbers(ax.xaxis, of_a_decade=(1, 2, 5) if largest < 100 * smallest else (1,))
     ax.minorticks_off()
     ax.set_xticks([tick for tick in ax.get_xticks() if smallest / 3 < tick < 2 * largest])
     handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in set(table.split)]
     for by, (marker, filled) in MEASURED.items():
         face = "0.3" if filled else "none"
         handles.append(Line2D([], [], color="0.3", marker=marker, markerfacecolor=face, linestyle="none", label=by))
-    ax.figure.legend(handles=handles, ncols=2, loc="outside lower center")
+    ax.figure.legend(handles=handles, ncols=2, loc="outside lower center", fontsize=9)
+    ax.figure.draw_without_rendering()  # from here on the axes keep their place, and words can be measured
+
+    dots = table.fillna({"flops": margin * 1e9}).sort_values(["flops", "estimate"], ascending=[True, False])
+    at = dots.flops / 1e9
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in ax.transData.transform(np.c_[at, 100 * dots.estimate])]
+    taken.append(Bbox.from_extents(-1e4, -1e4, 1e4, ax.bbox.y0))  # below the axes are their labels
+    shifts = [(9, sign * rows * 5.5) for rows in range(30) for sign in (1, -1)]
+    for x, p in zip(at, dots.itertuples(), strict=True):
+        marker, filled = MEASURED[p.by]
+        look = {"color": colours[p.split]}
+        ax.vlines(x, 100 * p.low, 100 * p.high, linewidth=1, **look)
+        ax.plot(x, 100 * p.estimate, marker, markerfacecolor=look["color"] if filled else "white", **look)
+        word = ax.annotate(wrapped(p.label, 20), (x, 100 * p.estimate), textcoords="offset points", xytext=(9, 0), fontsize=9, va="center",
+                           arrowprops={"arrowstyle": "-", "linewidth": 0.4, **look}, **look)  # fmt: skip
+        _settle(word, shifts, taken)
+    for name, flops in sorted({UNCOUNTED: margin * 1e9, **networks}.items(), key=lambda item: item[1]):
+        ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
+        word = ax.annotate(name, (flops / 1e9, 1), xycoords=("data", "axes fraction"), textcoords="offset points",
+                           xytext=(0, 3), ha="center", fontsize=9)  # fmt: skip
+        _settle(word, [(0, 3 + 25 * rows) for rows in range(3)], taken)
     return ax
 
 
@@ -412,7 +437,7 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role
     for i, (name, gives) in enumerate(boxes):
         ax.add_patch(FancyBboxPatch((0, -i - 0.32), 4, 0.64, "round,pad=0.05", facecolor=COLOURS[role], alpha=0.25))
         ax.text(0.1, -i, name, va="center", fontsize=9)
-        ax.text(3.95, -i, gives, va="center", ha="right", fontsize=8, family="monospace")
+        ax.text(3.95, -i, gives, va="center", ha="right", fontsize=9, family="monospace")
         if i:
             arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "color": plt.rcParams["axes.edgecolor"]}
             ax.annotate("", (2, 0.36 - i), (2, 0.63 - i), arrowprops=arrow)
@@ -437,7 +462,7 @@ def plot_spreads(
         ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
     return ax
 
 
@@ -455,16 +480,29 @@ def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, b
         ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
     ax.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel="GFLOP a second")
     _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18))
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18))
     return ax
 
 
-def _plain_numbers(*axes: Axis) -> None:
-    """0.5 and 20 where matplotlib writes powers of ten; of a decade the 1, 2 and 5."""
+def _plain_numbers(*axes: Axis, of_a_decade: Sequence[int] = (1, 2, 5)) -> None:
+    """0.5 and 20 where matplotlib writes powers of ten."""
     for axis in axes:
-        axis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=15))
+        axis.set_major_locator(LogLocator(10, of_a_decade, numticks=15))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
+
+
+def _settle(word: Annotation, places: Iterable[tuple[float, float]], taken: list[Bbox]) -> None:
+    """Put a word at the first of ``places`` (points from what it names) where it covers nothing, and note what it covers."""
+    word.set_in_layout(False)
+    renderer = word.figure.canvas.get_renderer()
+    for place in places:
+        word.set_position(place)
+        word.update_positions(renderer)
+        box = Text.get_window_extent(word, renderer).expanded(1.1, 1.0)  # the page's font may be wider
+        if not box.count_overlaps(taken):
+            break
+    taken.append(box)
 
 
 def _legend_below(ax: Axes) -> None:

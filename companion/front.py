@@ -2,11 +2,12 @@
 
 * :func:`ladder`: one network's accuracy by how the test set was chosen, beside an SVM, listeners and the published number;
 * :func:`differences`: the comparisons that the claims rest on, where they decide;
-* :func:`networks`: teacher beside student, for the page of the method;
+* :func:`networks`, :func:`costs`: teacher beside student, for the page of the method;
 * :func:`draw`: all as SVG, with the data as CSV.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,12 @@ def networks() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+@cache
+def costs() -> dict[str, flops.Cost]:
+    """Of teacher and student the parameters and the FLOPs per image."""
+    return {"teacher": flops.count(config.TEACHER), "student": flops.count(config.STUDENT)}
+
+
 def tables(predicted: pd.DataFrame, ratings: Path) -> dict[str, pd.DataFrame]:
     """By name the tables of the home page's two pictures."""
     return {"accuracy": ladder(predicted, ratings), "gains": differences(predicted)}
@@ -116,17 +123,25 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
         titled = table.assign(corpus=table["corpus"].map(facts.title))
         _save(folder / name, figures.plot_ladder, titled, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
-        cost = flops.count(config.TEACHER if name == "teacher" else config.STUDENT)
-        title = f"{name.capitalize()}: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / 1e9:.2f} GFLOP"
-        _save(folder / name, figures.plot_boxes, boxes, title=title, role=name)
+        _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
+    _save(folder / "costs", _bars, costs(), size=(4.7, 2.6))
 
     grids = {"synthetic": {emotion: _speak(emotion, sounds) for emotion in synthetic.PROSODY}}
     for corpus in facts.CORPORA:
         if (images / f"{corpus}.npz").exists():
-            right = [e for e in examples.read(images / f"{corpus}.npz") if e.emotion == e.predicted]
-            grids[corpus] = {e.emotion: e.images[0, 0].numpy() for e in right}
+            grids[corpus] = emotions(images / f"{corpus}.npz")
     for name, shown in grids.items():
-        _save(folder / f"{name}-emotions", _emotions, shown, size=(6, 5.4))
+        _save(folder / f"{name}-emotions", _emotions, shown, size=(4.9, 4.8))
+
+
+def emotions(path: Path) -> dict[str, ndarray]:
+    """By emotion the image of the committed utterance that the network named rightly, see :mod:`companion.examples`."""
+    return {e.emotion: e.images[0, 0].numpy() for e in examples.read(path) if e.emotion == e.predicted}
+
+
+def seconds(image: ndarray) -> float:
+    """How long the sound of an image lasts before the padding."""
+    return float(figures.is_speech(image).mean() * config.Features().seconds)
 
 
 def _speak(emotion: str, folder: Path) -> ndarray:
@@ -145,10 +160,24 @@ def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
     columns = max(int(figures.is_speech(image).sum()) for image in shown.values())
     for panel, (emotion, image) in zip(axes.flat, shown.items(), strict=False):
         figures.plot_spectrogram(image, panel, emotion, columns, bar=False)
-    for panel in axes.flat:
-        panel.label_outer()
+    figures.name_frequency_once(axes)
     for panel in axes.flat[len(shown) :]:
         panel.axis("off")
+
+
+def _bars(costs: dict[str, flops.Cost], ax: Axes) -> None:
+    """Parameters, and FLOPs with the stem's share pale, a bar for each network."""
+    ax.axis("off")
+    parameters, operations = ax.figure.subplots(2, 1)
+    for name, cost in costs.items():
+        look = {"y": name.capitalize(), "color": figures.COLOURS[name], "height": 0.6}
+        parameters.barh(width=cost.parameters / 1e6, **look)
+        operations.barh(width=(cost.flops - cost.stem_flops) / 1e9, **look)
+        operations.barh(width=cost.stem_flops / 1e9, left=(cost.flops - cost.stem_flops) / 1e9, alpha=0.4, **look)
+    for panel, title in ((parameters, "million parameters"), (operations, "GFLOP per image (pale: in the stem)")):
+        panel.invert_yaxis()
+        panel.set_xlabel(title)
+        panel.tick_params(axis="y", length=0)
 
 
 def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), **options: Any) -> None:

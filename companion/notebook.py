@@ -13,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Audio, Markdown
+from IPython.display import HTML, Audio, Markdown, display
+from matplotlib.figure import Figure
 
 from companion import claims, figures, results, text
 from serlib import config, records
@@ -28,8 +30,8 @@ if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only rea
     from serlib.probes import Probe
 
 SYNTHETIC = (
-    '<span class="synthetic">synthetic speech</span> What this build trained shows that the machinery works, and says '
-    "nothing about people. What is said of people's recordings rests on committed records."
+    '<span class="synthetic">synthetic speech</span> This build trained its own runs on it. They show that the machinery '
+    "works, and say nothing about people. What is said of people's recordings rests on committed records."
 )
 
 
@@ -100,6 +102,17 @@ def find_root(start: Path) -> Path:
         if (folder / "Snakefile").exists():
             return folder
     raise ValueError(f"{start} is not in a checkout of the companion: run the notebook from there")
+
+
+def picture(figure: Figure, name: str, caption: str, finding: str) -> None:
+    """Show a figure, which the book numbers: text refers to it by ``{numref}``.
+
+    Args:
+        name: one for each figure of the book.
+        finding: what it shows in words, computed, for those who cannot see it.
+    """
+    display(figure, metadata={"picture": {"name": name, "caption": caption, "alt": finding}})
+    plt.close(figure)
 
 
 def chart(spec: Mapping[str, Any], name: str) -> HTML:
@@ -305,7 +318,7 @@ class Build:
             return Markdown(SYNTHETIC)
         if self.speech == "examples":
             return Markdown(
-                f"Test utterances of {facts.title(self.corpus)} that the networks never saw, chosen by a rule before anyone "
+                f"The utterance is from the test set of {facts.title(self.corpus)}, which the networks never saw. A rule chose it before anyone "
                 "looked ([how](../book/corpora.html#utterances-that-figures-show))."
             )
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule

@@ -48,13 +48,10 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         "published_range": published_range(),
         "records_counted": str(len(committed_records)),
         "headline": headline(shown["accuracy"]),
+        "seeds_note": seeds_note(predicted),
         "front_pictures": front_pictures(**shown),
-        "method_picture": _grid(
-            _picture(name, f"The {name}: its steps and their shapes.") for name in front.networks()
-        ),
-        "synthetic_picture": _picture(
-            "synthetic-emotions", "Log-Mel images of one synthetic sentence for each emotion."
-        ),
+        "method_picture": _networks_pictures(),
+        "synthetic_picture": _synthetic_picture(),
         "synthetic_players": _players(),
         "emotions_pictures": _emotions_pictures(root / "results/figures"),
         "badges": badges(predicted, tokens),
@@ -88,24 +85,34 @@ def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
 
 def front_pictures(accuracy: pd.DataFrame, gains: pd.DataFrame) -> str:
     """The two pictures of the home page, with their data."""
-
-    def said(table: pd.DataFrame, form: str) -> str:
-        return "; ".join(f"{facts.title(r.corpus)}, {r.what}: {100 * r.estimate:{form}}" for r in table.itertuples())
-
+    above = int((gains["low"] > 0).sum())
     pictures = {
         "accuracy": (
-            f"Accuracy in per cent by how the test set was chosen. {said(accuracy, '.1f')}.",
-            f"{text.display_name(front.RUN)}: accuracy depends on how the test set is chosen. Published: the student with a teacher.",
+            f"{headline(accuracy)} In per cent: {text.estimates(accuracy, '.1f')}",
+            f"{text.display_name(front.RUN)}: accuracy by how the test set was chosen. Hollow: published, for the student with a teacher.",
         ),
         "gains": (
-            f"Gains in points of accuracy, speaker-independent. {said(gains, '+.1f')}.",
-            "What each claimed part gains on speakers that the network was not trained on.",
+            f"{above} of {len(gains)} intervals lie above zero. Points gained: {text.estimates(gains, '+.1f')}",
+            "What each part of the method gains on speakers that the network was not trained on.",
         ),
     }
     return _grid(
-        f"{_picture(name, alt)}\n{caption} {{download}}`Data (CSV) <figures/{name}.csv>`"
+        _picture(name, alt, f"{caption} {{download}}`Data (CSV) <figures/{name}.csv>`")
         for name, (alt, caption) in pictures.items()
     )
+
+
+def _networks_pictures() -> str:
+    """Teacher beside student, step by step, and what each costs."""
+    steps = _grid(
+        _picture(name, f"{'; '.join(f'{step}, {gives}' for step, gives in boxes)}.", f"The {name} and its tensors.")
+        for name, boxes in front.networks().items()
+    )
+    said = (
+        f"{name}, {cost.parameters / 1e6:.1f} million parameters and {cost.flops / 1e9:.2f} GFLOP, {cost.stem_flops / cost.flops:.0%} in the stem"
+        for name, cost in front.costs().items()
+    )
+    return f"{steps}\n\n" + _picture("costs", f"Per network: {'; '.join(said)}.", "What both networks cost.")
 
 
 def _grid(items: Iterable[str]) -> str:
@@ -121,15 +128,32 @@ def published_range() -> str:
 
 
 def headline(accuracy: pd.DataFrame) -> str:
-    """What the first picture says, in a sentence for each corpus."""
-    said = []
-    for corpus, of in accuracy.groupby("corpus", sort=False):
-        at = {what: f"{100 * estimate:.0f} %" for what, estimate in zip(of["what"], of["estimate"], strict=True)}
-        said.append(
-            f"On {facts.title(corpus)} the student is right for **{at[splits.NEW]}** of the utterances of speakers it never "
-            f"heard, for {at['training set']} of its training set, and {at[front.PUBLISHED]} is published."
-        )
-    return " ".join(said) or "Nothing is measured yet."
+    """What the first picture says, in a sentence: the student on new speakers, and what is published."""
+    at = accuracy.assign(share=[f"{100 * share:.0f}\N{NO-BREAK SPACE}%" for share in accuracy["estimate"]])
+    measured = [f"{row.share} ({facts.title(row.corpus)})" for row in at[at["what"] == splits.NEW].itertuples()]
+    stated = at.loc[at["what"] == front.PUBLISHED, "share"]
+    if not measured:
+        return "Nothing is measured yet."
+    return (
+        f"On speakers it never heard, the student is right for {' and '.join(measured)} of the utterances; "
+        f"{' and '.join(stated)} are published, split not stated."
+    )
+
+
+def seeds_note(predicted: pd.DataFrame) -> str:
+    """How many of the comparisons that decide rest on one seed."""
+    noise = results.seed_noise(predicted)
+    pairs = dict.fromkeys(pair for of_claim in claims.NEEDED.values() for pair in of_claim)
+    deciding = [
+        c
+        for pair in pairs
+        for c in claims.measurements(pair, predicted, noise)
+        if c.decides and c.held_out == splits.NEW
+    ]
+    single = sum(c.difference.seeds == 1 for c in deciding)
+    if not deciding:
+        return "No comparison decides yet."
+    return f"{single} of the {len(deciding)} comparisons that decide rest on one seed."
 
 
 def _players() -> str:
@@ -143,18 +167,27 @@ def _players() -> str:
 
 
 def _emotions_pictures(folder: Path) -> str:
-    shown = [known for known in facts.CORPORA.values() if (folder / f"{known.name}.npz").exists()]
-    pictures = (
-        f"**{known.title}** ({known.terms}):\n\n"
-        + _picture(f"{known.name}-emotions", f"Log-Mel images of one utterance of {known.title} for each emotion.")
-        for known in shown
-    )
+    pictures = []
+    for known in facts.CORPORA.values():
+        if (folder / f"{known.name}.npz").exists():
+            shown = front.emotions(folder / f"{known.name}.npz")
+            seconds = {emotion: front.seconds(image) for emotion, image in shown.items()}
+            alt = f"Seconds of sound: {', '.join(f'{emotion} {at:.1f}' for emotion, at in seconds.items())}."
+            caption = f"{known.title}: one utterance of each emotion ({known.terms})."
+            pictures.append(_picture(f"{known.name}-emotions", alt, caption))
     return "\n".join(pictures) or "None is committed."
 
 
-def _picture(name: str, alt: str) -> str:
-    """A picture that ``workflow/stage.py`` draws beside the pages."""
-    return f"```{{image}} figures/{name}.svg\n:alt: {' '.join(alt.split())}\n```\n"
+def _synthetic_picture() -> str:
+    changes = ", ".join(f"{emotion} {p.pitch:g} and {p.rate:g}" for emotion, p in synthetic.PROSODY.items())
+    alt = f"Pitch and rate, times those of neutral speech: {changes}."
+    return _picture("synthetic-emotions", alt, "One synthetic sentence in each emotion.")
+
+
+def _picture(name: str, alt: str, caption: str) -> str:
+    """A numbered picture that ``workflow/stage.py`` draws beside the pages; ``picture-<name>`` refers to it."""
+    alt = " ".join(alt.split())
+    return f"```{{figure}} figures/{name}.svg\n:name: picture-{name}\n:alt: {alt}\n\n{caption}\n```\n"
 
 
 def claims_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """Numbers to words: the only place where a value of the book becomes text.
 
-* :func:`percent`, :func:`points`, :func:`fraction`, :func:`counted`: intervals;
+* :func:`percent`, :func:`points`, :func:`fraction`, :func:`counted`: intervals; :func:`estimates`, :func:`extremes`: what
+  a figure shows, for those who cannot see it;
 * :func:`verdict`, :func:`because`: a claim's verdict as words;
 * :func:`table` and the tables that several pages share; :func:`commands`, :func:`sources`.
 """
@@ -115,6 +116,20 @@ def direction(difference: metrics.Interval, p: float) -> str:
     return "better" if difference.estimate > 0 else "worse"
 
 
+def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
+    """``EmoDB: training set 100, listeners 94. CREMA-D: ...``: in per cent, of a table of corpus, what and estimate."""
+    said: dict[str, list[str]] = {}
+    for row in table.itertuples():
+        said.setdefault(facts.title(row.corpus), []).append(f"{' '.join(row.what.split())} {100 * row.estimate:{form}}")
+    return " ".join(f"{corpus}: {', '.join(each)}." for corpus, each in said.items())
+
+
+def extremes(shares: Mapping[str, float]) -> str:
+    """``from 35 % (fear) to 81 % (anger)``: the smallest and the largest of some shares, with their names."""
+    low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    return f"from {100 * shares[low]:.0f} % ({low}) to {100 * shares[high]:.0f} % ({high})"
+
+
 def spread(values: Mapping[str, float]) -> str:
     """``2.2 [2.0, 2.3]``: the median of some measurements, the smallest and the largest."""
     middle, low, high = (f"{values[key]:.3g}" for key in ("median", "min", "max"))
@@ -212,6 +227,8 @@ Run it with parameters of your own, from the folder of the repository:
 ```bash
 .venv/bin/papermill notebooks/{notebook}.ipynb out.ipynb{given}
 ```
+
+Its first cell says what each parameter means; <a href="../book/corpora.html#a-corpus-of-your-own">recordings of your own</a> are read from a table.
 
 Source: <a href="../_sources/notebooks/{notebook}.ipynb" download>{notebook}.ipynb</a>.
 Data: every prediction of every committed record as <a href="../data/predictions.csv.gz" download>CSV</a>,

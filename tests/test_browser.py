@@ -21,7 +21,7 @@ from workflow import pdf
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
 PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
 PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
-SMALLEST = 5  # CSS pixels of a figure's words on the phone
+SMALLEST = 8.8  # CSS pixels of a figure's words on the phone
 SLACK = 1  # CSS pixels that rounding may add
 HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
 HEAVIER = frozenset({"book/try_it.html", "notebooks/flops_vs_accuracy.html"})  # they load what computes and draws

@@ -5,9 +5,11 @@ import matplotlib
 matplotlib.use("agg")
 
 import importlib.util
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import librosa
 import matplotlib.pyplot as plt
@@ -16,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from companion import figures, text
@@ -62,7 +65,7 @@ def test_a_figure_in_a_page_keeps_its_words_and_shares_no_name(ax, tmp_path):
     ax.figure.savefig(tmp_path / "a.svg")
     drawn = (tmp_path / "a.svg").read_text()
     first, second = (light_pages.figure(drawn, "what it shows", number) for number in (1, 2))
-    assert first.startswith('<svg fill="light-dark(#000, #fff)" role="img" aria-label="what it shows"')
+    assert '<svg fill="light-dark(#000, #fff)" role="img" aria-label="what it shows"' in first
     assert "a &lt;title&gt;</text>" in first
     assert "data:image/webp;base64," in first
     assert not re.search(r"(?<!light-dark\()(?<!, )#[0-9a-f]{6}\b", first)
@@ -70,6 +73,42 @@ def test_a_figure_in_a_page_keeps_its_words_and_shares_no_name(ax, tmp_path):
     assert names[0]
     assert not names[0] & names[1]
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', first)) <= names[0]
+
+
+@pytest.mark.parametrize(("inches", "scrolls"), [(4.9, False), (7, True)])
+def test_a_figure_is_never_narrower_than_its_words_allow(inches, scrolls, tmp_path):
+    figures.style()
+    fig = plt.figure(figsize=(inches, 2))
+    fig.text(0.1, 0.5, "small", fontsize=9)
+    fig.savefig(tmp_path / "a.svg")
+    plt.close(fig)
+    shown = light_pages.figure((tmp_path / "a.svg").read_text(), "what it shows", 1)
+    least = int(re.search(r"min-width: (\d+)px", shown)[1])
+    assert least / (72 * inches) * 9 == pytest.approx(light_pages.SMALLEST, abs=0.05)
+    assert ('class="frame wide" tabindex="0"' in shown) == scrolls
+
+
+def test_a_picture_of_a_notebook_comes_first_numbered_and_alone():
+    about = {"name": "here", "caption": "What it is.", "alt": "What it shows."}
+    drawn = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>"}, "metadata": {"picture": about}}
+    printed = {"output_type": "stream", "name": "stdout", "text": "1"}
+    cells = [
+        {"cell_type": "markdown", "source": "# Title", "metadata": {}},
+        {"cell_type": "code", "source": "x = 1", "metadata": {"tags": ["parameters"]}, "outputs": []},
+        {"cell_type": "code", "source": "draw()", "metadata": {}, "outputs": [printed, drawn]},
+        {"cell_type": "markdown", "source": "more", "metadata": {}},
+    ]
+    app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: f"{page}.ipynb"))
+    source = [json.dumps({"cells": cells})]
+    light_pages.captioned(app, "notebooks/a", source)
+    title, picture, parameters, code, more = json.loads(source[0])["cells"]
+    assert [cell["source"] for cell in (title, parameters, code, more)] == ["# Title", "x = 1", "draw()", "more"]
+    assert (code["outputs"], picture["outputs"]) == ([printed], [drawn | {"metadata": {}}])
+    looks = {"image": {"alt": "What it shows."}, "figure": {"caption": "What it is.", "name": "here"}}
+    assert picture["metadata"] == {"tags": ["remove-input"], "mystnb": looks}
+    text_page = ["# Title"]
+    light_pages.captioned(SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: f"{page}.md")), "a", text_page)
+    assert text_page == ["# Title"]
 
 
 def test_every_run_and_baseline_has_a_name_of_its_own():
@@ -269,9 +308,12 @@ def test_published_points_are_hollow_and_measured_ones_carry_their_interval(ax):
     assert counted == [(0.53, 60), (0.53, 61)]  # nothing is moved along the axis of what was measured
     bars = [bar.get_segments()[0] for bar in ax.collections if len(bar.get_segments()[0])]
     assert sorted(bar[:, 1].tolist() for bar in bars) == [[50, 75], [50, 75], [70, 80]]
-    heights = {word.get_text(): word.get_position()[1] for word in ax.texts}
-    assert heights["tokens"] - heights["no teacher"] == pytest.approx(3.5)  # so that neither hides the other
-    assert {"student\n10 s", figures.UNCOUNTED} <= set(heights)
+    words = {word.get_text(): Text.get_window_extent(word) for word in ax.texts}
+    assert {"student\n10 s", figures.UNCOUNTED} <= set(words)
+    dots = ax.transData.transform([(*line.get_xdata(), *line.get_ydata()) for line in dots])
+    for name, box in words.items():
+        assert not any(box.overlaps(other) for word, other in words.items() if word != name), name
+        assert not any(box.contains(*dot) for dot in dots), name
     named = [word.get_text() for word in ax.figure.legends[0].get_texts()]
     assert named == ["speaker-independent", "split not stated", *figures.MEASURED]
 

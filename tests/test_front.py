@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import SPEAKERS, outcome
 
@@ -52,3 +53,9 @@ def test_the_networks_steps_end_in_logits() -> None:
     for name, c in (("teacher", TEACHER), ("student", STUDENT)):
         assert f"block x {c.depth}" in steps[name][-2][0]
         assert steps[name][-1][1] == "7 logits"
+
+
+def test_the_sound_of_an_image_ends_where_its_padding_begins() -> None:
+    image = np.zeros((128, 128))
+    image[:, :64] = np.arange(64)
+    assert front.seconds(image) == 5

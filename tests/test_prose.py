@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 import pytest
 from helpers import SPEAKERS, outcome
 
 from companion import __main__ as companion_cli
-from companion import paper, prose
+from companion import front, paper, prose, results, text
 from serlib import cli, records
-from serlib.data import facts
+from serlib.data import facts, splits
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,3 +124,28 @@ def test_what_a_build_was_made_from_is_said() -> None:
     assert "recordings of people: EmoDB (1 run, 50 epochs a stage)" in prose.build_note(made)
     synthetic = [replace(r, speech="synthetic") for r in made]
     assert "No recording of a person was used" in prose.build_note(synthetic)
+
+
+def test_what_a_figure_shows_is_said_in_words() -> None:
+    rows = [("emodb", "training\nset", 1.0), ("mine", "listeners", 0.94), ("emodb", front.PUBLISHED, 0.9883)]
+    rows += [("emodb", splits.NEW, 0.598)]
+    table = pd.DataFrame(rows, columns=["corpus", "what", "estimate"])
+    said = "EmoDB: training set 100, published (split not stated) 99, speaker-independent 60. mine: listeners 94."
+    assert text.estimates(table) == said
+    assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
+    headline = prose.headline(table)
+    assert f"right for 60{NO_BREAK}% (EmoDB) of the utterances; 99{NO_BREAK}% are published" in headline
+
+
+def test_comparisons_that_rest_on_one_seed_are_counted() -> None:
+    half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
+
+    def note(seeds: int) -> str:
+        runs = (("student-pooled", right), ("student-alone", half))
+        return prose.seeds_note(
+            results.predictions(r for run, of in runs for seed in range(seeds) for r in outcome(run, of, seed=seed))
+        )
+
+    assert note(1).startswith("1 of the 1 comparisons")
+    assert note(2).startswith("0 of the 1 comparisons")
+    assert note(0) == "No comparison decides yet."

@@ -48,6 +48,7 @@ def main(out: Path) -> None:
     write(
         charts / "vega.js",
         {"scripts": [packed(libraries[f"{name}.min.js"]) for name in ("vega", "vega-lite", "vega-embed")]},
+        "charts",
     )
     runtime = unpack(RUNTIME, RUNTIME_SHA256)
     glue, wasm = (runtime[f"ort-wasm-simd-threaded.{kind}"] for kind in ("mjs", "wasm"))
@@ -108,10 +109,11 @@ def packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
-def write(path: Path, value: dict) -> None:
+def write(path: Path, value: dict, name: str = "tryIt") -> None:
+    """A script that puts a value, by the name of its file, into an object of the page."""
     with atomic_write(path) as beside:
         beside.write_text(
-            f"(window.tryIt ??= {{}})[{json.dumps(path.stem)}] = {json.dumps(value)};\n", encoding="utf-8"
+            f"(window.{name} ??= {{}})[{json.dumps(path.stem)}] = {json.dumps(value)};\n", encoding="utf-8"
         )
 
 
@@ -152,7 +154,7 @@ def expected(rows: dict[str, dict[str, float]]) -> str:
     """The probabilities that the page should show, as a table."""
     emotions = sorted({emotion for said in rows.values() for emotion in said})
     cells = [(e, *(f"{said[e]:.1%}" if e in said else "–" for said in rows.values())) for e in emotions]
-    return f"## Expected output\n\nOf the first utterance and of silence, by PyTorch when this book was built.\n\n{table(('class', *rows), *cells)}"
+    return f"## Expected output\n\nThe probabilities of the first utterance and of silence, computed by PyTorch when this book was built.\n\n{table(('class', *rows), *cells)}"
 
 
 def limits(settings: config.Features) -> str:
@@ -163,7 +165,7 @@ def limits(settings: config.Features) -> str:
         ("length", f"the first {c.seconds:g} s; what is shorter ends in black"),
         (
             "level",
-            f"none: the image is drawn from the loudest point of the recording to {c.dynamic_range:g} dB below it",
+            f"any: the image goes from the loudest point of the recording down to {c.dynamic_range:g} dB below it",
         ),
         ("languages", ", ".join(f"{facts.title(corpus)}: {words}" for corpus, words in LANGUAGES.items())),
     ]

@@ -1,9 +1,11 @@
-"""A Sphinx extension: pages that are light, need no network, and are read well by a screen reader.
+"""A Sphinx extension: pages that are light, need no network, and are read well on a phone and by a screen reader.
 
 * formulas are MathML, made while the book is rendered: no page typesets anything
 * the theme's icons come from its font, cut down to those that pages show, not from its script of 1.5 MB
 * pictures say their size, and load when they are scrolled to
+* what a cell showed by ``companion.notebook.picture`` is numbered and captioned, and comes before parameters and code
 * figures stand in the page itself: their words are in its font, their colours follow light and dark
+* no word of a figure is smaller than :data:`SMALLEST`: where the page is too narrow, the figure scrolls in its frame
 * markup that names a thing twice, or gives a role without its parts, is put right
 * the root page leads to the landing page
 """
@@ -11,6 +13,8 @@
 import base64
 import colorsys
 import io
+import json
+import math
 import re
 from pathlib import Path
 
@@ -30,6 +34,9 @@ FRONT = """<!DOCTYPE html>
 <body><a href="{page}">{title}</a></body>
 </html>
 """
+SMALLEST = 8.9  # CSS pixels of a word in a figure
+NARROWEST = 358  # CSS pixels beside the margins of a page on a phone
+ZOOM = 5 / 3  # CSS pixels a point: words of 9 points are as large as the text around a figure
 COLOUR = r"#[0-9A-Fa-f]{6}\b"
 # What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
 REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
@@ -112,11 +119,48 @@ def figure(drawn: str, alt: str, number: int) -> str:
     """An SVG of matplotlib to stand in a page as its ``number``-th: no name in it is another figure's."""
     body = re.search(r"(<svg\b[^>]*>)(.*)", re.sub(r"(?s)<metadata>.*?</metadata>|<!--.*?-->", "", drawn), re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', body[1])[0]
-    width, height = (round(4 / 3 * float(side)) for side in box[9:-1].split()[2:])
+    width, height = map(float, box[9:-1].split()[2:])
+    words = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", body[2])]
+    least = math.ceil(SMALLEST * width / min(words)) if words else 0
     shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", body[2])
     shown = re.sub(r"data:image/png;base64,([^\"]+)", lighter, shown)
     shown = re.sub(COLOUR, either, shown)
-    return f'<svg fill="light-dark(#000, #fff)" role="img" aria-label="{alt}" class="figure" width="{width}" height="{height}" {box}>{shown}'
+    size = f'width="{round(ZOOM * width)}" height="{round(ZOOM * height)}" style="min-width: {least}px" {box}'
+    wide = ' wide" tabindex="0" role="group" aria-label="A picture that scrolls sideways' if least > NARROWEST else ""
+    return (
+        f'<div class="frame{wide}"><svg fill="light-dark(#000, #fff)" role="img" aria-label="{alt}" class="figure" {size}>'
+        f"{shown.rstrip()}</div>"
+    )
+
+
+def captioned(app, page: str, source: list[str]) -> None:
+    """A notebook as it is read: every picture becomes a cell of its own, a numbered figure, before the cell that drew it."""
+    if not str(app.env.doc2path(page)).endswith(".ipynb"):
+        return
+    book, cells, later = json.loads(source[0]), [], []
+    for cell in book["cells"]:
+        if {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", [])):
+            later.append(cell)  # after the first picture
+            continue
+        shown = [output for output in cell.get("outputs", []) if "picture" in output.get("metadata", {})]
+        for output in shown:
+            about = output["metadata"].pop("picture")
+            looks = {"image": {"alt": about["alt"]}, "figure": {"caption": about["caption"], "name": about["name"]}}
+            alone = {
+                "cell_type": "code",
+                "source": "# shown",
+                "execution_count": None,
+                "id": about["name"],
+                "outputs": [output],
+            }
+            cells.append(alone | {"metadata": {"tags": ["remove-input"], "mystnb": looks}})
+            cell["outputs"].remove(output)
+        if shown or cell["cell_type"] == "markdown":
+            cells += later
+            later = []
+        cells.append(cell)
+    book["cells"] = cells + later
+    source[0] = json.dumps(book)
 
 
 def lighter(found: re.Match) -> str:
@@ -184,5 +228,8 @@ def cut_icons(static: Path, icons: set[str]) -> None:
 
 def setup(app):
     app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
+    # "Figure" is what the paper calls its own
+    app.connect("config-inited", lambda _, config: config.numfig_format.update(figure="Picture %s"))
+    app.connect("source-read", captioned)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

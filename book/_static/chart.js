@@ -6,8 +6,8 @@
       document.head.append(Object.assign(document.createElement("script"), { src: source, onload: done, onerror: failed }));
     });
   const here = new URL(".", document.currentScript.src);
-  await load(new URL("chart/vega.js", here));
-  for (const packed of tryIt.vega.scripts) {
+  await load(new URL("chart/vega.js", here)); // it puts its scripts into window.charts
+  for (const packed of charts.vega.scripts) {
     const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
     const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
     await load(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
