@@ -4,13 +4,15 @@ Prints a table and writes all that the book's speed page draws. Alternatives tak
 as another is the ratio of two turns of one round. Seconds, rates and megabytes are those of this machine alone. Images are
 those of the synthetic speech that ``make book`` made (their silence is computed once by the package), and the same number
 without silence, where nothing can be saved. What is measured while the machine is busy with something else is measured
-again, and at last counts as not measured (``benchmarks.measure``). A part that fails takes nothing from the others.
+again, and at last counts as not measured (``benchmarks.measure``). A part that fails takes nothing from the others, and
+``--parts`` measures some anew.
 """
 
 import argparse
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,12 +29,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from benchmarks import peers, reference
+from benchmarks import measure, peers, reference
 from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily
 from serlib import config, flops, losses, records, training
-from serlib.data import corpora, features
+from serlib.data import corpora, facts, features
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,12 @@ COUNTS = (100, 1_000, 10_000, 100_000)  # images mapped from disk
 NETWORKS = ("TEACHER", "STUDENT")  # by_cores starts processes for
 PASS = 2**26  # numbers, more than any cache holds
 LOADING = "most of it PyTorch itself, in its build for CUDA"
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+COUNTS_OF = flop_registry | {  # PyTorch counts the attention of GPUs alone
+    FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q.shape, k.shape, v.shape),
+    FUSED_BACKWARD: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape),
+}
 TRAINED = 3  # a training step costs about three times the operations of looking at an image
 
 
@@ -55,29 +63,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--recordings", type=Path, help="folder of the recordings that those held out")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every comparison")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/cpu.json")
+    names = [part.__name__ for part in PARTS]
+    parser.add_argument("--parts", nargs="+", choices=names, metavar="PART", help=f"only some of {', '.join(names)}")
     options = parser.parse_args(arguments)
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.parts else {"table": [], "made": {}}
     corpus, images = synthetic()
     full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    started = time.perf_counter()
+    begun = time.perf_counter()
     limits = machine(5 * options.repeats)
-    rate, memory = (limits[f"{name}, all cores"]["median"] for name in ("matrix product", "pass over memory"))
-    given = {"corpus": corpus, "images": images, "full": full, "rate": rate, "memory": memory, "options": options}
-    rows, found, failed = [], {}, []
+    memory = limits["pass over memory, all cores"]["median"]
+    given = {"corpus": corpus, "images": images, "full": full, "memory": memory, "options": options}
+    rows, found, made, failed = {}, {}, {}, []
     for part in PARTS:
-        print(f"{time.perf_counter() - started:6.0f} s  {part.__name__}", file=sys.stderr)
-        try:
-            more, about = part(**given)
-        except Exception:
-            traceback.print_exc()
-            failed.append(part.__name__)
-        else:
-            rows += more
-            found[part.__name__] = about
-    show(rows)
-    made = {**records.provenance("cpu", threads, time.perf_counter() - started), "processor": processor()}
-    written = {"made": made, "limits": limits, "table": rows, **found}
+        name, started = part.__name__, time.perf_counter()
+        if name in (options.parts or names):
+            print(f"{started - begun:6.0f} s  {name}", file=sys.stderr)
+            try:
+                rows[name], found[name] = part(**given)
+            except Exception:
+                traceback.print_exc()
+                failed.append(name)
+            else:
+                made[name] = records.provenance("cpu", threads, time.perf_counter() - started)
+                made[name]["processor"] = processor()
+    show([line for more in rows.values() for line in more])
+    kept = [{**line, "part": name} for name, more in rows.items() for line in more]
+    kept += [line for line in before["table"] if line["part"] not in rows]
+    written = {"limits": limits, **before, **found, "made": before["made"] | made}
+    written["table"] = sorted(kept, key=lambda line: names.index(line["part"]))
     options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}" + f"; failed: {', '.join(failed)}" * bool(failed))
     return 1 if failed else 0
@@ -134,14 +149,15 @@ def both(model: SpectrogramViT, images: Tensor) -> dict[str, Callable[[], None]]
     }
 
 
-def steps(images: Tensor, full: Tensor, rate: float, options: argparse.Namespace, **_: object):
-    """Training steps of teacher and student."""
+def steps(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
+    """Training steps of teacher and student, and their share of the matrix product's rate around them."""
     rows, about = [], {}
     for name, settings, least in (("teacher", config.TEACHER, 1.6), ("student", config.STUDENT, 1.0)):
         work = TRAINED * BATCH * flops.closed_form(settings)
         for kind, given in (("speech", images), ("no silence", full)):
             times = rounds(both(SpectrogramViT(settings), given), options.repeats)
-            ratio, share = faster(times, "plain", "ours"), Spread.of([work / t / rate for t in times["ours"]])
+            ratio = faster(times, "plain", "ours")
+            share = Spread.of([work / t / at for t, at in zip(times["ours"], times.rates, strict=True)])
             about[f"{name}, {kind}"] = {"seconds": times, "share": vars(share), "operations": work}
             said = f"{share.median:.0%} of the measured matrix-product rate"
             if kind == "speech":
@@ -286,6 +302,7 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
 
     settings = config.Features()
     files = sorted((options.data or ROOT / "build/synthetic/emodb/audio").resolve().rglob("*.wav"))
+    files = [path for path in files if path.name not in facts.CREMA_D_DEFECTIVE]  # one is silent, and would be refused
 
     def by_librosa(path: Path) -> np.ndarray:
         samples, _ = librosa.load(path, sr=settings.sample_rate)
@@ -527,29 +544,44 @@ def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
         lambda: qkv(rows), 2 * rows.numel() * qkv.out_features,
         4 * (rows.numel() + len(rows) * qkv.out_features + qkv.weight.numel()),
     )  # fmt: skip
+    c = config.STUDENT
+    q, k, v = torch.rand(3, BATCH, c.heads, c.num_patches, c.head_width)
+    work = sdpa_flop_count(q.shape, k.shape, v.shape)
+    parts |= {
+        "attention, fused": (lambda: functional.scaled_dot_product_attention(q, k, v), work, 4 * 4 * q.numel()),
+        "attention, its products one by one": (lambda: (q @ k.mT).softmax(dim=-1) @ v, work, 4 * 4 * q.numel()),
+    }
     with torch.inference_mode():
         for name, (run, work, moved) in parts.items():
-            times = rounds({name: run}, 3 * options.repeats)[name]
-            speed = vars(Spread.of([work / t for t in times]))
-            found[name] = {"operations": work, "bytes": moved, "operations a second": speed}
+            times = rounds({name: run}, 3 * options.repeats)
+            speed = vars(Spread.of([work / t for t in times[name]]))
+            rate = statistics.median(times.rates)
+            found[name] = {"operations": work, "bytes": moved, "operations a second": speed, "rate": rate}
     return [], found
 
 
-def profile(full: Tensor, rate: float, memory: float, options: argparse.Namespace, **_: object):
+def profile(full: Tensor, memory: float, options: argparse.Namespace, **_: object):
     """A training step without silence, operator by operator: launches, bytes, operations and milliseconds.
 
-    ``share`` is the time that the operations and the bytes need at least, at the machine's two limits, of the time taken.
+    ``share`` is the time that the operations and the bytes need at least, of the time taken: at the matrix product's rate
+    just before and after, and the memory's at the start.
     """
     found = {}
     for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
         model = SpectrogramViT(settings)
         step = trainer(model, lambda batch, model=model: model(batch).logits, full, fused=True)
         step()
-        with Operators() as operators:
-            step()
+
+        def watched(step=step) -> tuple[dict[str, dict[str, float]], float]:
+            at = measure.rate()
+            with Operators() as operators:
+                step()
+            return operators.found, at
+
+        taken, rate = steadily(watched) or ({}, math.nan)
         found[name] = {
             op: {**at, "share": max(at["operations"] / rate, at["bytes"] / memory) / at["seconds"]}
-            for op, at in sorted(operators.found.items(), key=lambda item: -item[1]["seconds"])[:12]
+            for op, at in sorted(taken.items(), key=lambda item: -item[1]["seconds"])[:12]
         }
     return [], found
 
@@ -572,8 +604,8 @@ class Operators(TorchDispatchMode):
             at["launches"] += 1
             at["seconds"] += seconds
             at["bytes"] += sum(x.numel() * x.element_size() for x in tensors)
-            if packet in flop_registry:
-                at["operations"] += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+            if packet in COUNTS_OF:
+                at["operations"] += COUNTS_OF[packet](*args, **(kwargs or {}), out_val=out)
         return out
 
 

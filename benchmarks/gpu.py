@@ -18,7 +18,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn import functional
 
 from benchmarks import reference
-from benchmarks.measure import Spread, _rounds, faster, rounds, row, show
+from benchmarks.measure import Spread, _turns, faster, rounds, row, show
 from serlib import config, flops, records
 from serlib.model import SpectrogramViT
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     a = torch.rand(8192, 8192, device=device, dtype=torch.bfloat16)
 
     def limits(repeats: int = 5) -> Spread:
-        return Spread.of([2 * 8192**3 / t for t in _rounds({"product": lambda: a @ a}, repeats)["product"]])
+        return Spread.of([2 * 8192**3 / _turns({"product": lambda: a @ a})["product"] for _ in range(repeats)])
 
     limit = limits(options.repeats)
     rows, speeds = [], {}

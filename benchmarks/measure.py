@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-APART, TRIES = 0.1, 3
+APART, TRIES, BLOCK = 0.1, 3, 3.0  # the last in seconds
 BUSY = "not measured: the machine was busy with something else"
 PRODUCT = 2048  # rows and columns
 
@@ -38,9 +38,9 @@ class Spread:
 
 
 def rate() -> float:
-    """Operations a second of a matrix product in single precision, the median of seven."""
+    """Operations a second of a matrix product in single precision, the median of five."""
     a, taken = torch.rand(PRODUCT, PRODUCT), []
-    for _ in range(7):
+    for _ in range(5):
         start = time.perf_counter()
         a @ a
         taken.append(2 * PRODUCT**3 / (time.perf_counter() - start))
@@ -50,34 +50,69 @@ def rate() -> float:
 def steadily(block: Callable[[], T], speed: Callable[[], float] | None = None) -> T | None:
     """What ``block`` measures while the machine's rate stays the same; None if it never does."""
     speed = speed or rate
+    before = speed()
     for _ in range(TRIES):
-        before, made, after = speed(), block(), speed()
-        if abs(after - before) <= APART * max(before, after):
+        made, after = block(), speed()
+        if same(before, after):
             return made
-        print(f"         measured again: the rate went from {before:.3g} to {after:.3g}", file=sys.stderr)
+        before = after
     return None
+
+
+class Times(dict[str, list[float]]):
+    """Seconds of each alternative in each round, and the matrix product's rate around each round."""
+
+    rates: list[float]
 
 
 def rounds(
     alternatives: Mapping[str, Callable[[], object]], repeats: int, speed: Callable[[], float] | None = None
-) -> dict[str, list[float]]:
-    """Seconds of each alternative in each round, NaN if the machine was busy all the time."""
-    return steadily(lambda: _rounds(alternatives, repeats), speed) or {
-        name: [math.nan] * repeats for name in alternatives
-    }
+) -> Times:
+    """Times of ``repeats`` rounds, in each of which the alternatives take turns; NaN if the machine is busy all the time.
+
+    The rate is taken before and after every block of rounds, of ``BLOCK`` seconds or one round. One round before the
+    first is not counted.
+    """
+    speed = speed or rate
+    found = Times({name: [] for name in alternatives})
+    found.rates = []
+    _turns(alternatives)
+    before = speed()
+    for _ in range(TRIES * repeats):
+        block, start = [_turns(alternatives)], time.perf_counter()
+        while len(found.rates) + len(block) < repeats and time.perf_counter() - start < BLOCK:
+            block.append(_turns(alternatives))
+        after = speed()
+        if same(before, after):
+            for turns in block:
+                for name, seconds in turns.items():
+                    found[name].append(seconds)
+                found.rates.append((before + after) / 2)
+        if len(found.rates) == repeats:
+            return found
+        before = after
+    found.rates = [math.nan] * repeats
+    found.update({name: [math.nan] * repeats for name in alternatives})
+    return found
 
 
-def _rounds(alternatives: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """One round before the first is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(repeats + 1):
-        for name, run in alternatives.items():
-            _wait()
-            start = time.perf_counter()
-            run()
-            _wait()
-            if turn:
-                times[name].append(time.perf_counter() - start)
+def same(before: float, after: float) -> bool:
+    """Whether two rates differ by at most ``APART``; says so where they do not."""
+    if abs(after - before) <= APART * max(before, after):
+        return True
+    print(f"         does not count: the rate went from {before:.3g} to {after:.3g}", file=sys.stderr)
+    return False
+
+
+def _turns(alternatives: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of each alternative, one after the other."""
+    times = {}
+    for name, run in alternatives.items():
+        _wait()
+        start = time.perf_counter()
+        run()
+        _wait()
+        times[name] = time.perf_counter() - start
     return times
 
 

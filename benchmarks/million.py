@@ -3,8 +3,9 @@
 The images are drawn, no audio is read: noise of speech-like length in one byte a pixel, as many as ``--count`` says. The
 shards are tar files, written and read by webdataset (the extra ``bench``). An epoch visits every image once: the shards
 in a random order, and images drawn from a buffer of ``BUFFER`` on the way, so two images of one shard may only meet when
-they stand within a buffer of each other. One file is read in an order drawn uniformly from all. Before each pass the files
-are dropped from the system's cache. Writes benchmarks/million.json, which the book's speed page shows.
+they stand within a buffer of each other. One file is read in an order drawn uniformly from all. Before a pass the files
+are dropped from the system's cache. The rate is that of blocks of ``BLOCK`` images; blocks around which the machine's own
+rate changed do not count (``benchmarks.measure``). Writes benchmarks/million.json, which the book's speed page shows.
 """
 
 import argparse
@@ -22,7 +23,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from benchmarks.measure import Spread, own_memory, steadily
+from benchmarks import measure
+from benchmarks.measure import Spread, own_memory
 from serlib import config, records
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,7 @@ HEIGHT, WIDTH = config.Features.image_size
 CLASSES, BATCH = 7, 32
 SHARD = 2_000  # images, 33 MB
 BUFFER = 2_000  # images that wait to be drawn from
+BLOCK = 20_000  # images between two looks at the machine's rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--count", type=int, default=1_000_000, help="images (default: a million, 34 GB for both forms)"
     )
-    parser.add_argument("--repeats", type=int, default=3, help="passes over each form")
     parser.add_argument("--folder", type=Path, help="where the files are written for the time being")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/million.json")
     options = parser.parse_args(arguments)
@@ -47,15 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_one(Path(name), options.count)
         for form, files, read in (("shards", "*.tar", from_shards), ("one file", "*.npy", from_one)):
             paths = sorted(Path(name).glob(files))
-            passes = [
-                steadily(lambda read=read, paths=paths, i=i: watched(paths, read(paths, i)))
-                for i in range(options.repeats)
-            ]
+            rates, memory = watched(paths, read(paths, seed=0))
             found[form] = {
                 "files": len(paths),
                 "bytes": sum(path.stat().st_size for path in paths),
-                "images a second": vars(Spread.of([at[0] if at else math.nan for at in passes])),
-                "own memory, MB": [at[1] for at in passes if at],
+                "blocks": len(rates),
+                "images a second": vars(Spread.of(rates or [math.nan])),
+                "own memory, MB": memory,
             }
             print(form, json.dumps(found[form]), file=sys.stderr)
     made = records.provenance("cpu", torch.get_num_threads(), time.perf_counter() - started)
@@ -121,17 +121,26 @@ def tensors(rows: ndarray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rows[:, 0].astype(np.int64)), images.unflatten(1, (1, HEIGHT, WIDTH))
 
 
-def watched(paths: Sequence[Path], batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, list[float]]:
-    """Images a second of a pass, and the process's own memory in MB ten times on the way."""
+def watched(paths: Sequence[Path], batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[list[float], list[float]]:
+    """Images a second of every block that counts, and the process's own memory in MB after each block."""
     for path in paths:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    start, count, memory = time.perf_counter(), 0, []
-    for number, (labels, _) in enumerate(batches):
-        count += len(labels)
-        memory += [own_memory()] * (number % 100 == 0)
-    seconds = time.perf_counter() - start
-    return count / seconds, memory[:: max(1, len(memory) // 10)]
+    rates, memory, before = [], [], measure.rate()
+    while True:
+        count, start = 0, time.perf_counter()
+        for labels, _ in batches:
+            count += len(labels)
+            if count >= BLOCK:
+                break
+        seconds = time.perf_counter() - start
+        if not count:
+            return rates, memory
+        after = measure.rate()
+        if measure.same(before, after):
+            rates.append(count / seconds)
+        memory.append(own_memory())
+        before = after
 
 
 if __name__ == "__main__":

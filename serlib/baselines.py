@@ -53,6 +53,7 @@ from serlib.data.splits import Split
 from serlib.files import atomic_write, is_sealed, seal
 from serlib.model import Output
 
+Waveform = Float[Tensor, " samples"]  # mono, at config.Features.sample_rate
 C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
 SVM_C_GRID = C_GRID[:6]  # up to 1: above, fitting CREMA-D takes hours
 INNER_FOLDS = 5
@@ -181,7 +182,7 @@ class ResNet18(nn.Module):
 def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files values"]:
     """What baseline ``name``, a key of :data:`FUNCTIONALS`, computes of every recording, kept in ``cache``.
 
-    The name of the stored file covers the corpus, the baseline and this module's text.
+    The name of the stored file covers the corpus, its channel, the baseline and this module's text.
 
     Raises:
         ValueError: its package is not installed, the corpus is in versions, which it cannot read, a recording was changed
@@ -189,12 +190,12 @@ def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files
     """
     if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
         raise ValueError(f"{name} reads recordings as they are, not in versions: choose another protocol")
-    stored = cache / f"{config.digest(corpus.fingerprint, name, CODE)}.npy"
+    settings = config.Features(channel=corpus.channel)
+    stored = cache / f"{config.digest(corpus.fingerprint, name, corpus.channel, CODE)}.npy"
     if not stored.exists():
         compute, found = FUNCTIONALS[name](), []
         for utterance in tqdm(corpus.utterances, desc=name, unit="file"):
-            features.picture(utterance.path, config.Features(), sha256=utterance.sha256)  # the file that was checked
-            found.append(compute(utterance.path))
+            found.append(compute(features.read_audio(utterance.path, settings, utterance.sha256)))
         with atomic_write(stored) as beside:
             with beside.open("wb") as file:
                 np.save(file, np.stack(found).astype(np.float64))
@@ -211,45 +212,40 @@ def _package(name: str, remedy: str) -> ModuleType:
         raise ValueError(f"{name} is not installed: {remedy}") from error
 
 
-def _opensmile(feature_set: str) -> Callable[[Path], ndarray]:
+def _opensmile(feature_set: str) -> Callable[[Waveform], ndarray]:
     opensmile = _package("opensmile", "pip install opensmile (its licence allows research)")
     smile = opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel.Functionals)
-    return lambda path: smile.process_file(str(path)).to_numpy()[0]
+    return lambda samples: smile.process_signal(samples.numpy(), config.Features.sample_rate).to_numpy()[0]
 
 
-def mel_deltas(path: Path) -> Float[ndarray, " values"]:
+def mel_deltas(samples: Waveform) -> Float[ndarray, " values"]:
     """Means, then standard deviations, over a recording's log-Mel frames and their first and second time derivatives.
 
     Levels are in [0, 1] as :func:`serlib.data.features.log_mel` gives them, derivatives in levels a frame of 10 ms, by
     regression over five frames (torchaudio's ``compute_deltas``). 6 values a mel band.
-
-    Raises:
-        ValueError: as :func:`serlib.data.features.read_audio`.
     """
-    settings = config.Features()
-    level = features.log_mel(features.read_audio(path, settings), settings)
+    level = features.log_mel(samples, config.Features())
     slope = compute_deltas(level)
     frames = torch.cat((level, slope, compute_deltas(slope))).numpy()
     return np.concatenate((frames.mean(axis=1), frames.std(axis=1)))
 
 
-def _resemblyzer() -> Callable[[Path], ndarray]:
+def _resemblyzer() -> Callable[[Waveform], ndarray]:
     resemblyzer = _package("resemblyzer", "pip install Resemblyzer")
     encoder = resemblyzer.VoiceEncoder("cpu", verbose=False)
     lower = nn.LSTM(encoder.lstm.input_size, encoder.lstm.hidden_size, num_layers=2, batch_first=True)
     lower.load_state_dict({name: encoder.lstm.state_dict()[name] for name in lower.state_dict()})
 
-    def mean_of_second_layer(path: Path) -> ndarray:
-        samples = features.read_audio(path, config.Features()).numpy()
-        speech = resemblyzer.preprocess_wav(samples)  # louder, long silences shortened
-        frames = resemblyzer.audio.wav_to_mel_spectrogram(speech if len(speech) else samples)
+    def mean_of_second_layer(samples: Waveform) -> ndarray:
+        speech = resemblyzer.preprocess_wav(samples.numpy())  # louder, long silences shortened
+        frames = resemblyzer.audio.wav_to_mel_spectrogram(speech if len(speech) else samples.numpy())
         with torch.no_grad():
             return lower(torch.from_numpy(frames)[None])[0][0].mean(dim=0).numpy()
 
     return mean_of_second_layer
 
 
-FUNCTIONALS: dict[str, Callable[[], Callable[[Path], ndarray]]] = {
+FUNCTIONALS: dict[str, Callable[[], Callable[[Waveform], ndarray]]] = {
     "mel-deltas": lambda: mel_deltas,
     "egemaps": partial(_opensmile, "eGeMAPSv02"),
     "opensmile": partial(_opensmile, "ComParE_2016"),

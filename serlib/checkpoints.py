@@ -47,8 +47,7 @@ def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
         with safe_open(check(path), framework="pt") as file:
             about = json.loads((file.metadata() or {})["serlib"])
             state = {key: file.get_tensor(key) for key in sorted(file.keys())}
-        written = about.pop("sha256", None)  # weights that older versions wrote have none
-        if written is not None and written != _digest(state, about):
+        if about.pop("sha256", None) != _digest(state, about):
             raise ValueError("changed since they were written: fetch or train them again")
         if not all(tensor.isfinite().all() for tensor in state.values()):
             raise ValueError("a weight is not a finite number")

@@ -118,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
 
     sub = command("predict", _predict, "The emotion of recordings, by trained weights.", weights)
+    sub.add_argument(
+        "--channel", type=int, help="of recordings with several, from 1; 0: their mean (default: as trained)"
+    )
     sub.add_argument("files", nargs="+", type=Path)
 
     sub = command("export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.", weights)
@@ -205,8 +208,9 @@ def _train(options: argparse.Namespace) -> None:
         if not 1 <= options.threads <= MOST_THREADS:
             raise ValueError(f"threads {options.threads} must be at least 1 and at most {MOST_THREADS}")
         torch.set_num_threads(options.threads)
-    if not 0 <= options.seed < 2**32:
-        raise ValueError(f"seed {options.seed} must be at least 0 and below 2^32")
+    for name in ("seed", "fold"):
+        if not 0 <= getattr(options, name) < 2**32:
+            raise ValueError(f"{name} {getattr(options, name)} must be at least 0 and below 2^32")
     corpus = load(options)
     if len(corpus.emotions) < 2:
         raise ValueError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
@@ -287,9 +291,10 @@ def read(paths: Iterable[Path]) -> Iterator:
     from serlib import records
 
     for path in paths:
-        if path.is_dir() and not any(path.rglob("*.json")):
+        found = records.read_all(path) if path.is_dir() else [records.read(path)]
+        if not found:
             raise ValueError(f"{path}: no record in this folder")
-        yield from records.read_all(path) if path.is_dir() else [records.read(path)]
+        yield from found
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -337,6 +342,8 @@ def _predict(options: argparse.Namespace) -> None:
     from serlib.data import features
 
     network, settings, emotions = _weights(options.weights)
+    if options.channel is not None:
+        settings = replace(settings, channel=options.channel)
     for file in options.files:
         picture, notes = features.picture(file, settings)
         with torch.no_grad():
@@ -385,4 +392,6 @@ def _audit(options: argparse.Namespace) -> None:
                 f"{len(shared.identical)} identical recordings; split {split.digest[:12]}"
             )
         if options.out:
-            splits.save(made, options.out / f"{protocol}.csv")
+            table = options.out / f"{protocol}.csv"
+            spare(table, *filter(None, (data(options), options.table)))
+            splits.save(made, table)

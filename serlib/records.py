@@ -162,7 +162,7 @@ def read(path: Path) -> Record:
         plain = json.loads(check(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecordError(f"{path}: no such record") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON ({error})") from error
     if not isinstance(plain, dict) or "version" not in plain:
         raise RecordError(f"{path}: not a run record")
@@ -180,8 +180,8 @@ def read(path: Path) -> Record:
 
 
 def read_all(folder: Path) -> list[Record]:
-    """Every record below ``folder``, in the order of their paths."""
-    return [read(path) for path in sorted(folder.rglob("*.json"))]
+    """Every record below ``folder``, in the order of their paths; what a Mac adds (``._x.json``) is none."""
+    return [read(path) for path in sorted(folder.rglob("*.json")) if not path.name.startswith("._")]
 
 
 def location(

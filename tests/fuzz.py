@@ -13,6 +13,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -82,9 +83,8 @@ def judge(do: Callable[[], int | None], must: bool | None, right: Right) -> tupl
     said = lines[-1] if lines else ""
     if not status:
         return (READ if must is not False and right(out.getvalue().splitlines()) else WRONG), said
-    if (
-        len([line for line in lines if not line.startswith("log-Mel images: ")]) != 1 or len(said) > 20_000
-    ):  # a bar of progress is none
+    own = [line for line in lines if not line.startswith("log-Mel images: ")]  # a bar of progress is none
+    if len(own) != 1 or len(said) > 20_000:
         return UNCLEAR, err.getvalue()
     return (TURNED_AWAY if must else REFUSED), said
 
@@ -167,7 +167,7 @@ def recording(draw: random.Random) -> tuple[str, bytes, bool | None, Reading, in
     plain: Reading = None if lossy else [mono]
     what = f"{kind} {subtype}, {rate} Hz, {seconds} s, {channels} channel(s)"
     change = draw.choice(
-        ("none", "none", "sizes", "after", "cut", "cut", "sample", "header", "body", "foreign", "late")
+        ["none", "none", "sizes", "after", "cut", "cut", "sample", "header", "body", "foreign", "late"]
     )
     if change == "sizes" and kind == "WAV" and subtype == "PCM_16":
         size = draw.choice((0, 0x7FFFF000, 0x7FFFF024, 0x7FFFFFFF, 0xFFFFFFFF))
@@ -189,21 +189,15 @@ def recording(draw: random.Random) -> tuple[str, bytes, bool | None, Reading, in
         others += (b"text\n" * 99, b"PK\3\4" + draw.randbytes(99), stored(samples, rate, "NIST"))
         return "foreign", draw.choice(others), False, None, rate
     if change in ("header", "body"):
+        end = min(100, len(content)) if change == "header" else len(content)
         for _ in range(draw.randint(1, 3)):
-            content[draw.randrange(min(100, len(content)) if change == "header" else len(content))] = draw.randrange(
-                256
-            )
+            content[draw.randrange(end)] = draw.randrange(256)
         with contextlib.suppress(Exception), soundfile.SoundFile(io.BytesIO(content)) as file:
             if not lossy and file.samplerate and file.frames < 10**8 and kind != "FLAC":
                 read = file.read(dtype="float32", always_2d=True)
                 if len(read):
-                    return (
-                        f"{what}: damaged {change}",
-                        bytes(content),
-                        None,
-                        [mono, read.mean(axis=1)],
-                        -file.samplerate,
-                    )
+                    both = [mono, read.mean(axis=1)]
+                    return f"{what}: damaged {change}", bytes(content), None, both, -file.samplerate
         return f"{what}: damaged {change}", bytes(content), None, plain, rate
     return what, bytes(content), True, plain, rate
 
@@ -304,18 +298,13 @@ def folders(draw: random.Random, place: Path) -> Case:
 def tables(draw: random.Random, place: Path) -> Case:
     """A table of four recordings as programs and people write it, and with what cannot be read in it."""
     rows = [
-        ["a.wav", "Zoë", "joy"],
-        ["sub/b.wav", "Bob", "rage"],
-        ["sub/ç d.wav", "Ann", "joy"],
-        ["e.WAV", "Bob", "fear"],
+        line.split("|") for line in ("a.wav|Zoë|joy", "sub/b.wav|Bob|rage", "sub/ç d.wav|Ann|joy", "e.WAV|Bob|fear")
     ]
     for seed, (name, *_) in enumerate(rows):
         write_wav(place / name, 0.1, seed)
-    (place / "plain.csv").write_text(
-        "\n".join(map(",".join, [["path", "speaker", "emotion"], *rows])), encoding="utf-8"
-    )
-    plain = corpora.load("mine", place / "plain.csv")
     head, broken = ["path", "speaker", "emotion"], draw.random() < 0.5
+    (place / "plain.csv").write_text("\n".join(map(",".join, [head, *rows])), encoding="utf-8")
+    plain = corpora.load("mine", place / "plain.csv")
     what = []
 
     def note(text: str) -> bool:
@@ -324,21 +313,8 @@ def tables(draw: random.Random, place: Path) -> Case:
 
     if broken:
         row, column = draw.randrange(4), draw.randrange(3)
-        kind = draw.choice(
-            (
-                "no column",
-                "two columns",
-                "empty cell",
-                "control",
-                "long row",
-                "twice",
-                "one emotion",
-                "null",
-                "gone",
-                "no head",
-                "folder",
-            )
-        )
+        kinds = "no column|two columns|empty cell|control|long row|twice|one emotion|null|gone|no head|folder"
+        kind = draw.choice(kinds.split("|"))
         note(kind)
         if kind == "no column":
             head[column] = draw.choice(("x", "", "emotions"))
@@ -376,7 +352,9 @@ def tables(draw: random.Random, place: Path) -> Case:
         if draw.random() < 0.3 and note("empty rows"):
             rows.insert(draw.randrange(4), [""] * len(head))
     written = io.StringIO(newline="")
-    delimiter, end = draw.choice(",;\t"), draw.choice(("\n", "\r\n"))
+    delimiter, end = draw.choice(",;\t"), draw.choice(("\n", "\r\n", "\r"))
+    if draw.random() < 0.2 and note("a line for Excel"):
+        written.write(f"sep={delimiter}{end}")
     quoting = draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     csv.writer(written, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows([head, *rows])
     text = unicodedata.normalize(draw.choice(("NFC", "NFD")), written.getvalue())
@@ -409,24 +387,8 @@ def tables(draw: random.Random, place: Path) -> Case:
 # Arguments
 
 WORDS = (
-    "",
-    " ",
-    "nope",
-    "é",
-    "x" * 5_000,
-    "../..",
-    "a\nb",
-    "\0",
-    "-1",
-    "1.5",
-    "nan",
-    "1e9",
-    "٣",
-    "0x10",
-    "None",
-    "$(id)",
-    "--help=",
-)
+    "", " ", "nope", "é", "x" * 5_000, "../..", "a\nb", "\0", "-1", "1.5", "nan", "1e9", "٣", "0x10", "None", "$(id)", "--help=",
+)  # fmt: skip
 
 
 def number_argument(draw: random.Random, low: int, high: int) -> tuple[str, bool]:
@@ -445,18 +407,15 @@ def arguments(draw: random.Random, place: Path) -> Case:
     start = ["train", "emodb", "--data", data, "--out", out, "--cache", place / "cache", "--run", "majority"]
     kind = draw.choice(("number", "name", "path", "flops", "foreign", "none"))
     if kind == "number":
-        option, low, high, base = draw.choice(
-            (
-                ("--image-width", 1, 4096, ["features", "emodb", "--data", data, "--cache", place / "cache"]),
-                ("--channel", 0, 1, ["features", "emodb", "--data", data, "--cache", place / "cache"]),
-                ("--channel", 0, 1, ["corpora", "emodb", "--data", data]),
-                ("--seed", 0, 2**32 - 1, start),
-                ("--threads", 1, 256, start),
-                ("--fold", 0, 10**31, start),
-                ("--epochs", 1, 0, start),  # the baseline takes none
-                ("--classes", 1, 1000, ["flops", "student-alone"]),
-            )
-        )
+        made = ["features", "emodb", "--data", data, "--cache", place / "cache"]
+        answered = ["predict", "--weights", small, data / "wav/03a01Wa.wav"]
+        numbers = (
+            ("--image-width", 1, 4096, made), ("--channel", 0, 1, made), ("--channel", 0, 1, ["corpora", "emodb", "--data", data]),
+            ("--channel", 0, 1, answered), ("--seed", 0, 2**32 - 1, start), ("--threads", 1, 256, start),
+            ("--fold", 0, 10**31, start), ("--classes", 1, 1000, ["flops", "student-alone"]),
+            ("--epochs", 1, 0, start),  # the baseline takes none
+        )  # fmt: skip
+        option, low, high, base = draw.choice(numbers)
         value, valid = number_argument(draw, low, high)
         threads = torch.get_num_threads()
 
@@ -473,40 +432,21 @@ def arguments(draw: random.Random, place: Path) -> Case:
             (("--run", ("majority",)), ("--schedule", config.SCHEDULES), ("--protocol", splits.HELD_OUT))
         )
         value = draw.choice((*WORDS, *(name + "x" for name in known), *(list(known)[:3])))
-        if option == "--accelerator":
-            known = ()
-        must = None if value in known else option == "--schedule" and None
-        do = command(serlib, *start, f"{option}={value}")
-        # a baseline takes no schedule: it is not looked at
-        return f"train {option}={value[:40]!r}", do, None if value in known else False, lambda lines: value in known
+        do, must = command(serlib, *start, f"{option}={value}"), None if value in known else False
+        return f"train {option}={value[:40]!r}", do, must, lambda lines: value in known
     if kind == "flops":
         names = draw.sample((*config.RUNS, "nope", "", "majority"), 2)
         must = all(name in config.RUNS for name in names)
         return f"flops {names}", command(serlib, "flops", "--", *names), must, lambda lines: len(lines) == 3
     if kind == "none":
-        words = draw.choices(
-            (*WORDS, "train", "corpora", "emodb", "--data", "predict", "evaluate", "claims", "table", "--out"),
-            k=draw.randint(0, 4),
-        )
-        main = draw.choice((serlib, companion))
-        helped = any(len(word) > 5 and "--help".startswith(word) for word in words)
-        return (
-            f"{main.__module__} {[w[:20] for w in words]}",
-            command(main, *words),
-            None if helped else False,
-            lambda lines: True,
-        )
+        known = (*WORDS, *["train", "corpora", "emodb", "--data", "predict", "evaluate", "claims", "table", "--out"])
+        words, main = draw.choices(known, k=draw.randint(0, 4)), draw.choice((serlib, companion))
+        must = None if any(len(word) > 5 and "--help".startswith(word) for word in words) else False
+        return f"{main.__module__} {[w[:20] for w in words]}", command(main, *words), must, lambda lines: True
     if kind == "foreign":
         corpus = draw.choice((*WORDS, "savee", "crema-d", "Emodb"))
-        base = draw.choice(
-            (
-                ["corpora", f"--data={data}"],
-                ["audit", f"--data={data}"],
-                ["features", f"--data={data}"],
-                ["train", f"--data={data}"],
-                ["probe", f"--data={data}", "--runs", "x"],
-            )
-        )
+        base = [draw.choice(("corpora", "audit", "features", "train", "probe")), f"--data={data}"]
+        base += ["--runs", "x"] if base[0] == "probe" else []
         return f"{base[0]} {corpus[:20]!r}", command(serlib, *base, "--", corpus), False, lambda lines: True
     word = draw.choice((*WORDS[:8], data, small, "/dev/null/x", "/", ".", "/dev/zero"))
     main, given = draw.choice(
@@ -542,17 +482,12 @@ def weights_files(draw: random.Random, place: Path) -> Case:
     if draw.random() < 0.1:
         what = odd_place(draw, path)
     elif draw.random() < 0.3:  # whole, with a right digest, and wrong about itself
-        odd = {"emotions": draw.choice((["a"], "ab", None, [1, 2], ["a", "b", "c"], {}))}
-        if draw.random() < 0.5:
-            odd = {
-                "features": draw.choice(
-                    ([], None, {"image_size": [128, 64]}, {"nope": 1}, {"seconds": "x"}, {"fft_length": 0})
-                )
-            }
+        names = (["a"], "ab", None, [1, 2], ["a", "b", "c"], {})
+        sizes = ([], None, {"image_size": [128, 64]}, {"nope": 1}, {"seconds": "x"}, {"fft_length": 0})
+        odd = draw.choice([{"emotions": value} for value in names] + [{"features": value} for value in sizes])
         what = str(odd)
-        checkpoints.save(
-            SpectrogramViT(SMALL), path, **{"features": config.plain(PICTURE), "emotions": ["a", "b"]} | odd
-        )
+        about = {"features": config.plain(PICTURE), "emotions": ["a", "b"]} | odd
+        checkpoints.save(SpectrogramViT(SMALL), path, **about)
     base = draw.choice((["predict", sound], ["export", "--out", place / "o.onnx"]))
     return f"{base[0]}: {what}", command(serlib, *base, "--weights", path), False, lambda lines: False
 
@@ -585,22 +520,8 @@ def record_files(draw: random.Random, place: Path) -> Case:
 
 
 ODD = (
-    None,
-    True,
-    -1,
-    1e400,
-    "",
-    "nope",
-    [],
-    {},
-    [[]],
-    [None],
-    "\ud800",
-    "x" * 10_000,
-    2**70,
-    [1, "a"],
-    {"a": {"b": []}},
-)
+    None, True, -1, 1e400, "", "nope", [], {}, [[]], [None], "\ud800", "x" * 10_000, 2**70, [1, "a"], {"a": {"b": []}},
+)  # fmt: skip
 FREE = {"curves", "provenance", "notes", "excluded", "fingerprint", "split", "teacher", "fold", "corpus", "emotions"}
 
 
@@ -621,32 +542,19 @@ def edited(draw: random.Random, plain: dict) -> str:
 
 
 def probe_files(draw: random.Random, place: Path) -> Case:
-    fields = {
-        "corpus": "emodb",
-        "speech": "recordings",
-        "schedule": "paper",
-        "protocol": "random",
-        "fold": 0,
-        "run": "teacher",
-    }
-    fields |= {
-        "seed": 0,
-        "emotions": ("anger", "sadness"),
-        "result": "0" * 64,
-        "file": ("a", "b"),
-        "speaker": ("03", "08"),
-    }
-    lists = {
-        "true": (0, 1),
-        "variation": (1.0, 2.0),
-        "errors": {"image": (0.5, 0.5)},
-        "predicted": {"as it is": (0, 1)},
-    }
+    about = {
+        "corpus": "emodb", "speech": "recordings", "schedule": "paper", "protocol": "random", "fold": 0, "run": "teacher", "seed": 0,
+        "emotions": ("anger", "sadness"), "result": "0" * 64, "file": ("a", "b"), "speaker": ("03", "08"), "true": (0, 1),
+        "variation": (1.0, 2.0), "errors": {"image": (0.5, 0.5)}, "predicted": {"as it is": (0, 1)},
+    }  # fmt: skip
     path = place / "probes" / "p.json"
-    probes.write(probes.Probe(**fields, **lists), path)
+    probes.write(probes.Probe(**about), path)
     what = spoil(draw, path, config.digest)
     free = what.startswith(("kept", "harmless")) or what == "missing"
     return what, refusing(lambda: probes.read_all(path.parent)), None if free else False, lambda lines: free
+
+
+NOTHING = ("missing", "dangling", "loop", "below a file")  # in the place of a file: it is made
 
 
 def image_caches(draw: random.Random, place: Path) -> Case:
@@ -658,12 +566,7 @@ def image_caches(draw: random.Random, place: Path) -> Case:
     cached.write_bytes(content)
     if draw.random() < 0.15:
         what = odd_place(draw, cached)
-    return (
-        what,
-        command(serlib, *given),
-        what in ("missing", "dangling", "loop", "below a file") or False,
-        lambda lines: "2 images" in lines[-1],
-    )
+    return what, command(serlib, *given), what in NOTHING, lambda lines: "2 images" in lines[-1]
 
 
 def corpus_tables(draw: random.Random, place: Path) -> Case:
@@ -679,12 +582,7 @@ def corpus_tables(draw: random.Random, place: Path) -> Case:
         table.unlink()
         what = "missing"
     do = command(serlib, "features", "emodb", "--data", folder, "--table", table, "--cache", place / "cache")
-    return (
-        what,
-        do,
-        what in ("missing", "dangling", "loop", "below a file") or False,
-        lambda lines: "4 images" in lines[-1],
-    )
+    return what, do, what in NOTHING, lambda lines: "4 images" in lines[-1]
 
 
 def tiny_run(folder: Path) -> records.Record:
@@ -764,12 +662,7 @@ def notebook_parameters(draw: random.Random, place: Path) -> Case:
         right = low <= value <= high
     written = f"# Parameters\n{key} = {value!r}\n".replace("= nan", "= float('nan')").replace("= inf", "= float('inf')")
     namespace = {**defaults, key: value, "In": ["", source, written, call]}
-    (called,) = (
-        node
-        for node in ast.walk(ast.parse(call))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("start")
-    )
-    ranges = {word.arg: ast.literal_eval(word.value) for word in called.keywords}
+    ranges = {name: ast.literal_eval(pair) for name, pair in re.findall(r"(\w+)=(\(.*?\))", call)}
     here = os.getcwd()
 
     def do() -> int:
@@ -788,35 +681,20 @@ def make_variables(draw: random.Random, place: Path) -> Case:
     tiny_emodb(place / "data dir" / "emodb", speakers=("03",))
     (place / "own.csv").write_text("path,speaker,emotion\n")
     odd = (
-        "x;touch pwned",
-        "$(touch pwned)",
-        "`touch pwned`",
-        "'",
-        '"',
-        "a b",
-        "a\nb",
-        "é",
-        "-x",
-        "..",
-        "0x1",
-        "1_0",
-        "٣",
-        "1e3",
-        "nan",
-        "-1",
-    )
+        "x;touch pwned", "$(touch pwned)", "`touch pwned`", "'", '"', "a b", "a\nb", "é", "-x", "..", "0x1", "1_0", "٣", "1e3", "nan", "-1",
+    )  # fmt: skip
     right = {
         "CORPUS": (*facts.CORPORA, "2024_05", "1e3"), "SCHEDULE": tuple(config.SCHEDULES), "SEED": ("0", "7", str(2**32 - 1)),
-        "THREADS": ("1", "256"), "CORES": ("1", "all", "4096"), "V": ("0", "1"), "DATA": ("data dir/emodb", "own.csv"),
+        "THREADS": ("1", "256"), "CHANNEL": ("0", "1", "255"), "CORES": ("1", "all", "4096"), "V": ("0", "1"), "DATA": ("data dir/emodb", "own.csv"),
     }  # fmt: skip
-    given = {
-        key: draw.choice((*right[key], *right[key], *odd)) for key in draw.sample(sorted(right), draw.randint(0, 4))
-    }
+    keys = draw.sample(sorted(right), draw.randint(0, 4))
+    given = {key: draw.choice((*right[key], *right[key], *odd)) for key in keys}
     if draw.random() < 0.1:
         given["MAKEFLAGS"] = f" -- {draw.choice(('SHCEDULE', 'Corpus', 'SEEDS'))}=x"
     corpus, data = given.get("CORPUS", ""), given.get("DATA", "")
     valid = all(value in right.get(key, ()) for key, value in given.items()) and bool(corpus) == bool(data)
     valid = valid and (not corpus or corpus in facts.CORPORA or data == "own.csv")
+    valid = valid and (bool(corpus) or given.get("CHANNEL", "0") == "0")
     here = os.getcwd()
 
     def do() -> int:
@@ -830,12 +708,8 @@ def make_variables(draw: random.Random, place: Path) -> Case:
 
     def same(lines: list[str]) -> bool:
         chosen, cores = json.loads(lines[0])
-        expected = {
-            "corpus": corpus,
-            "data": data,
-            "schedule": given.get("SCHEDULE", ""),
-            "seed": int(given.get("SEED", 0)),
-        }
+        expected = {"corpus": corpus, "data": data, "schedule": given.get("SCHEDULE", "")}
+        expected |= {name.lower(): int(given.get(name, 0)) for name in ("SEED", "CHANNEL")}
         return chosen.items() >= expected.items() and cores == given.get("CORES", "all") and valid
 
     return str(given), do, valid, same
@@ -877,6 +751,10 @@ def findings(entry: str, number: int, seed: int, place: Path) -> tuple[Counter, 
     return counted, found
 
 
+def line(entry: str, counted: Counter) -> str:
+    return f"{entry:20} {counted.total():5,}: {', '.join(f'{n:,} {outcome}' for outcome, n in counted.most_common())}"
+
+
 def main(*given: str) -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -887,12 +765,10 @@ def main(*given: str) -> int:
         number, seed, total = int(given[0]) if given else 100, int(given[1]) if len(given) > 1 else 0, Counter()
         for entry in ENTRIES:
             counted, found = findings(entry, round(number * SHARES.get(entry, 1)), seed, Path(folder, entry))
-            print(
-                f"{entry:20} {counted.total():5,}: {', '.join(f'{n:,} {outcome}' for outcome, n in counted.most_common())}"
-            )
+            print(line(entry, counted))
             print(*found, sep="\n", end="\n" if found else "", flush=True)
             total += counted
-        print(f"{'all':20} {total.total():5,}: {', '.join(f'{n:,} {outcome}' for outcome, n in total.most_common())}")
+        print(line("all", total))
         return int(bool(total.keys() - {READ, REFUSED}))
 
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from scipy.signal import savgol_filter
 from scipy.stats import zscore
 
-from serlib import baselines, config, records
+from serlib import baselines, config, files, records
 from serlib.data import corpora, features, splits
 from tests.helpers import tiny_emodb
 
@@ -111,12 +112,27 @@ def test_versions_are_refused_where_they_cannot_be_read(corpus, tmp_path):
 def test_deltas_are_the_slope_of_a_line_through_five_frames(corpus):
     """scipy's Savitzky-Golay filter of order one is the same regression."""
     path, settings, found = corpus.utterances[0].path, config.Features(), []
-    level = features.log_mel(features.read_audio(path, settings), settings).numpy()
+    samples = features.read_audio(path, settings)
+    level = features.log_mel(samples, settings).numpy()
     for _ in range(3):
         found.append(level)
         level = savgol_filter(level, 5, 1, deriv=1, axis=1, mode="nearest")
     expected = np.concatenate([part.mean(axis=1) for part in found] + [part.std(axis=1) for part in found])
-    np.testing.assert_allclose(baselines.mel_deltas(path), expected, atol=1e-6)
+    np.testing.assert_allclose(baselines.mel_deltas(samples), expected, atol=1e-6)
+
+
+def test_functionals_are_of_the_files_and_the_channel_that_were_checked(corpus, tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (16_000, 2)).astype("float32")
+    path = tmp_path / "two.wav"
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    two = replace(corpus.utterances[0], path=path, sha256=files.sha256(path))
+    for channel, expected in enumerate((samples.mean(axis=1), *samples.T)):
+        of = replace(corpus, utterances=(two,), channel=channel)
+        wanted = baselines.mel_deltas(torch.from_numpy(expected))
+        np.testing.assert_allclose(baselines.functionals("mel-deltas", of, tmp_path)[0], wanted, atol=1e-6)
+    changed = replace(corpus, utterances=(replace(two, sha256="0" * 64),))
+    with pytest.raises(ValueError, match=r"two\.wav: changed since the corpus was checked"):
+        baselines.functionals("mel-deltas", changed, tmp_path)
 
 
 def test_each_speaker_is_standardised_by_its_own_files_or_by_some_of_them():

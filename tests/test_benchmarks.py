@@ -61,15 +61,32 @@ def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
 
 
 def test_a_block_is_measured_again_while_the_rate_changes(capsys):
-    speeds, made = iter([100.0, 80.0, 100.0, 91.0]), iter("ab")
+    speeds, made = iter([100.0, 80.0, 85.0]), iter("ab")
     assert measure.steadily(lambda: next(made), lambda: next(speeds)) == "b"
-    assert capsys.readouterr().err == "         measured again: the rate went from 100 to 80\n"
-    rising = iter(range(1, 99))
+    assert capsys.readouterr().err == "         does not count: the rate went from 100 to 80\n"
+    rising = (2.0**i for i in range(99))
     times = measure.rounds({"a": lambda: None, "b": lambda: None}, 2, lambda: next(rising))
     assert [math.isnan(t) for name in "ab" for t in times[name]] == [True] * 4
-    assert next(rising) == 2 * measure.TRIES + 1
+    assert next(rising) == 2.0 ** (1 + 2 * measure.TRIES)
     line = measure.row("a step", "2 x", measure.faster(times, "a", "b"), reached=False, said="fast")
     assert (line["measured"], line["reached"], line["said"]) == (None, None, measure.BUSY)
+
+
+def test_rounds_keep_those_between_which_the_rate_is_the_same(monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 0.0)
+    made, speeds = [], iter([100.0, 50.0, 50.0, 90.0, 99.0])
+    times = measure.rounds({"a": lambda: made.append(len(made))}, 2, lambda: next(speeds))
+    assert len(made) == 5  # one does not count, two are between different rates
+    assert (len(times["a"]), times.rates) == (2, [50.0, 94.5])
+
+
+def test_the_steps_share_is_of_the_rate_around_them(bench, monkeypatch):
+    times = measure.Times({"plain": [4.0] * 3, "ours": [2.0] * 3})
+    times.rates = [1.0, 2.0, 4.0]
+    monkeypatch.setattr(cpu, "rounds", lambda *_: times)
+    _, about = cpu.steps(**bench)
+    found = about["student, speech"]
+    assert [found["share"][name] for name in ("min", "max")] == [found["operations"] / 2 / rate for rate in (4.0, 1.0)]
 
 
 def test_operators_are_counted_by_hand():
@@ -81,6 +98,16 @@ def test_operators_are_counted_by_hand():
     assert (relu["launches"], relu["operations"], relu["bytes"]) == (1, 0, 4 * (8 + 8))
     assert turned.shape == (4, 2)
     assert set(operators.found) == {"mm", "relu"}  # transposing moves nothing
+
+
+def test_the_fused_attention_is_counted_by_hand():
+    """Two products of 7 tokens by 7 tokens by 4 forwards, five backwards: the scores once more, and four gradients."""
+    q, k, v = (torch.rand(2, 3, 7, 4, requires_grad=True) for _ in range(3))
+    with cpu.Operators() as operators:
+        functional.scaled_dot_product_attention(q, k, v).sum().backward()
+    product = 2 * (2 * 3) * 7 * 7 * 4
+    found = {name: at["operations"] for name, at in operators.found.items() if "attention" in name}
+    assert sorted(found.values()) == [2 * product, 5 * product]
 
 
 @pytest.fixture
@@ -99,7 +126,7 @@ def bench(monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "rate", lambda: 1e9)
     monkeypatch.setattr(config, "RUNS", {name: config.RUNS[name] for name in ("teacher", "student-alone")})
     options = Namespace(data=tmp_path, weights=None, recordings=None, repeats=1)
-    return {"corpus": corpus, "images": images, "full": torch.rand(2, 1, 128, 128), "rate": 1e9, "memory": 1e9} | {
+    return {"corpus": corpus, "images": images, "full": torch.rand(2, 1, 128, 128), "memory": 1e9} | {
         "options": options
     }
 
@@ -131,6 +158,30 @@ def test_a_part_that_fails_takes_nothing_from_the_others(bench, monkeypatch, tmp
     said = capsys.readouterr()
     assert said.out.endswith("cpu.json; failed: stages\n")
     assert "ValueError: no teacher" in said.err
+
+
+def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tmp_path):
+    rates = iter((2.0, 3.0, 4.0))
+
+    def part():
+        at = next(rates)
+        return [measure.row("what", "2 x", measure.Spread(at, at, at), True)], {"rate": at}
+
+    def first(**_):
+        return part()
+
+    def second(**_):
+        return part()
+
+    monkeypatch.setattr(cpu, "PARTS", (first, second))
+    monkeypatch.setattr(cpu, "synthetic", lambda: (bench["corpus"], bench["images"]))
+    out = tmp_path / "cpu.json"
+    assert cpu.main(["--out", str(out), "--repeats", "1"]) == 0
+    old = json.loads(out.read_text())
+    assert cpu.main(["--out", str(out), "--repeats", "1", "--parts", "first"]) == 0
+    new = json.loads(out.read_text())
+    assert (new["first"], new["second"], new["made"]["second"]) == ({"rate": 4.0}, {"rate": 3.0}, old["made"]["second"])
+    assert [(line["part"], line["measured"]["median"]) for line in new["table"]] == [("first", 4.0), ("second", 3.0)]
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
@@ -196,12 +247,15 @@ def test_processes_read_shards_of_their_own(drawn, monkeypatch):
 @unclosed
 def test_the_million_is_measured_and_written(monkeypatch, tmp_path):
     pytest.importorskip("webdataset", reason="`pip install -e .[bench]` brings the shards")
-    monkeypatch.setattr(measure, "rate", lambda: 1e9)
-    monkeypatch.setattr(million, "SHARD", 20)
+    speeds = iter([1.0, 1.0, 2.0, *[2.0] * 9])  # the second block of the first pass does not count
+    monkeypatch.setattr(measure, "rate", lambda: next(speeds))
+    for name, value in {"SHARD": 20, "BLOCK": 32, "BATCH": 16}.items():
+        monkeypatch.setattr(million, name, value)
     out = tmp_path / "million.json"
-    assert million.main(["--count", "50", "--repeats", "2", "--folder", str(tmp_path), "--out", str(out)]) == 0
+    assert million.main(["--count", "50", "--folder", str(tmp_path), "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     assert (found["images"], found["shards"]["files"], found["one file"]["files"]) == (50, 3, 1)
     assert found["shards"]["images a second"]["min"] > 0
+    assert (found["shards"]["blocks"], found["one file"]["blocks"]) == (1, 2)
     assert len(found["one file"]["own memory, MB"]) == 2
     assert list(tmp_path.iterdir()) == [out]

@@ -438,7 +438,7 @@ def test_a_missing_folder_and_an_unknown_corpus_are_named(fail, tmp_path, comman
     assert f"no such folder: {tmp_path / 'absent'}" in fail(command, "emodb", "--data", tmp_path / "absent")
     assert "no such folder: data/emodb" in fail(command, "emodb")
     assert fail(command, "ravdess", "--data", tmp_path).startswith("corpus 'ravdess' is none of savee, emodb, crema-d")
-    assert fail(command, "emodb", "--data", tmp_path) == f"{tmp_path}: no usable emodb recording"
+    assert fail(command, "emodb", "--data", tmp_path) == f"{tmp_path}: no usable emodb recording; no .wav is there"
 
 
 def test_strict_names_the_first_problem(fail, folder):
@@ -459,7 +459,8 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
         (("--schedule", "long"), "schedule 'long' is none of paper, logged, short, synthetic, warp, masks, mixup, "),
         (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
         (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
-        (("--fold", -1), "fold -1: "),
+        (("--fold", -1), "fold -1 must be at least 0"),
+        (("--fold", 10**20), "fold 100000000000000000000 must be at least 0 and below 2^32"),
         (("--epochs", 0), "epochs 0 "),
         (("--epochs", -1), "epochs -1 "),
         (("--threads", -1), "threads -1"),

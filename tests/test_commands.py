@@ -1,16 +1,28 @@
-"""Every command that the README and the pages show is one that its program understands."""
+"""Every command that the README and the pages show is understood by its program; those of the packages are run.
+
+They are run one after the other in a folder as the pages suppose it, with networks of a few weights and one epoch. make
+and Snakemake only plan. What installs, measures or needs a network is only read.
+"""
 
 import argparse
 import importlib
+import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from companion import __main__ as companion_cli
-from serlib import cli
+from serlib import cli, config
+from serlib.data import download
+from tests.helpers import tiny_emodb, write_wav
+from workflow.run import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
@@ -95,3 +107,86 @@ def test_a_command_that_is_none_is_not(line, monkeypatch):
     with pytest.raises((AssertionError, SystemExit)) as end:
         understand(shlex.split(line), monkeypatch)
     assert end.type is AssertionError or end.value.code == 2
+
+
+def small(run: config.Run) -> config.Run:
+    sizes = {"width": 8, "depth": 1, "heads": 1, "head_width": 8, "mlp_width": 8}
+    return replace(run, model=replace(run.model, stem=(1,) * bool(run.model.stem), **sizes))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder as the pages suppose it."""
+    tiny_emodb(tmp_path / "data/emodb", texts=("a01", "a02"))
+    write_wav(tmp_path / "speech.wav")
+    monkeypatch.delenv("SERLIB_DATA", raising=False)
+    monkeypatch.setattr(config, "RUNS", {name: small(run) for name, run in config.RUNS.items()})
+    monkeypatch.setattr(config, "SCHEDULES", {k: replace(s, epochs=1) for k, s in config.SCHEDULES.items()})
+    monkeypatch.setattr(download, "fetch", lambda name, folder: None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def of_package(package: str, page: str) -> list[list[str]]:
+    found = [words for words in shown(page) if words[1:3] == ["-m", package] and "--help" not in words]
+    return [words[3:] for words in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
+    for words in of_package("serlib", page):
+        if "crema-d" in words:
+            (here / "data/crema-d").mkdir()
+            for speaker, emotion in (("1001", "ANG"), ("1002", "SAD")):
+                write_wav(here / f"data/crema-d/AudioWAV/{speaker}_DFA_{emotion}_XX.wav", seed=int(speaker))
+        if "--synthesize" in words:  # tests/test_synthetic.py does
+            words.remove("--synthesize")
+            tiny_emodb(here / words[words.index("--data") + 1])
+        assert cli.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+
+
+def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
+    commands = [words for page in PAGES for words in of_package("companion", page)]
+    shutil.rmtree(here / "data/emodb")
+    (here / "data/emodb").symlink_to(recordings / "emodb")
+    some = "results/recordings/emodb/128x128/paper"  # all take minutes
+    shutil.copytree(ROOT / some, here / some)
+    for words in {tuple(words): words for words in commands}.values():
+        assert companion_cli.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+    assert {words[0] for words in commands} == {"evidence", "claims", "table", "listeners", "examples"}
+
+
+def test_the_builds_can_be_planned(tmp_path, monkeypatch):
+    """What make and snakemake are asked to do, up to the first step."""
+    (tmp_path / "data").mkdir()
+    tiny_emodb(tmp_path / "data/emodb")
+    for speaker, emotion in (("1001", "ANG"), ("1002", "SAD")):
+        write_wav(tmp_path / f"data/crema-d/AudioWAV/{speaker}_DFA_{emotion}_XX.wav", seed=int(speaker))
+    rows = [f"speech.wav,{speaker},{emotion}" for speaker, emotion in (("a", "joy"), ("b", "rage"))]
+    (tmp_path / "mine.csv").write_text("\n".join(("path,speaker,emotion", *rows)))
+    write_wav(tmp_path / "speech.wav")
+    planned = set()
+    for words in (words for page in PAGES for words in shown(page)):
+        if words[0] == "make" and words[1] in ("book", "evidence"):
+            given = dict(word.split("=", 1) for word in words[2:])
+            with monkeypatch.context() as patch:
+                patch.chdir(tmp_path)
+                chosen, _ = check({name: value for name, value in given.items() if name != "PIP_ARGS"})
+            target = "book" if words[1] == "book" else "evidence_1"
+            settings = tuple(f"{k}={tmp_path / v if k == 'data' else v}" for k, v in chosen.given().items())
+            planned.add(("workflow/profiles/default", settings, target))
+        elif words[0].endswith("snakemake"):
+            profile = words[words.index("--workflow-profile") + 1]
+            settings = (
+                word.replace("data=", f"data={tmp_path}/") for word in words if re.match("(corpus|data)=", word)
+            )
+            planned.add((profile, tuple(settings), words[-1] if "--" in words else "book"))
+    plugin = importlib.util.find_spec("snakemake_executor_plugin_slurm")
+    assert len(planned) >= 6
+    for profile, settings, target in sorted(planned):
+        if "slurm" in profile and not plugin:
+            continue
+        command = [sys.executable, "-m", "snakemake", "--workflow-profile", profile, "--dry-run", "--quiet", "all"]
+        command += ["--config", *settings] if settings else []
+        ended = subprocess.run([*command, "--", target], cwd=ROOT, capture_output=True, text=True)
+        assert ended.returncode == 0, (settings, ended.stderr)

@@ -351,8 +351,13 @@ def test_what_cannot_be_read_at_all_is_said(tmp_path):
         load("emodb", tmp_path / "absent")
     with pytest.raises(CorpusError, match=r"no such file: .*absent\.csv "):
         load("own", tmp_path / "absent.csv")
-    with pytest.raises(CorpusError, match=f"^{tmp_path}: no usable emodb recording$"):
+    with pytest.raises(CorpusError, match=f"^{tmp_path}: no usable emodb recording; no .wav is there$"):
         load("emodb", tmp_path)
+    (tmp_path / "emodb.zip").write_bytes(b"PK")
+    with pytest.raises(
+        CorpusError, match=r"emodb\.zip: a file, not the folder of emodb's recordings; an archive is unp"
+    ):
+        load("emodb", tmp_path / "emodb.zip")
     with pytest.raises(CorpusError, match=f"'ravdess' is none of {', '.join(facts.CORPORA)}; for your own, give a CSV"):
         load("ravdess", tmp_path)
     (tmp_path / "03a01Wa.wav").write_bytes(b"")

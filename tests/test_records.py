@@ -244,9 +244,7 @@ def test_the_description_says_whose_speech_it_is():
 
 
 def test_the_location_names_every_choice():
-    where = location(
-        "recordings", "emodb", "paper-bf16", "leave-one-speaker-out", 3, "student-alpha-0.1", 7, (128, 256)
-    )
+    where = location("recordings", "emodb", "paper-bf16", "leave-one-speaker-out", 3, "student-alpha-0.1", 7, "128x256")
     assert where == "recordings/emodb/128x256/paper-bf16/leave-one-speaker-out-3/student-alpha-0.1-seed7.json"
     weights = Path(where).with_suffix(".safetensors")
     assert weights.name == "student-alpha-0.1-seed7.safetensors"
@@ -256,6 +254,7 @@ def test_all_records_of_a_folder_come_in_the_order_of_their_paths(tmp_path):
     for fold, name in enumerate(("b/z.json", "a/y.json", "a/b/x.json")):
         write(tiny_record(fold=fold), tmp_path / name)
     (tmp_path / "a" / "weights.safetensors").write_bytes(b"no record")
+    (tmp_path / "a" / "._y.json").write_bytes(b"\0\5\x16\7")
     assert [record.fold for record in read_all(tmp_path)] == [2, 1, 0]
     assert read_all(tmp_path / "absent") == []
     (tmp_path / "a" / "y.json").write_text("{")

@@ -297,7 +297,8 @@ def complaint(result: subprocess.CompletedProcess) -> str:
 def test_a_value_of_make_is_refused_and_never_executed(stand_in, name, by):
     for value in HOSTILE:
         others = {"CORPUS": "emodb", "DATA": "."} if name == "SCHEDULE" else {}
-        assert complaint(make(stand_in, by=by, **{name: value}, **others)).startswith(f"serlib: {name}=")
+        said = complaint(make(stand_in, by=by, **{name: value}, **others))
+        assert re.match(rf"serlib: {name}=.* (a name is made of|is no whole number|is neither)", said)
     assert not list(stand_in.rglob("*pwned*"))
     assert not (stand_in / "asked.json").exists()
 
@@ -336,6 +337,15 @@ def test_a_checkout_in_a_folder_of_any_name_works(tmp_path, name):
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"The book: {folder}/_build/html/index.html\n"
     assert not [path for path in tmp_path.rglob("*pwned*") if path.name == "pwned"]
+
+
+def test_no_path_or_name_goes_to_a_shell_unquoted():
+    graph = (ROOT / "Snakefile").read_text(encoding="utf-8")
+    shells = re.findall(r"^    shell:(.*?)(?=^    \w|^\S|\Z)", graph, re.MULTILINE | re.DOTALL)
+    filled = re.findall(r"(?<!\{)\{([A-Za-z_.]+)(:q)?\}", "".join(shells))
+    assert len(shells) == 9
+    assert {name for name, quoted in filled if not quoted} == {"threads", "params.channel"}  # numbers
+    assert len(filled) > 30
 
 
 def test_the_graph_itself_works_there(tmp_path):
@@ -395,12 +405,16 @@ def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
         ({"THREADS": "0"}, "THREADS='0' is no whole number from 1 to 256"),
         ({"CHANNEL": "left"}, "CHANNEL='left' is no whole number from 0 to 255"),
         ({"CORES": "0"}, "CORES='0' is no whole number from 1 to 4096"),
+        ({"CORPUS": "EmoDB", "DATA": "requirements.lock.csv"}, "CORPUS=EmoDB: a table of your own cannot be called so"),
+        ({"CORPUS": "x" * 101}, f"CORPUS={'x' * 101!r}: a name is made of at most 100 letters"),
         ({"CORPUS": "emodb", "DATA": "/dev/null"}, "DATA=/dev/null: not a folder"),
         ({"SHCEDULE": "short"}, "SHCEDULE is none of the variables CORPUS, DATA, "),
+        ({"PRECISION": "$(touch pwned)"}, "PRECISION is none of the variables CORPUS, DATA, "),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_installed(stand_in, given, message):
     (stand_in / ".venv/installed").unlink()
+    (stand_in / "requirements.lock.csv").touch()
     assert complaint(make(stand_in, PYTHON=sys.executable, **given)).startswith(f"serlib: {message}")
     assert not (stand_in / "pip.txt").exists()
 

@@ -97,6 +97,8 @@ def check_settings(asked: Settings) -> None:
             else "no such file or folder"
         )
         stop(f"DATA={data}: {found}")
+    if table and corpus.lower() in facts.CORPORA:
+        stop(f"CORPUS={corpus}: a table of your own cannot be called so: give the corpus another name")
     if corpus and corpus not in facts.CORPORA and not table:
         stop(f"CORPUS={corpus} is none of {', '.join(facts.CORPORA)}; for your own, give DATA=table.csv")
     if schedule and schedule not in config.SCHEDULES:

@@ -5,6 +5,7 @@ writer into a pipe could not know, or got wrong beside the samples, are said in 
 """
 
 import hashlib
+import re
 import struct
 from dataclasses import dataclass
 from io import BytesIO
@@ -38,6 +39,10 @@ CHUNKS = {
     b"caff": (8, ">4sQ", 1, b"data"),
     b"riff": (40, "<16sQ", 8, b"data"),
 }
+PADDED = (b"RIFF", b"RIFX", b"FORM", b".snd")  # whose chunks are filled up to even sizes, or that have none
+CONTAINERS = (*CHUNKS, b".snd", b"dns.", b"fLaC", b"OggS")
+CHUNK = re.compile(rb"[ -~]{4}.{4}", re.DOTALL)
+STREAM = re.compile(rb"OggS\0[\2\3\6\7]")  # the first page of one
 
 
 class AudioError(ValueError):
@@ -108,6 +113,9 @@ def read(path: Path, settings: Features | None = None) -> Recording:
 
 def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, list[str]]:
     """Samples of every channel, sampling rate in Hz, notes."""
+    if content[:3] == b"ID3":  # a tag before another file than an MP3: the file counts
+        behind = content[10 + sum(byte << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=False)) :]
+        content = behind if behind[:4] in CONTAINERS else content
     declared, there = _data(content)
     if not declared and content[:4] in (b"RIFF", b"RIFX"):  # libsndfile reads no sample where 0 are declared
         at = len(content) - there - 4
@@ -144,6 +152,10 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
         notes.append("a header without the length of the samples")
     elif content[:4] == b"RIFF" and int.from_bytes(content[4:8], "little") + 8 > len(content):
         notes.append("a header that declares a longer file")
+    if len(left := _left(content, declared, there)) > len(content) / 100:
+        notes.append(f"{len(left):,} bytes after the declared samples, left out")
+    if kind == "OGG" and len(STREAM.findall(content)) > 1:
+        notes.append("several streams, the first alone is read")
     return samples, rate, notes
 
 
@@ -164,6 +176,17 @@ def _data(content: bytes) -> tuple[int, int]:
             return wide if content[:4] == b"RF64" and size == 0xFFFFFFFF else size, len(content) - at
         at += size + -size % multiple
     return 0, 0
+
+
+def _left(content: bytes, declared: int, there: int) -> bytes:
+    """What follows the declared samples and is no chunk, nor the zeros that fill a file up."""
+    if not 0 < declared < there or content[:4] not in PADDED:
+        return b""
+    left = content[len(content) - there + declared + declared % 2 :]
+    while CHUNK.match(left) and content[:4] in CHUNKS:
+        _, size = struct.unpack_from(CHUNKS[content[:4]][1], left)
+        left = left[8 + size + size % 2 :]
+    return left.strip(b"\0")
 
 
 def _mp3_bytes(content: bytes) -> int:

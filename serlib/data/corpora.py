@@ -31,8 +31,9 @@ from serlib.files import atomic_write, check
 Speech = Literal["recordings", "synthetic"]
 
 ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-LETTERS = "letters, digits, '-', '_' and '.', and starts with one of the first two"
+SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # how folders begin that systems put among people's
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+LETTERS = "at most 100 letters, digits, '-', '_' and '.', and starts with one of the first two"
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
@@ -164,13 +165,15 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     folder = Path(folder)
     own = is_table(folder)
     check_name(name)
-    if own and name in facts.CORPORA:
+    if own and name.lower() in facts.CORPORA:
         raise CorpusError(f"{folder.name}: a table of your own cannot be called {name!r}: give the corpus another name")
     if not own and name not in facts.CORPORA:
         known = ", ".join(facts.CORPORA)
         raise CorpusError(f"corpus {name!r} is none of {known}; for your own, give a CSV file as data")
     if not folder.exists():
         raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
+    if not own and not folder.is_dir():
+        raise CorpusError(f"{folder}: a file, not the folder of {name}'s recordings; an archive is unpacked first")
     found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
     settings = config.Features(channel=channel)
     with ThreadPoolExecutor() as pool:
@@ -181,7 +184,13 @@ def load(name: str, folder: Path, *, strict: bool = False, speech: Speech = "rec
     excluded += contradictory
     left_out = {item.file for item in contradictory}
     utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
-    why = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
+    why = (
+        f"; first problem: {excluded[0].file}: {excluded[0].reason}"
+        if excluded
+        else ""
+        if found
+        else "; no .wav is there"
+    )
     if not utterances:
         raise CorpusError(f"{folder}: no usable {name} recording{why}")
     published = speech == "recordings" and not own
@@ -229,13 +238,16 @@ def _remarks(utterances: Sequence[Utterance]) -> list[str]:
 def _alike(utterances: Sequence[Utterance]) -> list[str]:
     """Names that may be meant to be the same, and recordings that are."""
     notes = []
-    for what in ("emotion", "speaker"):
+    case, zeros = (
+        ("case", str.casefold),
+        ("zeros in front", lambda name: name.lstrip("0")),
+    )  # which spreadsheets leave out
+    for what, (how, alike) in (("emotion", case), ("speaker", case), ("speaker", zeros)):
         spellings = defaultdict(set)
         for utterance in utterances:
-            spellings[getattr(utterance, what).casefold()].add(getattr(utterance, what))
-        notes += [
-            f"{what}s that differ by case alone: {', '.join(sorted(s))}" for s in spellings.values() if len(s) > 1
-        ]
+            spellings[alike(getattr(utterance, what))].add(getattr(utterance, what))
+        differ = (sorted(found) for found in spellings.values() if len(found) > 1)
+        notes += [f"{what}s that differ by {how} alone: {', '.join(found)}" for found in differ]
     same = defaultdict(list)
     for utterance in utterances:
         same[utterance.sha256].append(utterance.key)
@@ -255,7 +267,7 @@ def recordings(folder: Path) -> list[Path]:
     seen, found = set(), []
     for where, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
-        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith(SYSTEMS))
         if real not in seen:
             seen.add(real)
             wav = (n for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
@@ -299,13 +311,14 @@ NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "tex
 
 def _from_csv(table: Path) -> list[Utterance]:
     """Utterances of a table as spreadsheets save it; names are stripped and in the composed form of Unicode (NFC)."""
-    text = _text(table, "utf-8-sig")
+    text = re.sub(r"\A(?i:sep=).(\r\n|\r|\n)", "", _text(table, "utf-8-sig"))  # a line for Excel, which shows none
     tried = [list(_cells(text, delimiter, table)) for delimiter in ",;\t"]
     rows = max(tried, key=lambda rows: sum(name.lower() in NEEDED for name in rows[0][1]) if rows else -1)
     head = [name.lower() for name in rows[0][1]] if rows else []
     missing = set(NEEDED) - set(head)
     if missing:
-        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; it needs {', '.join(NEEDED)}")
+        there = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
+        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {there}")
     for name, count in Counter(filter(None, head)).items():
         if count > 1:
             raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
@@ -317,13 +330,15 @@ def _from_csv(table: Path) -> list[Utterance]:
         row = dict(zip(head, cells, strict=False))
         for column in NEEDED:
             if not row.get(column):
-                raise CorpusError(f"{where}: {column} is empty")
+                raise CorpusError(f"{where}: {column} is empty: fill it in, or remove the row")
             if not "".join(row[column].split()).isprintable():
-                raise CorpusError(f"{where}: {column} {row[column]!r} holds a character that cannot be printed")
+                raise CorpusError(
+                    f"{where}: {column} {row[column]!r} holds a character that cannot be printed: type it anew"
+                )
         path = _beside(table, row["path"])
         key = row["path"].replace("\\", "/")
         if key in found:
-            raise CorpusError(f"{where}: path {key!r} stands in more than one row")
+            raise CorpusError(f"{where}: path {key!r} stands in more than one row: leave one")
         names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
         found[key] = Utterance(key, path, *names)
     return list(found.values())
@@ -393,7 +408,7 @@ COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "e
 def save(corpus: Corpus, table: Path, folder: Path) -> None:
     """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file.
 
-    The last line holds the channel, if one was chosen, and the SHA-256 of it and of all before.
+    The last line holds the channel, if one was chosen, the corpus's name and whose speech it is, and the SHA-256 of all.
     """
     root, text = _root(folder), io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -404,7 +419,7 @@ def save(corpus: Corpus, table: Path, folder: Path) -> None:
     writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
     writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
     with atomic_write(table) as beside:
-        beside.write_bytes(f"{text.getvalue()}{_sealing(text.getvalue(), corpus.channel)}".encode())
+        beside.write_bytes(_sealed(text.getvalue(), corpus.channel, corpus.name, corpus.speech).encode())
 
 
 def remove(table: Path) -> None:
@@ -418,25 +433,24 @@ def remove(table: Path) -> None:
     table.unlink(missing_ok=True)
 
 
-def _sealing(text: str, channel: int) -> str:
-    chosen = f"channel {channel}" if channel else ""
-    return f",{chosen},,,,,{hashlib.sha256((text + chosen).encode()).hexdigest()},\n"
+def _sealed(text: str, channel: int, name: str, speech: str) -> str:
+    text += f",{f'channel {channel}' if channel else ''},{name},{speech},,,"
+    return f"{text}{hashlib.sha256(text.encode()).hexdigest()},\n"
 
 
 def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
     """The corpus that :func:`save` wrote; ``folder`` is where its recordings lie.
 
     Raises:
-        CorpusError: the table is not one that :func:`save` wrote, or was changed since.
+        CorpusError: the table is not one that :func:`save` wrote, was changed since, or is of another corpus.
     """
     check_name(name)
     text = _text(table, "utf-8")
     start = text.rfind("\n", 0, -1) + 1
-    named = re.match(r",channel ([1-9][0-9]{0,9}),", text[start:])
-    channel = int(named[1]) if named else 0
+    last = re.match(rf",(?:channel ([1-9][0-9]{{0,9}}))?,({NAME}),(recordings|synthetic),", text[start:])
     reader = csv.DictReader(io.StringIO(text[:start], newline=""), restval="")
     try:
-        if text[start:] != _sealing(text[:start], channel):
+        if last is None or text != _sealed(text[:start], channel := int(last[1] or 0), last[2], last[3]):
             raise ValueError("changed")
         rows = list(reader)
         used = [row for row in rows if not row.get("excluded")]
@@ -447,6 +461,8 @@ def read(table: Path, folder: Path, name: str, speech: Speech) -> Corpus:
         raise CorpusError(
             f"{table}: not a corpus table, or changed since; make it with `python -m serlib corpora`"
         ) from error
+    if (last[2], last[3]) != (name, speech):
+        raise CorpusError(f"{table}: of {last[2]} ({last[3]}), not of {name} ({speech}): name another table")
     root = _root(folder)
     return Corpus(
         name,

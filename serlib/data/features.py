@@ -32,20 +32,30 @@ CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(audio.__file__).read_by
 LARGEST_FILTER = 2_000  # the sampling rates' ratio, both numbers together, that is resampled by one filter a phase
 
 
-def read_audio(path: Path, config: Features) -> Float[Tensor, " samples"]:
+def read_audio(path: Path, config: Features, sha256: str = "") -> Float[Tensor, " samples"]:
     """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged, unless ``config`` chooses one.
 
+    Args:
+        sha256: what :func:`serlib.data.corpora.load` gives for the file; "" for any file.
+
     Raises:
-        ValueError: the file is missing, unreadable or no speech (:mod:`serlib.data.audio`); the message names it.
+        ValueError: the file is missing, unreadable or no speech (:mod:`serlib.data.audio`), or another file than
+            ``sha256`` says; the message names it.
     """
-    return _opened(path, config)[0]
+    return _opened(path, config, ORIGINAL, sha256)[0]
 
 
-def _opened(path: Path, config: Features) -> tuple[Float[Tensor, " samples"], audio.Recording]:
+def _opened(
+    path: Path, config: Features, version: str, sha256: str
+) -> tuple[Float[Tensor, " samples"], audio.Recording]:
     try:
         recording = audio.read(path, config)
     except audio.AudioError as error:
         raise ValueError(f"{path}: {error}") from error
+    if sha256 and sha256 != (recording.sha256 if version == ORIGINAL else digest(recording.sha256, version)):
+        raise ValueError(
+            f"{path}: changed since the corpus was checked; check it again with `python -m serlib corpora`"
+        )
     return resample(torch.from_numpy(recording.samples), recording.rate, config.sample_rate), recording
 
 
@@ -68,11 +78,7 @@ def picture(path: Path, config: Features, version: str = ORIGINAL, sha256: str =
     Raises:
         ValueError: as :func:`read_audio`; another file than ``sha256`` says; an image without anything in it.
     """
-    waveform, recording = _opened(path, config)
-    if sha256 and sha256 != (recording.sha256 if version == ORIGINAL else digest(recording.sha256, version)):
-        raise ValueError(
-            f"{path}: changed since the corpus was checked; check it again with `python -m serlib corpora`"
-        )
+    waveform, recording = _opened(path, config, version, sha256)
     seed = int((sha256 or recording.sha256)[:8], 16)
     made = image(perturb(waveform, version, config, seed), config)
     if not made.any() or not made.isfinite().all():
@@ -175,15 +181,15 @@ def images(
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))  # a file is little work
-        bar = tqdm(desc="log-Mel images", total=len(paths), unit="file", disable=not progress)
+        bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
         try:
-            with atomic_write(stored) as beside, beside.open("wb") as file, pool, bar:
+            with atomic_write(stored) as beside, beside.open("wb") as file, pool, tqdm(**bar) as shown:
                 np.lib.format.write_array_header_1_0(file, about)
                 for start in range(0, len(paths), WAITING):
                     waiting = jobs[start : start + WAITING]
                     for made, _ in pool.map(lambda job: picture(job[0], config, job[2], job[1]), waiting):
                         file.write(made.numpy().astype("<f4").tobytes())
-                        bar.update()
+                        shown.update()
                 file.close()
                 seal(beside)
         finally:
