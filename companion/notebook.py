@@ -147,6 +147,9 @@ class Build:
 
     @property
     def remedy(self) -> str:
+        if self.speech != "recordings" and self.corpus not in facts.CORPORA:
+            own = f"`make book CORPUS={shlex.quote(self.corpus)} DATA=<its table> SCHEDULE=short`"
+            return f"recordings of your own are made by {own} and shown with `-p speech recordings -p schedule short`"
         synthetic = "make book"
         audio = self.folder / "audio"  # where the recordings are linked to; of a table, its folder
         known = self.corpus in facts.CORPORA and audio.exists()

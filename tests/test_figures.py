@@ -67,6 +67,7 @@ def test_a_figure_in_a_page_keeps_its_words_and_shares_no_name(ax, tmp_path):
     first, second = (light_pages.figure(drawn, "what it shows", number) for number in (1, 2))
     assert '<svg fill="light-dark(#000, #fff)" role="img" aria-label="what it shows"' in first
     assert "a &lt;title&gt;</text>" in first
+    assert re.search(r'(?s)<svg [^>]*>\s*<g aria-hidden="true">.*</g></svg></div>$', first)  # the label says it all
     assert "data:image/webp;base64," in first
     assert not re.search(r"(?<!light-dark\()(?<!, )#[0-9a-f]{6}\b", first)
     names = [set(re.findall(r'\bid="([^"]+)"', one)) for one in (first, second)]

@@ -158,7 +158,10 @@ def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
     [
         ({"speech": "nope"}, "speech 'nope' is none of examples, synthetic, recordings"),
         ({"schedule": "nope"}, "schedule 'nope' is none of paper, "),
-        ({"corpus": "nope"}, "no synthetic of 'nope' in this build"),
+        (
+            {"corpus": "nope"},
+            "no synthetic of 'nope' in this build: recordings of your own are made by `make book CORPUS=nope",
+        ),
     ],
 )
 def test_what_a_build_does_not_have_is_refused(wrong, said):

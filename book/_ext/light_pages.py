@@ -48,6 +48,7 @@ MARKUP = (
     (r'(<div id="pst-primary-sidebar")', r'\1 role="region" aria-label="Contents of the book"'),  # holds the title
     (r"<th\b([^>]*)>(\s*(?:<p></p>)?\s*)</th>", r"<td\1>\2</td>"),  # an empty cell is no heading
     (r"<th\b(?![^>]*\bscope=)", '<th scope="col"'),
+    (r"<title>([^<]+?) (?:—|&#8212;|&mdash;) \1</title>", r"<title>\1</title>"),  # of the landing page
 )
 
 
@@ -129,7 +130,7 @@ def figure(drawn: str, alt: str, number: int) -> str:
     wide = ' wide" tabindex="0" role="group" aria-label="A picture that scrolls sideways' if least > NARROWEST else ""
     return (
         f'<div class="frame{wide}"><svg fill="light-dark(#000, #fff)" role="img" aria-label="{alt}" class="figure" {size}>'
-        f"{shown.rstrip()}</div>"
+        f'<g aria-hidden="true">{shown.rstrip().removesuffix("</svg>")}</g></svg></div>'
     )
 
 
