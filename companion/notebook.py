@@ -79,6 +79,16 @@ def check_parameters(declared: str, injected: Iterable[str]) -> None:
             if type(value) is not wanted and (type(value), wanted) != (int, float):
                 advice = "; papermill passes text by -r instead of -p" if wanted is str else ""
                 raise ValueError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
+            if wanted is str and _shares(defaults[name]) and not _shares(value):
+                raise ValueError(f"parameter {name} = {value!r}: give numbers from 0 to 1, with commas between them")
+
+
+def _shares(listed: str) -> bool:
+    """Whether a text lists numbers from 0 to 1, as ``0.70, 0.84``."""
+    try:
+        return all(0 <= float(number) <= 1 for number in listed.split(","))
+    except ValueError:
+        return False
 
 
 def _assigned(source: str) -> dict[str, Any]:
@@ -269,22 +279,25 @@ class Build:
             raise ValueError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
         return self.released[run]
 
-    @cached_property
+    @property
     def built(self) -> list[records.Record]:
-        """Every record of this build with this speech and schedule."""
-        return [
-            record
-            for record in records.read_all(self.root / "build/runs" / self.speech)
-            if record.configuration.schedule == self.schedule
-        ]
+        """Every record of this build with this speech and schedule; there is at least one."""
+        if not self._built:
+            raise ValueError(f"no {self.speech} trained by the schedule {self.schedule!r} in this build: {self.remedy}")
+        return self._built
+
+    @cached_property
+    def _built(self) -> list[records.Record]:
+        found = records.read_all(self.root / "build/runs" / self.speech)
+        return [record for record in found if record.configuration.schedule == self.schedule]
 
     @cached_property
     def probes(self) -> list["Probe"]:
         """The probes of this build with this corpus and schedule."""
         from serlib import probes
 
-        found = probes.read_all(self.root / "build/probes" / self.speech)
-        return [p for p in found if (p.corpus, p.schedule) == (self.corpus, self.schedule)]
+        found = probes.read_all(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
+        return [probe for probe in found if probe.schedule == self.schedule]
 
     @cached_property
     def committed_probes(self) -> list["Probe"]:
@@ -310,7 +323,7 @@ class Build:
 
     def verdict(self, claim: str) -> Markdown:
         """A claim's verdict from the committed records and probes, and this build's records of recordings."""
-        people = [r for r in self.built if r.speech == "recordings"] if self.speech == "recordings" else []
+        people = [r for r in self._built if r.speech == "recordings"] if self.speech == "recordings" else []
         predicted = results.predictions([*self.committed, *people]) if people else self.predictions
         found = claims.verdict(claim, predicted, results.tokens(self.committed_probes))
         return text.note(text.answer(found))

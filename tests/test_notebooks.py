@@ -169,6 +169,11 @@ def test_what_a_build_does_not_have_is_refused(wrong, said):
         notebook.Build(ROOT, **wrong)
 
 
+def test_a_schedule_by_which_nothing_was_trained_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no synthetic trained by the schedule 'warp' in this build: make it with"):
+        notebook.Build(tmp_path, schedule="warp").built  # noqa: B018
+
+
 def test_a_schedule_of_other_epochs_is_known():
     assert notebook.Build(ROOT, schedule="paper-20-epochs").schedule == "paper-20-epochs"
 
@@ -177,6 +182,13 @@ def test_a_schedule_of_other_epochs_is_known():
 def test_a_number_out_of_its_range_is_refused(share):
     with pytest.raises(ValueError, match=r"share = .*: give a number from 0\.01 to 0\.99"):
         notebook.start({"In": [], "share": share}, share=(0.01, 0.99))
+
+
+@pytest.mark.parametrize("aims", ["nan", "0.7;0.8", "", "0.7,", "70", "inf", "high"])
+def test_shares_in_a_text_are_checked(aims):
+    notebook.check_parameters("aims = '0.70, 0.84'", ["# Parameters\naims = '0.5,1'"])
+    with pytest.raises(ValueError, match=r"parameter aims = .*: give numbers from 0 to 1, with commas between them"):
+        notebook.check_parameters("aims = '0.70, 0.84'", [f"# Parameters\naims = {aims!r}"])
 
 
 def test_a_whole_number_may_stand_for_a_float():

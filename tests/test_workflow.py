@@ -169,6 +169,13 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
     assert planned.count("--image-width 128 --schedule paper-bf16") == 4
 
 
+def test_the_command_of_a_chosen_channel_names_it():
+    chosen = config.resolve("student-pooled", "paper", 0, 7, config.Features(channel=2))
+    _, command, _ = text.commands([tiny_record(configuration=chosen)]).data.splitlines()
+    assert "/128x128-channel2/" in command
+    assert command.endswith("--config corpus=emodb data=data/emodb channel=2")
+
+
 def steps() -> dict[str, set[str]]:
     """The code that each rule of the method depends on, by the rule's name."""
     rules = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", (ROOT / "Snakefile").read_text(), re.MULTILINE | re.DOTALL)
