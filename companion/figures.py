@@ -293,12 +293,16 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
         for filled, some in of.groupby(~of["what"].isin(hollow)):
             face = colour if filled else "none"
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
+        offset, side = ((0, -5), "top") if number else ((0, 5), "bottom")  # two corpora's numbers stay apart
         for at, height in zip(of["estimate"], y, strict=True):
-            ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), (0, 5), textcoords="offset points",
-                        ha="center", fontsize=9, color=colour)  # fmt: skip
+            ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), offset, textcoords="offset points",
+                        ha="center", va=side, fontsize=9, color=colour)  # fmt: skip
         ax.plot([], [], marker, color=colour, label=corpus)
     ax.set_yticks(range(len(rows)), map(wrapped, rows))
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="points of accuracy (WA)" if gains else "accuracy (WA), %")
+    ax.set(
+        ylim=(len(rows) - 0.5 + 0.3 * (len(corpora) > 1), -0.5),
+        xlabel="points of accuracy (WA)" if gains else "accuracy (WA), %",
+    )
     ax.grid(axis="x", linewidth=0.4)
     ax.tick_params(axis="y", length=0)
     if gains:

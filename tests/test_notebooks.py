@@ -106,6 +106,15 @@ def test_an_unknown_parameter_stops_the_build(checkout):
     assert not out.exists()
 
 
+def test_a_page_has_the_same_bytes_every_time(checkout):
+    pages = checkout / "one.ipynb", checkout / "two.ipynb"
+    for page in pages:
+        result = python(ROOT / "workflow/execute.py", ROOT / "notebooks/fig4_teacher.ipynb", page, cwd=checkout)
+        assert result.returncode == 0, result.stderr
+    assert "<svg" in pages[0].read_text()
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
 def test_a_failing_cell_stops_the_build_in_one_line(checkout):
     book = nbformat.read(checkout / "notebooks/audit_granularity.ipynb", as_version=4)
     book.cells[2].source += "\nraise ValueError('no such corpus')"

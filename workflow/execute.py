@@ -22,6 +22,12 @@ from companion import text  # noqa: E402
 from serlib import records  # noqa: E402
 from serlib.files import atomic_write  # noqa: E402
 
+# Of a page: SVG, without the time at which each was drawn, so that the same build has the same bytes.
+PICTURES = (
+    "--InlineBackend.figure_formats={'svg'}",
+    "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Date': None}}",
+)
+
 
 def main(source: str, target: str, *assignments: str) -> int:
     parameters = {}
@@ -44,7 +50,7 @@ def main(source: str, target: str, *assignments: str) -> int:
         ):  # the kernel is not spoken to by network
             local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             page = Path(source).resolve() != Path(target).resolve()  # of the book, not the committed notebook
-            pictures = ["--InlineBackend.figure_formats={'svg'}"] if page else []
+            pictures = PICTURES if page else ()
             local.NotebookClient.extra_arguments = ["--log-level=CRITICAL", *pictures]
             notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
             notebook = clean(notebook)
