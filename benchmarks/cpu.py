@@ -336,8 +336,8 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
         seconds, more, peak = map(float, said.stdout.split())
         return len(files) / seconds, librosas, more, peak
 
-    busy = (math.nan,) * 4
-    rates, librosas, own, whole = zip(*(steadily(both) or busy for _ in range(min(3, options.repeats))), strict=True)
+    measured = [turn for _ in range(min(3, options.repeats)) if (turn := steadily(both))] or [(math.nan,) * 4]
+    rates, librosas, own, whole = zip(*measured, strict=True)
     ratios = [ours / theirs for ours, theirs in zip(rates, librosas, strict=True)]
     ratio = Spread.of(ratios)
     said = f"{len(files):,} files; {rates[-1]:.0f} files/s against {librosas[-1]:.0f} of librosa ({len(few)} files)"
