@@ -63,7 +63,7 @@ def save(record: records.Record, corpus: corpora.Corpus, path: Path) -> int:
     rows, images = chosen(record), []
     for i in rows:
         utterance = utterances[test.file[i]]
-        waveform = features.read_audio(utterance.path, settings)
+        waveform = features.read_audio(utterance.path, settings, utterance.sha256)
         versions = (
             features.perturb(waveform, kind, settings, int(utterance.sha256[:8], 16)) for kind in config.PERTURBATIONS
         )

@@ -213,7 +213,7 @@ class Build:
 
         settings, utterances = self.settings, self.utterances.utterances
         utterance = utterances[_pick([u.emotion for u in utterances], emotion, draw)]
-        waveform = features.read_audio(utterance.path, settings)
+        waveform = features.read_audio(utterance.path, settings, utterance.sha256)
         versions = (features.perturb(waveform, kind, settings, draw) for kind in config.PERTURBATIONS)
         images = torch.stack([features.image(version, settings) for version in versions])
         return Example(utterance.key, utterance.emotion, "", images)

@@ -151,13 +151,13 @@ def write(probe: Probe, path: Path) -> None:
 
 
 def read_all(folder: Path) -> list[Probe]:
-    """Every probe below ``folder``, in the order of their paths.
+    """Every probe below ``folder``, in the order of their paths; what a Mac adds (``._x.json``) is none.
 
     Raises:
         RecordError: a file is no probe or was changed since it was written.
     """
     found = []
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(path for path in folder.rglob("*.json") if not path.name.startswith("._")):
         try:
             plain = json.loads(check(path).read_text(encoding="utf-8"))
             if plain.pop("digest") != config.digest(plain):

@@ -97,6 +97,7 @@ def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
     probe = probed(STUDENT, spoken([20] * 12))
     path = tmp_path / "a/probe.json"
     probes.write(probe, path)
+    (tmp_path / "._x.json").write_bytes(b"Mac OS X")
     assert probes.read_all(tmp_path) == [probe]
     plain = json.loads(path.read_text())
     plain["errors"]["image"][0] += 1
