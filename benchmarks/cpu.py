@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -91,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show([line for more in rows.values() for line in more])
     kept = [{**line, "part": name} for name, more in rows.items() for line in more]
     kept += [line for line in before["table"] if line["part"] not in rows]
-    written = {"limits": limits, **before, **found, "made": before["made"] | made}
+    written = {**before, **found, "limits": limits, "made": before["made"] | made}
     written["table"] = sorted(kept, key=lambda line: names.index(line["part"]))
     options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}" + f"; failed: {', '.join(failed)}" * bool(failed))
@@ -336,11 +335,13 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
         seconds, more, peak = map(float, said.stdout.split())
         return len(files) / seconds, librosas, more, peak
 
-    measured = [turn for _ in range(min(3, options.repeats)) if (turn := steadily(both))] or [(math.nan,) * 4]
+    tries = min(3, options.repeats)
+    measured = [turn for _ in range(tries) if (turn := steadily(both))] or [(math.nan,) * 4]
     rates, librosas, own, whole = zip(*measured, strict=True)
     ratios = [ours / theirs for ours, theirs in zip(rates, librosas, strict=True)]
     ratio = Spread.of(ratios)
     said = f"{len(files):,} files; {rates[-1]:.0f} files/s against {librosas[-1]:.0f} of librosa ({len(few)} files)"
+    said += f"; {len(measured)} of {tries} turns counted"
     rows = [
         row("feature extraction against librosa in one process", "4 x", ratio, ratio.median >= 4, said),
         row("  memory of the whole process, MB", "500", Spread.of(whole), max(whole) < 500, LOADING),
@@ -553,10 +554,9 @@ def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
     }
     with torch.inference_mode():
         for name, (run, work, moved) in parts.items():
-            times = rounds({name: run}, 3 * options.repeats)
-            speed = vars(Spread.of([work / t for t in times[name]]))
-            rate = statistics.median(times.rates)
-            found[name] = {"operations": work, "bytes": moved, "operations a second": speed, "rate": rate}
+            times = rounds({name: run}, 3 * options.repeats)[name]
+            speed = vars(Spread.of([work / t for t in times]))
+            found[name] = {"operations": work, "bytes": moved, "operations a second": speed}
     return [], found
 
 

@@ -18,7 +18,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn import functional
 
 from benchmarks import reference
-from benchmarks.measure import Spread, _turns, faster, rounds, row, show
+from benchmarks.measure import Spread, faster, rounds, row, show, turns_of
 from serlib import config, flops, records
 from serlib.model import SpectrogramViT
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     a = torch.rand(8192, 8192, device=device, dtype=torch.bfloat16)
 
     def limits(repeats: int = 5) -> Spread:
-        return Spread.of([2 * 8192**3 / _turns({"product": lambda: a @ a})["product"] for _ in range(repeats)])
+        return Spread.of([2 * 8192**3 / turns_of({"product": lambda: a @ a})["product"] for _ in range(repeats)])
 
     limit = limits(options.repeats)
     rows, speeds = [], {}

@@ -76,12 +76,12 @@ def rounds(
     speed = speed or rate
     found = Times({name: [] for name in alternatives})
     found.rates = []
-    _turns(alternatives)
+    turns_of(alternatives)
     before = speed()
     for _ in range(TRIES * repeats):
-        block, start = [_turns(alternatives)], time.perf_counter()
+        block, start = [turns_of(alternatives)], time.perf_counter()
         while len(found.rates) + len(block) < repeats and time.perf_counter() - start < BLOCK:
-            block.append(_turns(alternatives))
+            block.append(turns_of(alternatives))
         after = speed()
         if same(before, after):
             for turns in block:
@@ -104,7 +104,7 @@ def same(before: float, after: float) -> bool:
     return False
 
 
-def _turns(alternatives: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+def turns_of(alternatives: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Seconds of each alternative, one after the other."""
     times = {}
     for name, run in alternatives.items():

@@ -63,11 +63,11 @@ class Experiment:
     probed: tuple[str, ...] = ()  # runs whose tokens are probed as well
 
     def places(self, corpus: str, images: str = IMAGES) -> Iterator[str]:
-        """Where the records lie below a folder of runs."""
+        """Where the records lie below a folder of runs; ``images`` as ``serlib.config.Features.images`` names them."""
         yield from self._places(corpus, images, self.runs)
 
     def probes(self, corpus: str, images: str = IMAGES) -> Iterator[str]:
-        """Where the probes lie below a folder of probes."""
+        """Where the probes lie below a folder of probes; ``images`` as for :meth:`places`."""
         yield from self._places(corpus, images, self.probed)
 
     def _places(self, corpus: str, images: str, runs: Iterable[str]) -> Iterator[str]:

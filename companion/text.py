@@ -411,16 +411,17 @@ def commands(used: Iterable[records.Record]) -> Markdown:
     folds: dict[tuple[Any, ...], set[int]] = {}
     for r in used:
         c = r.configuration
-        group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.features.images, c.features.channel)
+        group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.features)
         folds.setdefault(group, set()).add(r.fold)
     lines = []
-    for (corpus, schedule, protocol, run, seed, images, channel), some in folds.items():
+    for (corpus, schedule, protocol, run, seed, features), some in folds.items():
         fold = ",".join(map(str, sorted(some)))
         fold = f"{{{fold}}}" if len(some) > 1 else fold
-        where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, images)
+        where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, features.images)
+        channel = f" channel={features.channel}" if features.channel else ""
         lines.append(
             f".venv/bin/snakemake build/runs/{where} --workflow-profile workflow/profiles/default "
-            f"--config corpus={corpus} data=data/{corpus}{f' channel={channel}' if channel else ''}"
+            f"--config corpus={corpus} data=data/{corpus}{channel}"
         )
     return Markdown("\n".join(("```bash", *lines, "```")))
 

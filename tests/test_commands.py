@@ -114,6 +114,11 @@ def small(run: config.Run) -> config.Run:
     return replace(run, model=replace(run.model, stem=(1,) * bool(run.model.stem), **sizes))
 
 
+def tiny_crema_d(folder: Path) -> None:
+    for speaker, emotion in ((1001, "ANG"), (1002, "SAD")):
+        write_wav(folder / f"AudioWAV/{speaker}_DFA_{emotion}_XX.wav", seed=speaker)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder as the pages suppose it."""
@@ -136,9 +141,7 @@ def of_package(package: str, page: str) -> list[list[str]]:
 def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
     for words in of_package("serlib", page):
         if "crema-d" in words:
-            (here / "data/crema-d").mkdir()
-            for speaker, emotion in (("1001", "ANG"), ("1002", "SAD")):
-                write_wav(here / f"data/crema-d/AudioWAV/{speaker}_DFA_{emotion}_XX.wav", seed=int(speaker))
+            tiny_crema_d(here / "data/crema-d")
         if "--synthesize" in words:  # tests/test_synthetic.py does
             words.remove("--synthesize")
             tiny_emodb(here / words[words.index("--data") + 1])
@@ -158,10 +161,8 @@ def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
 
 def test_the_builds_can_be_planned(tmp_path, monkeypatch):
     """What make and snakemake are asked to do, up to the first step."""
-    (tmp_path / "data").mkdir()
     tiny_emodb(tmp_path / "data/emodb")
-    for speaker, emotion in (("1001", "ANG"), ("1002", "SAD")):
-        write_wav(tmp_path / f"data/crema-d/AudioWAV/{speaker}_DFA_{emotion}_XX.wav", seed=int(speaker))
+    tiny_crema_d(tmp_path / "data/crema-d")
     rows = [f"speech.wav,{speaker},{emotion}" for speaker, emotion in (("a", "joy"), ("b", "rage"))]
     (tmp_path / "mine.csv").write_text("\n".join(("path,speaker,emotion", *rows)))
     write_wav(tmp_path / "speech.wav")

@@ -238,10 +238,8 @@ def _remarks(utterances: Sequence[Utterance]) -> list[str]:
 def _alike(utterances: Sequence[Utterance]) -> list[str]:
     """Names that may be meant to be the same, and recordings that are."""
     notes = []
-    case, zeros = (
-        ("case", str.casefold),
-        ("zeros in front", lambda name: name.lstrip("0")),
-    )  # which spreadsheets leave out
+    case = "case", str.casefold
+    zeros = "zeros in front", lambda name: name.lstrip("0")  # which spreadsheets leave out
     for what, (how, alike) in (("emotion", case), ("speaker", case), ("speaker", zeros)):
         spellings = defaultdict(set)
         for utterance in utterances:
