@@ -172,16 +172,20 @@ def test_search(phone: BrowserContext) -> None:
     assert not problems, "\n".join(problems)
 
 
-def test_icons_are_drawn(phone: BrowserContext) -> None:
+@pytest.mark.parametrize(
+    ("name", "selector", "weight"), [("index", "i.fa-solid", 900), ("references", "a.github", 400)]
+)
+def test_icons_are_drawn(phone: BrowserContext, name: str, selector: str, weight: int) -> None:
     """Each from the font that was cut down to them: another glyph than that of a character it does not hold."""
     page, problems, _ = observed(phone)
-    page.goto(f"{BOOK.as_uri()}/book/index.html")
+    page.goto(f"{BOOK.as_uri()}/book/{name}.html")
     page.evaluate(SETTLED)
-    drawn = """() => [...document.querySelectorAll("i.fa-solid")].map(icon => {
+    drawn = """([selector, weight]) => [...document.querySelectorAll(selector)].map(icon => {
         const {content, fontFamily} = getComputedStyle(icon, "::before");
-        return [icon.className, content.length === 3, document.fonts.check(`900 16px ${fontFamily}`, content[1])];
+        const held = document.fonts.check(`${weight} 16px ${fontFamily}`, content[1]);
+        return [icon.className, content.length === 3, held];
     })"""
-    icons = page.evaluate(drawn)
+    icons = page.evaluate(drawn, [selector, weight])
     page.close()
     assert icons
     assert [name for name, named, held in icons if not (named and held)] == []

@@ -210,6 +210,7 @@ def cut_icons(static: Path, icons: set[str]) -> None:
     text = re.sub(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}', rule, text)
     fonts = static / "vendor/fontawesome/webfonts"
     shown = {int(code, 16) for code in re.findall(r'content:"\\(f[0-9a-f]{3})"', text)}  # by other rules of the theme
+    shown |= {ord(glyph) for glyph in re.findall(r'--pst-icon-git(?:hub|lab):"(.)"', text)}  # before links to code
     options = subset.Options(flavor="woff", layout_features=[], hinting=False)
     for font in fonts.glob("*.ttf"):
         cut = subset.Subsetter(options)
