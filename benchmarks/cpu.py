@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks import measure, peers, reference
-from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily
+from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily, tree_memory
 from serlib import config, flops, losses, records, training
 from serlib.data import corpora, facts, features
 from serlib.model import SpectrogramViT
@@ -312,13 +312,13 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
         return librosa.power_to_db(power, ref=np.max, top_db=settings.dynamic_range)
 
     code = (
-        "import sys, time; from pathlib import Path; from benchmarks.measure import peak_memory\n"
+        "import sys, time; from pathlib import Path; from benchmarks.measure import tree_memory\n"
         "from serlib import config; from serlib.data import features; from serlib.files import sha256\n"
         "files = [Path(line) for line in sys.stdin.read().splitlines()]\n"
         "features.image(features.read_audio(files[0], config.Features()), config.Features())\n"
-        "hashes = list(map(sha256, files)); before = peak_memory(); start = time.perf_counter()\n"
+        "hashes = list(map(sha256, files)); before = tree_memory(); start = time.perf_counter()\n"
         "features.images(files, hashes, config.Features(), Path(sys.argv[1]), progress=False)\n"
-        "print(time.perf_counter() - start, peak_memory() - before, peak_memory())\n"
+        "print(time.perf_counter() - start, before)\n"
     )
     few = files[:: max(1, len(files) // 200)]
     by_librosa(few[0])
@@ -330,10 +330,16 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
             by_librosa(path)
         librosas = len(few) / (time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as cache:
-            command = [sys.executable, "-c", code, cache]
-            said = subprocess.run(command, input=given, text=True, capture_output=True, check=True, cwd=ROOT)
-        seconds, more, peak = map(float, said.stdout.split())
-        return len(files) / seconds, librosas, more, peak
+            command, pipe = [sys.executable, "-c", code, cache], subprocess.PIPE
+            with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
+                process.stdin.write(given)
+                process.stdin.close()
+                held = [0.0]
+                while process.poll() is None:
+                    held.append(tree_memory(process.pid))
+                    time.sleep(0.2)
+                seconds, before = map(float, process.stdout.read().split())
+        return len(files) / seconds, librosas, max(held) - before, max(held)
 
     tries = min(3, options.repeats)
     measured = [turn for _ in range(tries) if (turn := steadily(both))] or [(math.nan,) * 4]

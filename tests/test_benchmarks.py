@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from argparse import Namespace
 from dataclasses import replace
 
@@ -193,6 +195,19 @@ def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monke
     assert [len(rates) for rates in about["files a second"]] == [2]
     assert rows[0]["said"].startswith("2 files; ")
     assert rows[0]["measured"]["median"] > 0
+    assert rows[1]["measured"]["median"] > 100  # MB: PyTorch is loaded
+
+
+def test_memory_counts_children_too():
+    child = "held = bytearray(b'1') * 100_000_000; print(flush=True); input()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=pipe, stdout=pipe, text=True) as process:
+        process.stdout.readline()
+        held = measure.tree_memory(process.pid)
+        process.communicate("\n")
+    assert 95 < held < 200  # MB
+    assert measure.tree_memory(process.pid) == 0
 
 
 def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, tmp_path, capsys):

@@ -164,6 +164,21 @@ def test_the_cache_follows_content_settings_and_code(files, tmp_path, monkeypatc
     assert made()[1] == 4
 
 
+def test_processes_give_the_same_images_and_refusals(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "FEW", 1)
+    monkeypatch.setattr(features, "TOGETHER", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    random = torch.get_rng_state()
+    hashes = [sha256(path) for path in files]
+    made = features.images(files, hashes, SETTINGS, tmp_path / "cache", progress=False)
+    assert torch.equal(torch.get_rng_state(), random)
+    expected = torch.stack([features.image(features.read_audio(path, SETTINGS), SETTINGS) for path in files])
+    assert torch.equal(made, expected)
+    files[1].write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^[^\n]*1\.wav: [^\n]*$"):
+        features.images(files, hashes, SETTINGS, tmp_path / "other", progress=False)
+
+
 def test_a_version_is_the_image_of_the_perturbed_recording(files, tmp_path):
     kinds = config.PERTURBATIONS
     path, cache = files[0], tmp_path / "cache"

@@ -8,8 +8,8 @@ is a field of :class:`serlib.config.Features`.
 import hashlib
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,14 @@ import torchaudio
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from serlib.config import ORIGINAL, PERTURBATIONS, Features, check, digest
 from serlib.data import audio
 from serlib.files import atomic_write, is_sealed, seal
 
-WAITING = 256  # images that may wait to be written: 16 MB
+FEW, TOGETHER = 200, 16  # files that are not worth processes of their own; files that one takes at once
 LEAST_POWER = 1e-37  # keeps the logarithm finite; far below every floor, which is relative to the loudest point
 # Of the modules between file and image: another computation rounds otherwise.
 CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(audio.__file__).read_bytes()).hexdigest()
@@ -180,16 +181,21 @@ def images(
     if not stored.exists():
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
         threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))  # a file is little work
+        torch.set_num_threads(1)  # a file is little work
+        # Threads would wait for each other: between many small operators each needs Python's lock.
+        workers = threads if threads > 1 and len(jobs) > FEW else 0
+        made = DataLoader(
+            jobs, TOGETHER, collate_fn=partial(_stored, config), num_workers=workers, generator=torch.Generator()
+        )
         bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
         try:
-            with atomic_write(stored) as beside, beside.open("wb") as file, pool, tqdm(**bar) as shown:
+            with atomic_write(stored) as beside, beside.open("wb") as file, tqdm(**bar) as shown:
                 np.lib.format.write_array_header_1_0(file, about)
-                for start in range(0, len(paths), WAITING):
-                    waiting = jobs[start : start + WAITING]
-                    for made, _ in pool.map(lambda job: picture(job[0], config, job[2], job[1]), waiting):
-                        file.write(made.numpy().astype("<f4").tobytes())
-                        shown.update()
+                for one in chain.from_iterable(made):
+                    if isinstance(one, ValueError):
+                        raise one
+                    file.write(one)
+                    shown.update()
                 file.close()
                 seal(beside)
         finally:
@@ -197,6 +203,17 @@ def images(
     if not is_sealed(stored):
         raise ValueError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
+
+
+def _stored(config: Features, jobs: Sequence[tuple[Path, str, str]]) -> list[bytes | ValueError]:
+    """The images of some files as the cache holds them, up to the first that has none and why."""
+    made: list[bytes | ValueError] = []
+    for path, sha256, version in jobs:
+        try:
+            made.append(picture(path, config, version, sha256)[0].numpy().astype("<f4").tobytes())
+        except ValueError as error:
+            return [*made, error]
+    return made
 
 
 def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, seed: int = 0) -> Float[Tensor, " after"]:
@@ -212,6 +229,6 @@ def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, see
     if kind == "speed":
         return torchaudio.functional.resample(waveform, 6, 5)
     if kind == "noise":
-        noise = torch.randn(len(waveform), generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(len(waveform).manual_seed(seed))
         return waveform + noise * waveform.square().mean().sqrt() * 10 ** (-20 / 20)
     return functional.pad(waveform, (config.sample_rate, 0)) if kind == "time shift" else waveform
