@@ -9,7 +9,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -184,19 +183,19 @@ def images(
         torch.set_num_threads(1)  # a file is little work
         # Threads would wait for each other: between many small operators each needs Python's lock.
         workers = threads if threads > 1 and len(jobs) > FEW else 0
-        made = DataLoader(
-            jobs, TOGETHER, collate_fn=partial(_stored, config), num_workers=workers, generator=torch.Generator()
-        )
         bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
         try:
-            with atomic_write(stored) as beside, beside.open("wb") as file, tqdm(**bar) as shown:
-                np.lib.format.write_array_header_1_0(file, about)
-                for one in chain.from_iterable(made):
-                    if isinstance(one, ValueError):
-                        raise one
-                    file.write(one)
-                    shown.update()
-                file.close()
+            with atomic_write(stored) as beside, tqdm(**bar) as shown:
+                with beside.open("wb") as file:
+                    np.lib.format.write_array_header_1_0(file, about)
+                    store = partial(_store, jobs, config, beside, file.tell())
+                rows = range(len(jobs))
+                for made in DataLoader(
+                    rows, TOGETHER, collate_fn=store, num_workers=workers, generator=torch.Generator()
+                ):
+                    if isinstance(made, Exception):
+                        raise made
+                    shown.update(made)
                 seal(beside)
         finally:
             torch.set_num_threads(threads)
@@ -205,15 +204,19 @@ def images(
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 
-def _stored(config: Features, jobs: Sequence[tuple[Path, str, str]]) -> list[bytes | ValueError]:
-    """The images of some files as the cache holds them, up to the first that has none and why."""
-    made: list[bytes | ValueError] = []
-    for path, sha256, version in jobs:
-        try:
-            made.append(picture(path, config, version, sha256)[0].numpy().astype("<f4").tobytes())
-        except ValueError as error:
-            return [*made, error]
-    return made
+def _store(
+    jobs: Sequence[tuple[Path, str, str]], config: Features, stored: Path, start: int, rows: Sequence[int]
+) -> int | ValueError | OSError:
+    """Write the images of neighbouring ``rows`` to their place behind byte ``start``: how many, or why one is none."""
+    try:
+        with stored.open("r+b") as file:
+            file.seek(start + rows[0] * 4 * math.prod(config.image_size))
+            for row in rows:
+                path, sha256, version = jobs[row]
+                file.write(picture(path, config, version, sha256)[0].numpy().astype("<f4").tobytes())
+    except (ValueError, OSError) as error:  # raised where the rows are asked for, which may be another process
+        return error
+    return len(rows)
 
 
 def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, seed: int = 0) -> Float[Tensor, " after"]:
@@ -229,6 +232,6 @@ def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, see
     if kind == "speed":
         return torchaudio.functional.resample(waveform, 6, 5)
     if kind == "noise":
-        noise = torch.randn(len(waveform).manual_seed(seed))
+        noise = torch.randn(len(waveform), generator=torch.Generator().manual_seed(seed))
         return waveform + noise * waveform.square().mean().sqrt() * 10 ** (-20 / 20)
     return functional.pad(waveform, (config.sample_rate, 0)) if kind == "time shift" else waveform
