@@ -101,7 +101,8 @@ def read(path: Path, settings: Features | None = None) -> Recording:
         raise AudioError(f"a sample of {loudest:.0e}: they lie between -1 and 1")
     if loudest < SMALLEST:
         raise AudioError("digital silence")
-    mono = samples[:, settings.channel - 1] if settings.channel else samples.mean(axis=1)
+    alone = 1 if channels == 1 else settings.channel
+    mono = samples[:, alone - 1] if alone else samples.mean(axis=1)
     shown = mono[: round(settings.seconds * rate)]
     if abs(shown).max() < SMALLEST:
         what = "its channel" if settings.channel else "the mean of its channels"
@@ -133,6 +134,8 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
             blocks = [np.zeros((0, file.channels), "float32")]
             while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):
                 blocks.append(block)
+                if len(block) == frames:
+                    break
                 if sum(block.size for block in blocks) > MOST_SAMPLES:
                     raise AudioError("longer than four hours: cut it into utterances")
     except (soundfile.LibsndfileError, RuntimeError) as error:

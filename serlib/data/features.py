@@ -81,8 +81,8 @@ def picture(path: Path, config: Features, version: str = ORIGINAL, sha256: str =
     waveform, recording = _opened(path, config, version, sha256)
     seed = int((sha256 or recording.sha256)[:8], 16)
     made = image(perturb(waveform, version, config, seed), config)
-    if not made.any() or not made.isfinite().all():
-        raise ValueError(f"{path}: its image is {'not finite' if made.any() else 'black'}")
+    if not 0 < (brightest := float(made.amax())) < math.inf:
+        raise ValueError(f"{path}: its image is {'not finite' if brightest else 'black'}")
     return made, recording.notes
 
 
@@ -137,10 +137,10 @@ def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tens
     It has the frames that the waveform reaches; the others are 0, as all are of a silent waveform.
     """
     power = mel_power(waveform, config)
-    if power.max() <= LEAST_POWER:
+    if power.amax() <= LEAST_POWER:
         return torch.zeros_like(power)
     decibels = power.clamp_min_(LEAST_POWER).log10_().mul_(10)
-    return decibels.sub_(decibels.max()).div_(config.dynamic_range).add_(1).clamp_min_(0)
+    return decibels.sub_(decibels.amax()).div_(config.dynamic_range).add_(1).clamp_min_(0)
 
 
 def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "1 height width"]:
@@ -199,7 +199,7 @@ def images(
                 seal(beside)
         finally:
             torch.set_num_threads(threads)
-    if not is_sealed(stored):
+    elif not is_sealed(stored):
         raise ValueError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
