@@ -337,7 +337,7 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
                 held = [0.0]
                 while process.poll() is None:
                     held.append(tree_memory(process.pid))
-                    time.sleep(0.2)
+                    time.sleep(1)  # a look takes 50 ms of a core
                 seconds, before = map(float, process.stdout.read().split())
         return len(files) / seconds, librosas, max(held) - before, max(held)
 
