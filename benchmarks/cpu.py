@@ -33,7 +33,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 from benchmarks import measure, peers, reference
 from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily, tree_memory
 from serlib import config, flops, losses, records, training
-from serlib.data import corpora, facts, features
+from serlib.data import audio, corpora, facts, features
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
@@ -341,7 +341,20 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
                 seconds, before = map(float, process.stdout.read().split())
         return len(files) / seconds, librosas, max(held) - before, max(held)
 
+    waves, threads = [features.read_audio(path, settings) for path in few], torch.get_num_threads()
+    torch.set_num_threads(1)
+    steps = {
+        "reading and checking": lambda: [audio.read(path, settings) for path in few],
+        "mel power": lambda: [features.mel_power(wave, settings) for wave in waves],
+        "mel power and image": lambda: [features.image(wave, settings) for wave in waves],
+        "file to image": lambda: [features.picture(path, settings) for path in few],
+        "librosa, reading": lambda: [librosa.load(path, sr=settings.sample_rate) for path in few],
+        "librosa, file to decibels": lambda: [by_librosa(path) for path in few],
+    }
     tries = min(3, options.repeats)
+    times = rounds(steps, tries)
+    torch.set_num_threads(threads)
+    each = {name: vars(Spread.of([1000 * at / len(few) for at in taken])) for name, taken in times.items()}
     measured = [turn for _ in range(tries) if (turn := steadily(both))] or [(math.nan,) * 4]
     rates, librosas, own, whole = zip(*measured, strict=True)
     ratios = [ours / theirs for ours, theirs in zip(rates, librosas, strict=True)]
@@ -353,7 +366,7 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
         row("  memory of the whole process, MB", "500", Spread.of(whole), max(whole) < 500, LOADING),
         row("  of it above what the loaded libraries hold, MB", "500", Spread.of(own), max(own) < 500),
     ]
-    return rows, {"files a second": list(zip(rates, librosas, strict=True))}
+    return rows, {"files a second": list(zip(rates, librosas, strict=True)), "milliseconds a file": each}
 
 
 def starting(options: argparse.Namespace, **_: object):
