@@ -33,7 +33,7 @@ COLOURS = {"teacher": "#B84A00", "student": "#0072B2", "published": "#222222"}
 CORPORA = ("#0064A0", "#B84A00", "#A0207F")  # side by side on one axis
 # What else tells lines apart (splits, layers, machines), never by colour alone.
 PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
-MARKERS = "osD^vP*X"
+MARKERS = "osD^vP*X<"  # one more than colours: what has the same colour has another marker
 FEATURES = Features()
 RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True).resampled(25)  # black text is readable on all of it
 
@@ -342,7 +342,7 @@ def plot_cost(
     )
     ax.set_title(title, pad=82)  # above the networks' names
     ax.set(xlabel="GFLOP per image or recording", ylabel="accuracy (WA), %")
-    _plain_numbers(ax.xaxis, of_a_decade=(1, 2, 5) if largest < 100 * smallest else (1,))
+    _plain_numbers(ax.xaxis)
     ax.minorticks_off()
     ax.set_xticks([tick for tick in ax.get_xticks() if smallest / 3 < tick < 2 * largest])
     handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in set(table.split)]
@@ -462,7 +462,7 @@ def plot_spreads(
     """
     for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
         table = pd.DataFrame(values).T
-        (line,) = ax.plot(table["median"], "-" if joined else "none", marker=marker, lw=1, label=name)
+        (line,) = ax.plot(table["median"], linestyle="-" if joined else "none", marker=marker, lw=1, label=name)
         ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     _plain_numbers(ax.xaxis, ax.yaxis)
@@ -488,10 +488,11 @@ def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, b
     return ax
 
 
-def _plain_numbers(*axes: Axis, of_a_decade: Sequence[int] = (1, 2, 5)) -> None:
-    """0.5 and 20 where matplotlib writes powers of ten."""
+def _plain_numbers(*axes: Axis) -> None:
+    """0.5 and 20 where matplotlib writes powers of ten; of a wide range, the powers alone."""
     for axis in axes:
-        axis.set_major_locator(LogLocator(10, of_a_decade, numticks=15))
+        low, high = axis.get_data_interval()
+        axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 500 * low else (1,), numticks=15))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
 

@@ -18,8 +18,6 @@ from companion import beyond, claims, experiments, front, paper, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
-NOT_STATED = "not stated in the material at hand"  # what settings.toml calls "not known"
-
 
 def values(root: Path, book: Path | None = None) -> dict[str, Any]:
     """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say so.
@@ -347,10 +345,7 @@ def build_note(built: Sequence[records.Record]) -> str:
 
 def settings_table() -> str:
     """Every setting: what is stated, with its source; what is used here, and why."""
-    rows = [
-        (s.name, f"{s.stated.replace('not known', NOT_STATED)} [{', '.join(s.sources)}]", f"**{s.here}**: {s.why}")
-        for s in paper.settings()
-    ]
+    rows = [(s.name, f"{s.stated} [{', '.join(s.sources)}]", f"**{s.here}**: {s.why}") for s in paper.settings()]
     return _table(("setting", "stated", "here, and why"), rows)
 
 

@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("agg")
 
 import importlib.util
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.text import Text
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
@@ -89,21 +90,25 @@ def test_a_figure_is_never_narrower_than_its_words_allow(inches, scrolls, tmp_pa
     assert ('class="frame wide" tabindex="0"' in shown) == scrolls
 
 
-def test_a_picture_of_a_notebook_comes_first_numbered_and_alone():
+def test_answer_and_picture_of_a_notebook_come_first_the_picture_numbered():
     about = {"name": "here", "caption": "What it is.", "alt": "What it shows."}
     drawn = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>"}, "metadata": {"picture": about}}
     printed = {"output_type": "stream", "name": "stdout", "text": "1"}
+    answer = {"output_type": "display_data", "data": {"text/markdown": ["> **Answer.** Two.\n"]}, "metadata": {}}
     cells = [
         {"cell_type": "markdown", "source": "# Title", "metadata": {}},
         {"cell_type": "code", "source": "x = 1", "metadata": {"tags": ["parameters"]}, "outputs": []},
+        {"cell_type": "code", "source": "count()", "metadata": {}, "outputs": [printed, answer]},
         {"cell_type": "code", "source": "draw()", "metadata": {}, "outputs": [printed, drawn]},
         {"cell_type": "markdown", "source": "more", "metadata": {}},
     ]
     app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: f"{page}.ipynb"))
     source = [json.dumps({"cells": cells})]
     light_pages.captioned(app, "notebooks/a", source)
-    title, picture, parameters, code, more = json.loads(source[0])["cells"]
-    assert [cell["source"] for cell in (title, parameters, code, more)] == ["# Title", "x = 1", "draw()", "more"]
+    title, said, count, picture, parameters, code, more = json.loads(source[0])["cells"]
+    sources = [cell["source"] for cell in (title, count, parameters, code, more)]
+    assert sources == ["# Title", "count()", "x = 1", "draw()", "more"]
+    assert (count["outputs"], said["outputs"], said["metadata"]) == ([printed], [answer], {"tags": ["remove-input"]})
     assert (code["outputs"], picture["outputs"]) == ([printed], [drawn | {"metadata": {}}])
     looks = {"image": {"alt": "What it shows."}, "figure": {"caption": "What it is.", "name": "here"}}
     assert picture["metadata"] == {"tags": ["remove-input"], "mystnb": looks}
@@ -342,12 +347,29 @@ def test_boxes_say_what_they_are_given(ax):
     assert ax.patches[0].get_facecolor()[:3] == to_rgb(figures.COLOURS["teacher"])
 
 
-def test_spreads_show_every_median_and_its_range(ax):
+@pytest.mark.parametrize("joined", [True, False])
+def test_spreads_show_every_median_and_its_range(ax, joined):
     series = {"a": {1: {"min": 1.0, "median": 2.0, "max": 4.0}, 8: {"min": 5.0, "median": 6.0, "max": 7.0}}}
-    figures.plot_spreads(series, ax, "size", "speed")
+    figures.plot_spreads(series, ax, "size", "speed", joined)
+    assert (ax.lines[0].get_linestyle(), ax.lines[0].get_marker()) == ("-" if joined else "None", "o")
+    assert to_rgba(ax.lines[0].get_color())[3] == 1
     assert ax.lines[0].get_xydata().tolist() == [[1, 2], [8, 6]]
     assert [bar.tolist() for bar in ax.collections[0].get_segments()] == [[[1, 1], [1, 4]], [[8, 5], [8, 7]]]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_numbers_on_a_wide_axis_do_not_overlap(ax):
+    series = {"a": {10**k: dict.fromkeys(("min", "median", "max"), 0.2) for k in range(2, 6)}}
+    figures.plot_spreads(series, ax, "size", "speed")
+    ax.figure.canvas.draw()
+    boxes = [word.get_window_extent() for word in ax.get_xticklabels() if word.get_text()]
+    assert not any(box.overlaps(other) for box, other in itertools.pairwise(boxes))
+
+
+def test_nine_parts_of_a_roofline_look_different(ax):
+    figures.style()
+    figures.plot_roofline({str(k): (k, k) for k in range(1, 10)}, operations=100e9, bandwidth=10e9, ax=ax)
+    assert len({(point.get_color(), point.get_marker()) for point in ax.get_lines()[1:]}) == 9
 
 
 def test_the_roofline_bends_where_memory_meets_the_cores(ax):

@@ -37,6 +37,7 @@ FRONT = """<!DOCTYPE html>
 SMALLEST = 8.9  # CSS pixels of a word in a figure
 NARROWEST = 358  # CSS pixels beside the margins of a page on a phone
 ZOOM = 5 / 3  # CSS pixels a point: words of 9 points are as large as the text around a figure
+ANSWER = "> **Answer.**"  # how the line begins that answers a page's question
 COLOUR = r"#[0-9A-Fa-f]{6}\b"
 # What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
 REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
@@ -135,7 +136,7 @@ def figure(drawn: str, alt: str, number: int) -> str:
 
 
 def captioned(app, page: str, source: list[str]) -> None:
-    """A notebook as it is read: every picture becomes a cell of its own, a numbered figure, before the cell that drew it."""
+    """A notebook as it is read: the answer, and every picture as a numbered figure, come before the cell that made them."""
     if not str(app.env.doc2path(page)).endswith(".ipynb"):
         return
     book, cells, later = json.loads(source[0]), [], []
@@ -143,20 +144,21 @@ def captioned(app, page: str, source: list[str]) -> None:
         if {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", [])):
             later.append(cell)  # after the first picture
             continue
-        shown = [output for output in cell.get("outputs", []) if "picture" in output.get("metadata", {})]
-        for output in shown:
-            about = output["metadata"].pop("picture")
-            looks = {"image": {"alt": about["alt"]}, "figure": {"caption": about["caption"], "name": about["name"]}}
-            alone = {
-                "cell_type": "code",
-                "source": "# shown",
-                "execution_count": None,
-                "id": about["name"],
-                "outputs": [output],
-            }
-            cells.append(alone | {"metadata": {"tags": ["remove-input"], "mystnb": looks}})
+        drawn = False
+        for output in list(cell.get("outputs", [])):
+            about = output.get("metadata", {}).pop("picture", None)
+            if not about and not "".join(output.get("data", {}).get("text/markdown", "")).startswith(ANSWER):
+                continue
+            alone = {"tags": ["remove-input"]}
+            if about:
+                looks = {"caption": about["caption"], "name": about["name"]}
+                alone["mystnb"] = {"image": {"alt": about["alt"]}, "figure": looks}
+                drawn = True
+            name = about["name"] if about else "answer"
+            shown = {"cell_type": "code", "source": "# shown", "execution_count": None, "id": name, "outputs": [output]}
+            cells.append(shown | {"metadata": alone})
             cell["outputs"].remove(output)
-        if shown or cell["cell_type"] == "markdown":
+        if drawn or cell["cell_type"] == "markdown":
             cells += later
             later = []
         cells.append(cell)
