@@ -275,7 +275,7 @@ def accuracy_rows(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOI
         about = dict(zip([*results.CONDITION, "run"], key, strict=True))
         tested, trained = (same[same["part"] == part] for part in ("test", "train"))
         wa, ua = (results.accuracy(tested, measure, noise) for measure in ("WA", "UA"))
-        baseline = about["run"] in config.BASELINES and about["run"] != "resnet-18"
+        baseline = about["run"] in results.UNSEEDED
         schedule = "" if about["schedule"] in ("paper", config.BASELINE) else f" ({about['schedule']})"
         row = (
             facts.title(about["corpus"]) + (", synthetic" if about["speech"] == "synthetic" else ""),

@@ -235,6 +235,22 @@ def test_an_interval_of_an_accuracy_ends_at_0_and_1():
     assert results.accuracy(rows, noise={"random": metrics.SeedNoise(1.0, 5)}).error < 0.1
 
 
+@pytest.mark.parametrize(
+    ("run", "protocol", "has"),
+    [
+        ("teacher", "leave-one-speaker-out", True),
+        ("resnet-18", "leave-one-speaker-out", True),
+        ("opensmile", "leave-one-speaker-out", False),
+        ("majority", "leave-one-speaker-out", False),
+        ("majority", "random", True),  # whose one draw may be another
+    ],
+)
+def test_a_classifier_without_chance_has_no_seed_noise_on_a_fixed_split(run, protocol, has):
+    rows = results.test(results.predictions(outcome(run, ALWAYS))).assign(protocol=protocol)
+    noise = {protocol: metrics.SeedNoise(0.5, 5)}
+    assert (results.accuracy(rows, noise=noise).error > 0.5) == has
+
+
 def test_the_seed_noise_of_several_runs_is_pooled_by_their_degrees_of_freedom_without_baselines():
     """The student's seeds reach 1, 1/2, 0: variance 1/4 at two degrees; the teacher's 1 and 1/2: 1/8 at one."""
     found = [r for seed, right in enumerate((ALWAYS, HALF, NEVER)) for r in outcome("student-alone", right, seed=seed)]
