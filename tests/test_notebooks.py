@@ -36,6 +36,14 @@ def test_it_is_committed_with_outputs(path):
     assert not unexecuted(path)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_fold_has_a_name_of_its_own(path):
+    folded = [cell.metadata.mystnb for cell in code_cells(path) if "hide-input" in cell.metadata.get("tags", [])]
+    names = [fold.code_prompt_show.removeprefix("Code: ") for fold in folded]
+    assert len(set(names)) == len(names)
+    assert [fold.code_prompt_hide for fold in folded] == [f"Hide: {name}" for name in names]
+
+
 def test_the_guard_sees_a_notebook_without_outputs(tmp_path):
     book = nbformat.read(NOTEBOOKS[0], as_version=4)
     for cell in book.cells:
