@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show([line for more in rows.values() for line in more])
     kept = [{**line, "part": name} for name, more in rows.items() for line in more]
     kept += [line for line in before["table"] if line["part"] not in rows]
-    written = {**before, **found, "limits": limits, "made": before["made"] | made}
+    written = {"limits": limits, **before, **found, "made": before["made"] | made}
+    if "roofline" in found:  # whose points stand under them
+        written["limits"] = limits
     written["table"] = sorted(kept, key=lambda line: names.index(line["part"]))
     options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}" + f"; failed: {', '.join(failed)}" * bool(failed))

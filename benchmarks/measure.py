@@ -138,7 +138,8 @@ def show(rows: Sequence[Mapping[str, object]]) -> None:
 
 def own_memory() -> float:
     """MB that this process holds by itself, pages of mapped files left out."""
-    return _status("RssAnon")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def tree_memory(process: int | str = "self") -> float:
@@ -150,11 +151,6 @@ def tree_memory(process: int | str = "self") -> float:
     except (OSError, StopIteration):
         return 0.0
     return int(held.split()[1]) / 1024 + sum(map(tree_memory, children))
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def _wait() -> None:

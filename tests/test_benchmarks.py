@@ -163,7 +163,7 @@ def test_a_part_that_fails_takes_nothing_from_the_others(bench, monkeypatch, tmp
 
 
 def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tmp_path):
-    rates = iter((2.0, 3.0, 4.0))
+    rates = iter((2.0, 3.0, 4.0, 5.0))
 
     def part():
         at = next(rates)
@@ -172,18 +172,24 @@ def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tm
     def first(**_):
         return part()
 
-    def second(**_):
+    def roofline(**_):
         return part()
 
-    monkeypatch.setattr(cpu, "PARTS", (first, second))
+    speeds = iter((1.0, 2.0, 3.0))
+    monkeypatch.setattr(cpu, "machine", lambda _: {"pass over memory, all cores": {"median": next(speeds)}})
+    monkeypatch.setattr(cpu, "PARTS", (first, roofline))
     monkeypatch.setattr(cpu, "synthetic", lambda: (bench["corpus"], bench["images"]))
     out = tmp_path / "cpu.json"
     assert cpu.main(["--out", str(out), "--repeats", "1"]) == 0
     old = json.loads(out.read_text())
     assert cpu.main(["--out", str(out), "--repeats", "1", "--parts", "first"]) == 0
     new = json.loads(out.read_text())
-    assert (new["first"], new["second"], new["made"]["second"]) == ({"rate": 4.0}, {"rate": 3.0}, old["made"]["second"])
-    assert [(line["part"], line["measured"]["median"]) for line in new["table"]] == [("first", 4.0), ("second", 3.0)]
+    kept = old["made"]["roofline"]
+    assert (new["first"], new["roofline"], new["made"]["roofline"]) == ({"rate": 4.0}, {"rate": 3.0}, kept)
+    assert [(line["part"], line["measured"]["median"]) for line in new["table"]] == [("first", 4.0), ("roofline", 3.0)]
+    assert new["limits"] == old["limits"]  # those of the roofline's run
+    assert cpu.main(["--out", str(out), "--repeats", "1", "--parts", "roofline"]) == 0
+    assert json.loads(out.read_text())["limits"]["pass over memory, all cores"] == {"median": 3.0}
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
