@@ -17,7 +17,9 @@ from serlib.data.corpora import Corpus, Utterance, versions
 from serlib.data.download import manifest, published
 from serlib.data.splits import (
     ACTORS,
+    ACTOR_SELECTION,
     AUGMENTED,
+    BY_ACTORS,
     HELD_OUT,
     KNOWN,
     NEW,
@@ -218,17 +220,22 @@ def test_actor_split_divides_crema_ds_91_actors_into_63_9_and_19():
     assert (audit(corpus, made).train, audit(corpus, made).test) == (126, 38)
 
 
-def test_actor_split_is_of_the_whole_of_crema_d_alone():
-    with pytest.raises(ValueError, match=r"^actor-split is of CREMA-D's actors; made-up has the speaker 0$"):
-        split(even(6), "actor-split")
+@pytest.mark.parametrize("protocol", BY_ACTORS)
+def test_actors_are_divided_of_the_whole_of_crema_d_alone(protocol):
+    with pytest.raises(ValueError, match=rf"^{protocol} is of CREMA-D's actors; made-up has the speaker 0$"):
+        split(even(6), protocol)
     for name in ("train", "validation", "test"):
         without = of_actors(actor for actor, part in PART_OF.items() if part != name)
-        with pytest.raises(
-            ValueError, match=f"^actor-split: made-up has none of the {name} actors; it needs the whole"
-        ):
-            split(without, "actor-split")
-    with pytest.raises(ValueError, match=r"^fold 1: actor-split on made-up has folds 0 to 0$"):
-        split(of_actors(PART_OF), "actor-split", 1)
+        with pytest.raises(ValueError, match=f"^{protocol}: made-up has none of the {name} actors; it needs the whole"):
+            split(without, protocol)
+    with pytest.raises(ValueError, match=rf"^fold 1: {protocol} on made-up has folds 0 to 0$"):
+        split(of_actors(PART_OF), protocol, 1)
+
+
+def test_choosing_among_ways_of_training_never_sees_the_test_actors():
+    choosing, reported = (split(of_actors(PART_OF), protocol) for protocol in (ACTOR_SELECTION, "actor-split"))
+    assert (choosing.train, choosing.test) == (reported.train, reported.validation)
+    assert list(choosing.parts) == ["train", "test"]
 
 
 def test_what_chooses_is_in_the_digest_the_audit_and_the_table(tmp_path):
@@ -311,7 +318,7 @@ def test_the_digest_changes_when_one_utterance_changes_sides():
         (
             "holdout",
             0,
-            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, actor-split, augmented-leaky, augmented-grouped, selection",
+            "protocol 'holdout' is none of random, stratified-folds, leave-one-speaker-out, speaker-folds, actor-split, augmented-leaky, augmented-grouped, selection, actor-selection",
         ),
         ("random", -1, "fold -1: random on made-up has folds 0 to 4"),
         ("stratified-folds", 5, "fold 5: stratified-folds on made-up has folds 0 to 4"),

@@ -16,8 +16,9 @@ Two more divide a corpus in which every utterance stands in several versions (:f
 random draws as ``random`` does: ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on
 both sides, as when a corpus is augmented before it is split; ``augmented-grouped`` draws 20 % of the utterances.
 
-One is for choosing among ways of training: fold k of ``selection`` leaves the speaker of fold k of
-``leave-one-speaker-out`` out altogether, and holds out the next two speakers.
+Two are for choosing among ways of training. Fold k of ``selection`` leaves the speaker of fold k of
+``leave-one-speaker-out`` out altogether, and holds out the next two speakers. ``actor-selection`` leaves the 19 test actors
+of ``actor-split`` out altogether, and holds out its 9 for choosing.
 """
 
 import csv
@@ -37,7 +38,8 @@ ACTORS = Path(__file__).with_name("crema-d_actors.csv")
 ACTOR_PARTS = ("train", "validation", "test")
 PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds", "actor-split")
 AUGMENTED = ("augmented-leaky", "augmented-grouped")
-SELECTION = "selection"
+SELECTION, ACTOR_SELECTION = "selection", "actor-selection"
+BY_ACTORS = ("actor-split", ACTOR_SELECTION)  # of CREMA-D alone
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
 FEWEST_SPEAKERS = {"leave-one-speaker-out": (2, "two"), "speaker-folds": (FOLDS, FOLDS), SELECTION: (4, "four")}
 
@@ -54,6 +56,7 @@ HELD_OUT = {
     "augmented-leaky": VERSIONS,
     "augmented-grouped": KNOWN,
     SELECTION: "speaker-independent, for choosing alone",
+    ACTOR_SELECTION: "speaker-independent, for choosing alone",
 }
 
 
@@ -82,7 +85,7 @@ class Split:
 
 def folds(corpus: Corpus, protocol: str) -> int:
     """How many folds a protocol has; of random draws the first five are meant."""
-    if protocol == "actor-split":
+    if protocol in BY_ACTORS:
         return 1
     return len(corpus.speakers) if protocol in ("leave-one-speaker-out", SELECTION) else FOLDS
 
@@ -112,8 +115,8 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     least, word = FEWEST_SPEAKERS.get(protocol, (1, "one"))
     if len(everyone) < least:
         raise ValueError(f"{protocol} needs at least {word} speakers; {corpus.name} has {len(everyone)}")
-    if protocol == "actor-split":
-        return _actor_split(corpus)
+    if protocol in BY_ACTORS:
+        return _by_actors(corpus, protocol)
     speakers = [u.speaker for u in corpus.utterances]
     if protocol in DRAWN:
         train, test = next(StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels))
@@ -130,18 +133,20 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
 
 
-def _actor_split(corpus: Corpus) -> Split:
+def _by_actors(corpus: Corpus, protocol: str) -> Split:
     """The actors of CREMA-D as ``crema-d_actors.csv`` divides them."""
     with ACTORS.open(newline="", encoding="utf-8") as file:
         part_of = {row["actor"]: row["part"] for row in csv.DictReader(file)}
     unknown = [speaker for speaker in corpus.speakers if speaker not in part_of]
     if unknown:
-        raise ValueError(f"actor-split is of CREMA-D's actors; {corpus.name} has the speaker {unknown[0]}")
+        raise ValueError(f"{protocol} is of CREMA-D's actors; {corpus.name} has the speaker {unknown[0]}")
     parts = {name: tuple(u.key for u in corpus.utterances if part_of[u.speaker] == name) for name in ACTOR_PARTS}
     empty = [name for name, keys in parts.items() if not keys]
     if empty:
-        raise ValueError(f"actor-split: {corpus.name} has none of the {empty[0]} actors; it needs the whole corpus")
-    return Split("actor-split", 0, parts["train"], parts["test"], parts["validation"])
+        raise ValueError(f"{protocol}: {corpus.name} has none of the {empty[0]} actors; it needs the whole corpus")
+    if protocol == ACTOR_SELECTION:
+        return Split(protocol, 0, parts["train"], parts["validation"])
+    return Split(protocol, 0, parts["train"], parts["test"], parts["validation"])
 
 
 def _together(corpus: Corpus, fold: int) -> Split:
