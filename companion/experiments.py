@@ -108,7 +108,9 @@ def experiments_of(corpus: str) -> list[Experiment]:
     more_actors = [
         Experiment("per-speaker normalisation of the student, actor split", "actor-split", cells([0]), NORMALISED),
         Experiment("ResNet-18, actor split", "actor-split", cells([0]), config.RESNETS, config.BASELINE),
-        Experiment("openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE),
+        Experiment(
+            "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE
+        ),
     ]
     normalised = Experiment(
         "per-speaker normalisation of the student, speaker-independent", apart, cells(folds), NORMALISED

@@ -86,7 +86,8 @@ def images(
         if not len(at):
             continue
         by, own = images[known], images[wanted[at]]
-        speech = by[:, 0].mT[_is_speech(by)]  # (columns, height)
+        columns, heard = by[:, 0].mT, _is_speech(by)  # (known, width, height)
+        speech = columns[heard] if heard.any() else columns.flatten(0, 1)
         spread, mean = torch.std_mean(speech, dim=0, correction=0)
         normalised = (own - mean[:, None]) / spread.clamp_min(MIN_SPREAD)[:, None]
         found[at] = normalised.where(_is_speech(own)[:, None, None], 0.0)
