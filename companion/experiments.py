@@ -43,12 +43,14 @@ CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule)
 IMAGES = config.Features().images
 STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-tokens")
 PROTOCOL = ("teacher", *STUDENTS)
-ABLATIONS = tuple(name for name in config.RUNS if name not in {*PROTOCOL, *(variant.run for variant in VARIANTS)})
+NORMALISED = ("student-alone" + config.SPEAKER_NORM,)
+_NO_ABLATIONS = {*PROTOCOL, *NORMALISED, *(variant.run for variant in VARIANTS)}
+ABLATIONS = tuple(name for name in config.RUNS if name not in _NO_ABLATIONS)
 SIMPLER = ("teacher-square-patches", "teacher-no-position")  # what the claims on patches and position compare with
 # Baselines without a package of their own; on new speakers one more, which takes no other split.
 FREE = ("majority", "mel-statistics", "mel-deltas")
 FREE_APART = (*FREE, "mel-deltas" + config.SPEAKER_NORM)
-PACKAGED = tuple(name for name in config.BASELINES if name not in (*FREE_APART, "resnet-18"))
+PACKAGED = tuple(name for name in config.BASELINES if name not in (*FREE_APART, *config.RESNETS))
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,15 @@ def experiments_of(corpus: str) -> list[Experiment]:
         Experiment("the protocol, patches and position, actor split", "actor-split", cells([0]), PROTOCOL + SIMPLER),
         Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS),
     ]
-    packaged = Experiment(
-        "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE
+    more_actors = [
+        Experiment("per-speaker normalisation of the student, actor split", "actor-split", cells([0]), NORMALISED),
+        Experiment("ResNet-18, actor split", "actor-split", cells([0]), config.RESNETS, config.BASELINE),
+        Experiment(
+            "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE
+        ),
+    ]
+    normalised = Experiment(
+        "per-speaker normalisation of the student, speaker-independent", apart, cells(folds), NORMALISED
     )
     tries = [
         Experiment(f"beyond the paper, for choosing: {v.run}, {v.schedule}", splits.SELECTION, cells(CHOOSING_FOLDS), (v.run,), v.schedule)
@@ -129,11 +138,12 @@ def experiments_of(corpus: str) -> list[Experiment]:
         Experiment("the student with coordinates, speaker-independent", apart, cells(folds), ("student-coordinates",)),
         Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, probed=PROTOCOL),
         Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), config.BASELINE),
-        Experiment("ResNet-18, speaker-independent", apart, cells(folds), ("resnet-18",), config.BASELINE),
+        *([] if corpus == "crema-d" else [normalised]),
+        Experiment("ResNet-18, speaker-independent", apart, cells(folds), config.RESNETS, config.BASELINE),
         Experiment(
             "openSMILE and a speaker network, speaker-independent", apart, cells(folds), PACKAGED, config.BASELINE
         ),
-        *([packaged] if corpus == "crema-d" else []),
+        *(more_actors if corpus == "crema-d" else []),
         *([*tries, report] if choosing else []),
         Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), config.BASELINE),
     ]

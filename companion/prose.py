@@ -359,6 +359,8 @@ def runs_table() -> str:
             words.append(f"{run.seconds:g} s of sound in the image")
         if run.epoch_factor != 1:
             words.append(f"{run.epoch_factor} times the epochs")
+        if run.speaker_norm:
+            words.append("every speaker's images normalised by the speaker's own")
         if run.teacher:
             words += [f"follows `{run.teacher}`", f"match = {run.match}", f"alpha = {run.alpha:g}"]
             words += [] if run.matching_stage else ["without stage (b)"]

@@ -29,7 +29,7 @@ Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
 RUNS = [*config.BASELINES, *config.RUNS]  # the order of tables
-UNSEEDED = tuple(name for name in config.BASELINES if name != "resnet-18")  # on one split they have no chance
+UNSEEDED = tuple(name for name in config.BASELINES if name not in config.RESNETS)  # on one split they have no chance
 Noise = Mapping[str, metrics.SeedNoise]  # of one run's WA, by protocol
 APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})

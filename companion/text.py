@@ -36,6 +36,7 @@ DISPLAY_NAMES: dict[str, str] = {
     "student-coordinates": "Student (coordinates, no teacher)",
     "student-per-band-norm": "Student (normalised mel bands, no teacher)",
     "student-4s": "Student (4 s, no teacher)",
+    "student-alone-speaker-norm": "Student (no teacher), speaker-normalised",
     "teacher-square-patches": "Teacher (square patches)",
     "teacher-horizontal-patches": "Teacher (horizontal patches)",
     "teacher-no-stem": "Teacher (no stem)",
@@ -55,6 +56,7 @@ DISPLAY_NAMES: dict[str, str] = {
     "egemaps-speaker-norm": "eGeMAPS + SVM, speaker-normalised",
     "opensmile-speaker-norm": "openSMILE + SVM, speaker-normalised",
     "resemblyzer-speaker-norm": "Speaker network (pretrained) + SVM, speaker-normalised",
+    "resnet-18-speaker-norm": "ResNet-18, speaker-normalised",
 }
 
 

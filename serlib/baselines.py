@@ -17,23 +17,21 @@ The support vector machines are linear, one for each pair of emotions. Standardi
 so does the strength of the regularisation: it is chosen by folds of the training set's own speakers. The residual
 network takes its last epoch, as the paper's networks do here.
 
-A name that ends in ``-speaker-norm`` standardises every speaker's values by that speaker's own utterances first. Of a
-test speaker these are unlabelled test utterances, so such a run knows more than the others. Part "test" uses all of
-them; parts "test-3" to "test-20" use that many, drawn at random.
+A name that ends in ``-speaker-norm`` normalises every speaker's values, or images, by that speaker's own utterances
+first: see :mod:`serlib.speaker_norm`.
 """
 
 import hashlib
 import importlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from numpy import ndarray
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
@@ -46,7 +44,7 @@ from torch import Tensor, nn
 from torchaudio.functional import compute_deltas
 from tqdm import tqdm
 
-from serlib import config, records
+from serlib import config, records, speaker_norm
 from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
@@ -57,7 +55,6 @@ Waveform = Float[Tensor, " samples"]  # mono, at config.Features.sample_rate
 C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
 SVM_C_GRID = C_GRID[:6]  # up to 1: above, fitting CREMA-D takes hours
 INNER_FOLDS = 5
-UNLABELLED = (3, 5, 10, 20)  # utterances of a test speaker
 CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest() + features.CODE  # another computation gives other values
 
 
@@ -69,25 +66,31 @@ def execute(
     *,
     record: Path,
     cache: Path,
+    accelerator: str = "cpu",
 ) -> records.Record:
     """One baseline, of ``serlib.config.BASELINES``, from recordings to the file ``record``; there are no weights.
 
     ``images`` gives the corpus's log-Mel images, (files, 1, height, width), when they are needed; the folder ``cache``
-    keeps what takes long to compute.
+    keeps what takes long to compute. On the ``accelerator``, as Lightning Fabric names it, the residual network is
+    trained; all else is computed on the CPU.
 
     Raises:
-        ValueError: no such baseline, or its package is not installed.
+        ValueError: no such baseline, its package is not installed, the accelerator is not on this machine, or
+            speakers are normalised that are in training and test set.
     """
     config.check("baseline", run_config.name, config.BASELINES)
-    if run_config.name == "resnet-18":
+    if run_config.name in config.RESNETS:
         from serlib import training
 
         network = partial(ResNet18, len(corpus.emotions))
-        return training.execute(run_config, corpus, split, images(), record=record, network=network)
+        how = {"record": record, "network": network, "accelerator": accelerator}
+        return training.execute(run_config, corpus, split, images, **how)
+    if run_config.run.speaker_norm:
+        speaker_norm.refuse_shared(run_config, corpus, split)
     start = time.perf_counter()
     labels, train = np.array(corpus.labels), np.array(corpus.rows(split.train))
     speakers = np.array([utterance.speaker for utterance in corpus.utterances])
-    name, fewer = run_config.name.removesuffix(config.SPEAKER_NORM), {}
+    name = run_config.name.removesuffix(config.SPEAKER_NORM)
     if name == "majority":
         predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
     elif name == "mel-statistics":
@@ -95,22 +98,15 @@ def execute(
         predicted = _fit(LogisticRegression(max_iter=5_000), values, labels, train, speakers).predict(values)
     else:
         values, svm = functionals(name, corpus, cache), SVC(kernel=linear_kernel)  # the kernel by one matrix product
-        if name == run_config.name:
-            predicted = _fit(svm, values, labels, train, speakers).predict(values)
-        else:
-            if shared := {*speakers[train]} & {*speakers[corpus.rows(split.test)]}:
-                remedy = "choose a speaker-independent protocol"
-                raise ValueError(f"{run_config.name}: {min(shared)} is in training and test set; {remedy}")
-            alike = speaker_norm(values, speakers)
-            fitted = _fit(svm, alike, labels, train, speakers)
-            predicted = fitted.predict(alike)
-            order = np.random.default_rng([run_config.training.seed, split.fold]).permutation(len(labels))
-            for count in UNLABELLED:
-                guessed = fitted.predict(speaker_norm(values, speakers, order, count)).tolist()
-                fewer[f"test-{count}"] = records.part(corpus, split.test, guessed)
+        alike = speaker_norm.values(values, speakers) if run_config.run.speaker_norm else values
+        fitted = _fit(svm, alike, labels, train, speakers)
+        predicted = fitted.predict(alike)
     made = records.provenance("cpu", 1, time.perf_counter() - start)
     finished = records.finish(run_config, corpus, split, predicted.tolist(), made)
-    finished = replace(finished, parts=finished.parts | fewer)
+    if run_config.run.speaker_norm:
+        test = corpus.rows(split.test)
+        guess = lambda *known: fitted.predict(speaker_norm.values(values, speakers, *known)[test]).tolist()  # noqa: E731
+        finished = speaker_norm.with_fewer(finished, corpus, guess)
     records.write(finished, record)
     return finished
 
@@ -129,27 +125,6 @@ def _fit(
     grid = SVM_C_GRID if isinstance(classifier, SVC) else C_GRID
     search = GridSearchCV(pipeline, {"classifier__C": grid}, scoring="balanced_accuracy", cv=inner)
     return search.fit(values[train], labels[train], groups=groups)
-
-
-def speaker_norm(
-    values: Float[ndarray, "files values"],
-    speakers: Shaped[ndarray, " files"],
-    order: Int[ndarray, " files"] | None = None,
-    count: int | None = None,
-) -> Float[ndarray, "files values"]:
-    """Every speaker's values minus their mean, over their standard deviation; without deviation they are only centred.
-
-    Args:
-        order: a permutation of the files; None: as they stand.
-        count: files of each speaker, the first in ``order``, that mean and deviation are taken of; None: all.
-    """
-    order, found = np.arange(len(values)) if order is None else order, np.empty_like(values)
-    for speaker in np.unique(speakers):
-        known = values[order[speakers[order] == speaker][:count]]
-        spread = known.std(axis=0)
-        its = speakers == speaker
-        found[its] = (values[its] - known.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return found
 
 
 def mel_statistics(images: Float[ndarray, "files 1 height width"]) -> Float[ndarray, "files values"]:

@@ -37,11 +37,14 @@ def _digest(state: dict[str, torch.Tensor], about: dict[str, Any]) -> str:
     return computed.hexdigest()
 
 
-def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
+def load(path: Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[str, Any]]:
     """The model that :func:`save` wrote, in eval mode, and what was said about it.
 
+    ``speaker_norm``: whether the images that it will be given are normalised by :mod:`serlib.speaker_norm`.
+
     Raises:
-        ValueError: the file is missing, was not written by :func:`save`, or was changed since.
+        ValueError: the file is missing, was not written by :func:`save`, was changed since, or its model was trained on
+            other images in this respect.
     """
     try:
         with safe_open(check(path), framework="pt") as file:
@@ -59,6 +62,9 @@ def load(path: Path) -> tuple[SpectrogramViT, dict[str, Any]]:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = said.splitlines()[0].removesuffix(":")
         raise ValueError(f"{path}: not weights that serlib wrote ({reason})") from error
+    if about.get("speaker_norm") and not speaker_norm:
+        what = "each speaker's images normalised by several utterances of the same speaker"
+        raise ValueError(f"{path}: the network takes {what}; choose the weights of a run without {config.SPEAKER_NORM}")
     return model.eval(), about
 
 

@@ -233,7 +233,8 @@ def _train(options: argparse.Namespace) -> None:
 
     record, images = path(options.run), partial(_images, options, corpus, run_config.features)
     if run.model is None:
-        finished = baselines.execute(run_config, corpus, split, images, record=record, cache=options.cache)
+        where = {"record": record, "cache": options.cache, "accelerator": options.accelerator}
+        finished = baselines.execute(run_config, corpus, split, images, **where)
     else:
         teacher = _teacher(run.teacher, path(run.teacher), corpus, split) if run.teacher else None
         which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}

@@ -168,9 +168,12 @@ class Run:
     alpha: float = 1.0  # weight of the L1 term in stage (c) [-]
     seconds: float | None = None  # of sound in the image; None: as Features says
     epoch_factor: int = 1  # times the schedule's epochs
+    speaker_norm: bool = False  # beyond the paper: every speaker by its own utterances, see serlib.speaker_norm
 
     def __post_init__(self) -> None:
         check("match", self.match, MATCHES)
+        if self.speaker_norm and self.teacher:
+            raise ValueError(f"speaker_norm: the teacher {self.teacher!r} takes images as they are")
 
 
 TEACHER = Model(depth=6, stem=(16, 32, 64, 32, 16, 1), position="coordinates")  # [A figs. 2-4, C]
@@ -195,6 +198,7 @@ RUNS: dict[str, Run] = {
     "student-coordinates": Run(replace(STUDENT, position="coordinates")),
     "student-per-band-norm": Run(replace(STUDENT, per_band_norm=True)),
     "student-4s": Run(STUDENT, seconds=4.0),
+    "student-alone-speaker-norm": Run(STUDENT, speaker_norm=True),
     "teacher-square-patches": _teacher(patch_size=(16, 16)),
     "teacher-horizontal-patches": _teacher(patch_size=(1, 128)),
     "teacher-no-stem": _teacher(stem=()),
@@ -206,9 +210,10 @@ RUNS: dict[str, Run] = {
 }
 
 # Classifiers other than the paper's networks, see serlib.baselines; their schedule is the paper's where they have one.
-SPEAKER_NORM = "-speaker-norm"  # ends the name of a baseline that also knows unlabelled utterances of the test speakers
-_FUNCTIONALS = ("mel-deltas", "egemaps", "opensmile", "resemblyzer")
-BASELINES = ("majority", "mel-statistics", *_FUNCTIONALS, "resnet-18", *(name + SPEAKER_NORM for name in _FUNCTIONALS))
+SPEAKER_NORM = "-speaker-norm"  # ends the name of a run that also knows unlabelled utterances of the test speakers
+_NORMALISED = ("mel-deltas", "egemaps", "opensmile", "resemblyzer", "resnet-18")
+BASELINES = ("majority", "mel-statistics", *_NORMALISED, *(name + SPEAKER_NORM for name in _NORMALISED))
+RESNETS = ("resnet-18", "resnet-18" + SPEAKER_NORM)  # the baselines that are networks
 BASELINE = "baseline"
 
 # The paper's schedule with what the paper does not name, one thing at a time, then two: what a student can reach beyond it.
@@ -251,7 +256,8 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     features = features or Features()
     check("schedule", schedule, SCHEDULES)
     if name in BASELINES:
-        return RunConfig(name, Run(None), BASELINE, Training(seed=seed), features)
+        normalised = name.endswith(SPEAKER_NORM)
+        return RunConfig(name, Run(None, speaker_norm=normalised), BASELINE, Training(seed=seed), features)
     check("run", name, (*RUNS, *BASELINES))
     run = RUNS[name]
     features = replace(features, seconds=run.seconds or features.seconds)

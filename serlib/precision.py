@@ -28,8 +28,9 @@ def products(precision: str, device: torch.device) -> AbstractContextManager:
 
 
 def device_name(precision: str, device: torch.device) -> str:
-    """The device as a record's provenance names it, and whether it rounds for itself."""
-    return f"{device}{', products rounded to bf16' * _needed(precision, device)}"
+    """The device as a record's provenance names it: which card it is, and whether products are rounded on it."""
+    card = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return f"{device}{card}{', products rounded to bf16' * _needed(precision, device)}"
 
 
 def _needed(precision: str, device: torch.device) -> bool:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning.fabric import Fabric
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from serlib import config, losses, records
+from serlib import config, losses, records, speaker_norm
 from serlib.checkpoints import save
 from serlib.data.augment import augmented
 from serlib.data.corpora import Corpus
@@ -177,11 +178,14 @@ def execute(
         accelerator: as Lightning Fabric names it.
 
     Raises:
-        ValueError: the configuration needs a teacher and none is given; another process of the run was lost.
+        ValueError: the configuration needs a teacher and none is given; speakers are normalised that are in training and
+            test set; the accelerator is not on this machine; another process of the run was lost.
     """
     run, settings = run_config.run, run_config.training
     if run.teacher and teacher is None:
         raise ValueError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
+    if run.speaker_norm:
+        speaker_norm.refuse_shared(run_config, corpus, split)
     fabric = launched(accelerator, settings.precision)
     if fabric.world_size > 1 and run.model and run.model.dropout:
         raise ValueError(f"run {run_config.name!r}: dropout is drawn in one process alone, not in {fabric.world_size}")
@@ -244,6 +248,9 @@ def _execute(
 ) -> records.Record:
     run, settings = run_config.run, run_config.training
     followed = teacher[1] if teacher else ""
+    plain, speakers = images, np.array([utterance.speaker for utterance in corpus.utterances])
+    if run.speaker_norm:
+        images = speaker_norm.images(plain, speakers)
     columns = corpus.rows(split.train), corpus.rows(split.test), corpus.labels
     train, test, labels = (fabric.to_device(torch.tensor(column)) for column in columns)
     state = TrainState(
@@ -275,10 +282,18 @@ def _execute(
     made = records.provenance(device, torch.get_num_threads(), state.seconds)
     curves = {stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()}
     finished = records.finish(run_config, corpus, split, predicted, made, followed, curves)
+    if run.speaker_norm:
+
+        def guess(*known: Any) -> list[int]:
+            some = speaker_norm.images(plain, speakers, *known, rows=corpus.rows(split.test))
+            return predict(model, fabric.to_device(some), fabric.to_device(torch.arange(len(some))))
+
+        finished = speaker_norm.with_fewer(finished, corpus, guess)
     if not fabric.is_global_zero:
         return finished
     if network is None:
         about = {"features": run_config.features, "emotions": corpus.emotions, "result": finished.result}
+        about |= {"speaker_norm": True} if run.speaker_norm else {}
         save(model, record.with_suffix(".safetensors"), **{k: config.plain(v) for k, v in about.items()})
     records.write(finished, record)
     record.with_suffix(".state").unlink(missing_ok=True)

@@ -7,9 +7,8 @@ import pytest
 import soundfile
 import torch
 from scipy.signal import savgol_filter
-from scipy.stats import zscore
 
-from serlib import baselines, config, files, records
+from serlib import baselines, config, files, records, speaker_norm
 from serlib.data import corpora, features, splits
 from tests.helpers import tiny_emodb
 
@@ -135,20 +134,10 @@ def test_functionals_are_of_the_files_and_the_channel_that_were_checked(corpus, 
         baselines.functionals("mel-deltas", changed, tmp_path)
 
 
-def test_each_speaker_is_standardised_by_its_own_files_or_by_some_of_them():
-    values = np.array([[1.0, 5], [3, 5], [8, 5], [10, 6], [20, 8]])
-    speakers, order = np.array(["a", "a", "a", "b", "b"]), np.array([4, 1, 0, 3, 2])
-    whole = baselines.speaker_norm(values, speakers)
-    np.testing.assert_allclose(whole[:3, 0], zscore([1, 3, 8]))
-    np.testing.assert_allclose(whole, [[*whole[0, :1], 0], [*whole[1, :1], 0], [*whole[2, :1], 0], [-1, -1], [1, 1]])
-    two = baselines.speaker_norm(values, speakers, order, 2)  # of speaker a the files 1 and 0
-    np.testing.assert_allclose(two, [[-1, 0], [1, 0], [6, 0], [-1, -1], [1, 1]])
-
-
 def test_speaker_normalisation_says_how_many_unlabelled_utterances_it_took(corpus, tmp_path):
     plain = execute("mel-deltas", corpus, None, tmp_path)
     record = execute("mel-deltas-speaker-norm", corpus, None, tmp_path)
-    assert list(record.parts) == ["train", "test", *(f"test-{count}" for count in baselines.UNLABELLED)]
+    assert list(record.parts) == ["train", "test", *(f"test-{count}" for count in speaker_norm.UNLABELLED)]
     assert {part.file for name, part in record.parts.items() if name != "train"} == {plain.parts["test"].file}
     assert record.parts["test"] == record.parts["test-20"]  # the speaker has fewer
     assert records.read(tmp_path / "mel-deltas-speaker-norm.json") == record

@@ -341,6 +341,25 @@ def test_a_run_may_show_less_sound_and_its_weights_know(run, trained):
     assert load(weights)[1]["features"]["seconds"] == 4
 
 
+def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, fail, trained):
+    there, _ = trained
+    places = ("--data", there / "emodb", "--cache", there / "cache")
+    train = ("train", "emodb", "--run", "student-alone-speaker-norm", "--epochs", 1, *places)
+    refused = "student-alone-speaker-norm: 03 is in training and test set; choose a speaker-independent protocol"
+    assert fail(*train) == refused
+    run(*train, "--protocol", "leave-one-speaker-out")
+    (record,) = Path("build/runs").rglob("student-alone-speaker-norm-seed0.json")
+    assert {"train", "test", "test-3", "test-20"} < read(record).parts.keys()
+    weights = record.with_suffix(".safetensors")
+    for command in (
+        ("predict", *(there / "emodb/wav").iterdir(), "--weights", weights),
+        ("export", "--weights", weights, "--out", "network.onnx"),
+        ("probe", "emodb", *places, "--runs", record),
+    ):
+        assert fail(*command).startswith(f"{weights}: the network takes each speaker's images normalised by several ")
+    assert not list(Path().glob("*.onnx"))
+
+
 # Evidence, claims, table
 
 
@@ -477,8 +496,9 @@ def test_a_wrong_choice_for_training_is_named(fail, folder, arguments, says):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the accelerator that the test wants missing")
-def test_an_accelerator_that_is_not_there_is_named(fail, folder):
-    assert "cuda" in fail(*TRAIN, "--data", folder, "--accelerator", "cuda").lower()
+@pytest.mark.parametrize("run", [TRAIN, ("train", "emodb", "--run", "resnet-18")], ids=lambda run: run[3])
+def test_an_accelerator_that_is_not_there_is_named(fail, folder, run):
+    assert "accelerator 'cuda'" in fail(*run, "--data", folder, "--accelerator", "cuda")
 
 
 def test_a_damaged_state_of_an_unfinished_run_is_named_and_set_aside(capsys, folder):

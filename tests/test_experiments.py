@@ -2,7 +2,7 @@
 
 import pytest
 
-from companion import experiments
+from companion import experiments, results
 from serlib import config
 from serlib.data import facts, splits
 
@@ -28,11 +28,24 @@ def test_emodb_holds_its_ten_speakers_out_one_by_one_and_crema_d_in_five_groups(
 def test_crema_d_is_first_divided_as_the_field_divides_it():
     first, protocol, seeds, *others = experiments.experiments_of("crema-d")
     assert {e.protocol for e in (first, protocol, seeds)} == {"actor-split"}
-    (last,) = [e for e in others if e.protocol == "actor-split"]
+    *normalised, last = [e for e in others if e.protocol == "actor-split"]
+    assert [e.runs for e in normalised] == [("student-alone-speaker-norm",), ("resnet-18", "resnet-18-speaker-norm")]
     assert last.runs == experiments.PACKAGED  # packages of their own stop no other experiment
     assert {"student-alone-long", "teacher-no-position"} <= set(protocol.runs)
     assert seeds.cells == ((0, 1), (0, 2))
     assert not [e for e in experiments.experiments_of("emodb") if e.protocol == "actor-split"]
+
+
+def test_networks_normalised_by_speaker_are_no_ablations_and_need_no_package():
+    normalised = {name for name in (*config.RUNS, *config.BASELINES) if name.endswith(config.SPEAKER_NORM)}
+    assert normalised - {*experiments.PACKAGED, *experiments.FREE_APART} == {
+        "student-alone-speaker-norm",
+        "resnet-18-speaker-norm",
+    }
+    assert not normalised & {*experiments.ABLATIONS}
+    for corpus in ("emodb", "crema-d", "mine"):
+        where = {e.protocol for e in experiments.experiments_of(corpus) if normalised & {*e.runs}}
+        assert where <= {*results.APART}
 
 
 def test_speakers_are_held_out_in_one_precision():

@@ -13,7 +13,7 @@ from helpers import tiny_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serlib import baselines, config, files, records
+from serlib import config, files, records, speaker_norm
 from serlib.records import Part, Record, RecordError, location, read, read_all, write
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -327,7 +327,9 @@ def test_a_committed_record_reads_and_lies_where_it_says(path):
     assert record.speech == "recordings"
     parts = {name: part for name, part in record.parts.items() if "test-" not in name}
     assert set(parts) == {"train", "test"} | ({"validation"} if record.protocol == "actor-split" else set())
-    fewer = {f"test-{count}" for count in baselines.UNLABELLED} if record.run.endswith(config.SPEAKER_NORM) else set()
+    fewer = (
+        {f"test-{count}" for count in speaker_norm.UNLABELLED} if record.run.endswith(config.SPEAKER_NORM) else set()
+    )
     assert set(record.parts) == set(parts) | fewer
     assert all(record.parts[name].file == record.parts["test"].file for name in fewer)
     files = [file for part in parts.values() for file in part.file]

@@ -134,7 +134,7 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
             blocks = [np.zeros((0, file.channels), "float32")]
             while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):
                 blocks.append(block)
-                if len(block) == frames:
+                if len(block) == frames:  # all there is; to read on takes libsndfile as long as to open the file
                     break
                 if sum(block.size for block in blocks) > MOST_SAMPLES:
                     raise AudioError("longer than four hours: cut it into utterances")

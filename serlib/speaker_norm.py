@@ -1,0 +1,109 @@
+"""Every speaker's values or images, normalised by the speaker's own utterances.
+
+Of a test speaker these are unlabelled test utterances, so such a run knows more than others. Part "test" of its record
+uses all of them; parts "test-3" to "test-20" use that many, drawn at random, with the same trained classifier.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor
+
+from serlib.config import RunConfig
+from serlib.data.corpora import Corpus
+from serlib.data.splits import Split
+from serlib.padding import content_width
+from serlib.records import Record
+
+UNLABELLED = (3, 5, 10, 20)  # utterances of a test speaker
+MIN_SPREAD = 1e-3  # of a mel band in an image, whose levels are in [0, 1]: a band without a sound stays finite
+
+
+def refuse_shared(run_config: RunConfig, corpus: Corpus, split: Split) -> None:
+    """Raises ValueError if training and test set share a speaker: its labels would have been seen."""
+    train, test = ({corpus.utterances[row].speaker for row in corpus.rows(keys)} for keys in (split.train, split.test))
+    if train & test:
+        remedy = "choose a speaker-independent protocol"
+        raise ValueError(f"{run_config.name}: {min(train & test)} is in training and test set; {remedy}")
+
+
+def with_fewer(
+    record: Record, corpus: Corpus, predict: Callable[[Int[ndarray, " files"], int], Sequence[int]]
+) -> Record:
+    """``record`` with a part for each of ``UNLABELLED``.
+
+    ``predict(order, count)`` gives the labels of the test utterances with each speaker normalised by ``count`` files,
+    the speaker's first in ``order``.
+    """
+    order = np.random.default_rng([record.seed, record.fold]).permutation(len(corpus.utterances))
+    test = record.parts["test"]
+    fewer = {f"test-{count}": replace(test, predicted=tuple(predict(order, count))) for count in UNLABELLED}
+    return replace(record, parts=record.parts | fewer)
+
+
+def values(
+    values: Float[ndarray, "files values"],
+    speakers: Shaped[ndarray, " files"],
+    order: Int[ndarray, " files"] | None = None,
+    count: int | None = None,
+) -> Float[ndarray, "files values"]:
+    """Every speaker's values minus their mean, over their standard deviation; without deviation they are only centred.
+
+    Args:
+        order: a permutation of the files; None: as they stand.
+        count: files of each speaker, the first in ``order``, that mean and deviation are taken of; None: all.
+    """
+    found = np.empty_like(values)
+    for its, known in _by_speaker(speakers, order, count):
+        spread = values[known].std(axis=0)
+        found[its] = (values[its] - values[known].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return found
+
+
+def images(
+    images: Float[Tensor, "files 1 height width"],
+    speakers: Shaped[ndarray, " files"],
+    order: Int[ndarray, " files"] | None = None,
+    count: int | None = None,
+    rows: Sequence[int] | None = None,
+) -> Float[Tensor, "rows 1 height width"]:
+    """Every mel band minus the mean of its speaker's columns of speech, over their deviation, at least ``MIN_SPREAD``.
+
+    The silence that fills an image up becomes 0, the mean.
+
+    Args:
+        order, count: as for :func:`values`.
+        rows: the files whose images are returned, in this order; None: all, as they stand.
+    """
+    wanted = np.arange(len(images)) if rows is None else np.array(rows)
+    found = torch.empty(len(wanted), *images.shape[1:])
+    for its, known in _by_speaker(speakers, order, count):
+        at = np.flatnonzero(np.isin(wanted, its))
+        if not len(at):
+            continue
+        by, own = images[known], images[wanted[at]]
+        columns, heard = by[:, 0].mT, _is_speech(by)  # (known, width, height)
+        speech = columns[heard] if heard.any() else columns.flatten(0, 1)
+        spread, mean = torch.std_mean(speech, dim=0, correction=0)
+        normalised = (own - mean[:, None]) / spread.clamp_min(MIN_SPREAD)[:, None]
+        found[at] = normalised.where(_is_speech(own)[:, None, None], 0.0)
+    return found
+
+
+def _is_speech(images: Float[Tensor, "files 1 height width"]) -> Shaped[Tensor, "files width"]:
+    """Which columns come before the silence that fills an image up; in an image that none fills up, all."""
+    full = (images[..., -1:] != images[..., -2:-1]).flatten(1).any(dim=1)
+    return (torch.arange(images.shape[-1]) < torch.tensor(content_width(images))[:, None]) | full[:, None]
+
+
+def _by_speaker(
+    speakers: Shaped[ndarray, " files"], order: Int[ndarray, " files"] | None, count: int | None
+) -> Iterator[tuple[Int[ndarray, " its"], Int[ndarray, " known"]]]:
+    """Of each speaker the files, and those that mean and deviation are taken of."""
+    order = np.arange(len(speakers)) if order is None else order
+    for speaker in np.unique(speakers):
+        yield np.flatnonzero(speakers == speaker), order[speakers[order] == speaker][:count]
