@@ -153,7 +153,7 @@ class SpectrogramViT(nn.Module):
         self.band_mean.copy_(speech.mean(dim=1, keepdim=True))
         self.band_spread.copy_(speech.std(dim=1, keepdim=True).clamp_min(1e-3))  # a band without a sound stays finite
 
-    def patch_input(self, images: Images) -> Float[Tensor, "batch channels height width"]:
+    def patch_input(self, images: Images) -> Float[Tensor, "batch channels rows columns"]:
         """What is cut into patches: the stem's image and, with coordinate encoding, the two coordinate channels.
 
         Beyond the paper, derivatives are added to the stem's image, and convolutions follow.
