@@ -180,10 +180,8 @@ class SpectrogramViT(nn.Module):
         images = front.windows(images, self.config, self.training)
         height, width = self.config.patch
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
-        # equal patches have equal tokens unless position or dropout tells them apart; figures show every token;
-        # patches of convolutions may be equal by rounding alone
-        told_apart = (self.config.dropout and self.training) or self.config.convolutions
-        alike = self.config.position == "none" and not told_apart and not need_weights
+        # equal patches have equal tokens unless position or dropout tells them apart; figures show every token
+        alike = self.config.position == "none" and not (self.config.dropout and self.training) and not need_weights
         layout = padding.tokens(patches, alike)
         x = self.embed(layout.patches)
         if self.config.position in ("learned", "sinusoidal"):
