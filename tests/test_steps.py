@@ -146,7 +146,7 @@ def test_patches_are_the_columns_of_derivatives_and_convolutions(images):
     model = network(replace(SMALL, deltas=True, convolutions=LIGHT))
     model.embed.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     model.train()
-    model(images)
+    model(images, need_weights=True)  # so that every column is computed
     x = with_derivatives(images)
     for (convolution, norm, _), (channels, *stride) in zip(model.convolutions, LIGHT, strict=True):
         x = torch.nn.functional.conv2d(x, convolution.weight, stride=stride, padding=1)
