@@ -7,22 +7,24 @@ Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`
 * ``TEACHER``, ``STUDENT``: the paper's two networks;
 * ``RUNS``: what can be trained, by name; an ablation is the one line that it changes, and pages name it as
   ``companion.text.DISPLAY_NAMES`` says;
-* ``SCHEDULES``: how long to train.
+* ``SCHEDULES``: how long to train;
+* ``STEPS``: what may be added to a run beyond the paper, one thing each: ``student-alone+4s+repeat``.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 Position = Literal["none", "coordinates", "learned", "sinusoidal"]
-Pooling = Literal["class", "mean"]
+Pooling = Literal["class", "mean", "spread"]
+Fill = Literal["black", "repeat"]
 Match = Literal["pooled", "tokens"]
 Precision = Literal["32-true", "bf16-mixed"]  # as Lightning Fabric names them; these train alike on every device
 
 POSITIONS, MATCHES = get_args(Position), get_args(Match)
-AUGMENTATIONS = ("warp", "masks", "mixup")  # see serlib.data.augment
+AUGMENTATIONS = ("warp", "masks", "mixup", "tilt")  # see serlib.data.augment
 WIDEST, MOST_CLASSES = 4096, 1000  # pixels of an image, emotions: more is a mistake
 ORIGINAL = "original"
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
@@ -93,11 +95,32 @@ class Model:
     dropout: float = 0.0  # [-]
     pooling: Pooling = "class"  # [C]
     per_band_norm: bool = False  # beyond the paper: every band by its mean and spread over the training set's speech
+    # Beyond the paper as well, see serlib.front:
+    window: int = 0  # columns of the image that are looked at at once; 0: all
+    fill: Fill = "black"  # where speech is shorter than the window: black, as the image is, or speech again
+    segments: int = 1  # windows of an image whose class probabilities are averaged when it is evaluated
+    deltas: bool = False  # two more channels: the first and the second derivative along time
+    convolutions: tuple[tuple[int, int, int], ...] = ()  # 3x3: channels, stride in frequency, stride in time
 
     def __post_init__(self) -> None:
         for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
             if patch < 1 or image % patch:
                 raise ValueError(f"patch {axis} {patch} does not divide image {axis} {image}")
+        if not 0 <= self.window <= self.image_size[1]:
+            raise ValueError(
+                f"window {self.window} must be at least 0 and at most the image's {self.image_size[1]} columns"
+            )
+        if self.columns % self.patch_size[1]:
+            raise ValueError(f"patch width {self.patch_size[1]} does not divide window {self.window}")
+        if self.segments < 1 or (self.segments > 1 and self.columns == self.image_size[1]):
+            raise ValueError(
+                f"segments {self.segments} must be at least 1, and 1 without a window narrower than the image"
+            )
+        if any(min(layer) < 1 for layer in self.convolutions):
+            raise ValueError(f"convolutions {self.convolutions}: channels and strides must be at least 1")
+        if self.convolutions and self.patch_size != (self.image_size[0], 1):
+            raise ValueError(f"patch_size {self.patch_size}: after convolutions patches are full-height columns")
+        check("fill", self.fill, get_args(Fill))
         if not 1 <= self.num_classes <= MOST_CLASSES:
             raise ValueError(f"num_classes {self.num_classes} must be at least 1 and at most {MOST_CLASSES}")
         check("position", self.position, POSITIONS)
@@ -106,18 +129,53 @@ class Model:
             raise ValueError(f"stem {self.stem}: the last convolution must give 1 channel, the image")
 
     @property
+    def columns(self) -> int:
+        """Columns that are looked at at once."""
+        return self.window or self.image_size[1]
+
+    @property
+    def maps(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of the window and after each convolution; patches are cut of the last."""
+        sizes = [(self.image_size[0], self.columns)]
+        for _, *strides in self.convolutions:
+            height, width = (-(-size // stride) for size, stride in zip(sizes[-1], strides, strict=True))
+            sizes.append((height, width))
+        return tuple(sizes)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """A patch's height and width: ``patch_size``, after convolutions a full-height column."""
+        return (self.maps[-1][0], 1) if self.convolutions else self.patch_size
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Patches along height and width."""
-        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+        return self.maps[-1][0] // self.patch[0], self.maps[-1][1] // self.patch[1]
 
     @property
     def num_patches(self) -> int:
         return self.grid[0] * self.grid[1]
 
     @property
+    def image_channels(self) -> int:
+        """Channels that convolutions, or else patches, are made of."""
+        return 3 if self.deltas else 1
+
+    @property
     def patch_values(self) -> int:
-        """Values of one patch: its pixels, three channels with coordinates [A fig. 3], else one."""
-        return self.patch_size[0] * self.patch_size[1] * (3 if self.position == "coordinates" else 1)
+        """Values of one patch: its pixels, in two further channels with coordinates [A fig. 3]."""
+        channels = self.convolutions[-1][0] if self.convolutions else self.image_channels
+        return self.patch[0] * self.patch[1] * (channels + 2 * (self.position == "coordinates"))
+
+    @property
+    def pooled_width(self) -> int:
+        """Values of the vector that the head reads."""
+        return 2 * self.width if self.pooling == "spread" else self.width
+
+    @property
+    def alone(self) -> bool:
+        """Whether only one process by itself can train it: it draws, or norms over the batch."""
+        return bool(self.dropout or self.window or self.fill == "repeat" or self.convolutions)
 
 
 @dataclass(frozen=True)
@@ -217,7 +275,7 @@ RESNETS = ("resnet-18", "resnet-18" + SPEAKER_NORM)  # the baselines that are ne
 BASELINE = "baseline"
 
 # The paper's schedule with what the paper does not name, one thing at a time, then two: what a student can reach beyond it.
-BEYOND = {kind: Training(augment=(kind,)) for kind in AUGMENTATIONS} | {
+BEYOND = {kind: Training(augment=(kind,)) for kind in ("warp", "masks", "mixup")} | {
     "smooth": Training(smoothing=0.1),
     "balance": Training(balance=True),
     "ema": Training(ema_decay=0.99),
@@ -230,10 +288,45 @@ SCHEDULES = {
     "logged": Training(log_test_accuracy=True),  # shows what choosing the epoch by the test set would have gained
     "short": Training(epochs=8),  # real recordings while the book is built
     "synthetic": Training(epochs=6, batch_size=8),  # synthetic speech: enough to see the losses fall
+    "search": Training(epochs=16, batch_size=64, learning_rate=6e-4),  # many ways of training beside each other
     **BEYOND,
 }
 # Each in bf16 mixed precision as well: a schedule's name says its precision, and a record's path its schedule.
 SCHEDULES |= {f"{name}-bf16": replace(training, precision="bf16-mixed") for name, training in SCHEDULES.items()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is added to a run beyond the paper: the fields that it changes."""
+
+    adds: str  # what, in words
+    model: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)  # ``augment`` comes after what is there
+    seconds: float | None = None  # of sound in the window: its columns depend on the image
+    epoch_factor: int = 1  # times the run's
+
+
+STEPS = {
+    "3s": Step("a window of three seconds", seconds=3.0),
+    "4s": Step("a window of four seconds", seconds=4.0),
+    "repeat": Step("speech repeated where it is shorter than the window", {"fill": "repeat"}),
+    "segments": Step("three windows of a recording averaged", {"segments": 3}),
+    "deltas": Step("first and second derivative along time", {"deltas": True}),
+    "convolutions": Step(
+        "light convolutions before the patches", {"convolutions": ((16, 2, 1), (32, 2, 2), (64, 2, 1))}
+    ),
+    "spread": Step("mean and standard deviation of the tokens before the classifier", {"pooling": "spread"}),
+    "sinusoidal": Step("sinusoidal position encoding", {"position": "sinusoidal"}),
+    "dropout": Step("dropout", {"dropout": 0.1}),
+    "warp": Step("speaking rate and vocal tract length changed", training={"augment": ("warp",)}),
+    "masks": Step("bands and columns masked", training={"augment": ("masks",)}),
+    "tilt": Step("spectral tilt changed", training={"augment": ("tilt",)}),
+    "mixup": Step("images and labels mixed", training={"augment": ("mixup",)}),
+    "smooth": Step("label smoothing", training={"smoothing": 0.1}),
+    "balance": Step("classes weighted equally", training={"balance": True}),
+    "ema": Step("running mean of the weights", training={"ema_decay": 0.99}),
+    "longer": Step("twice the epochs", epoch_factor=2),
+}
 
 
 @dataclass(frozen=True)
@@ -250,20 +343,43 @@ class RunConfig:
 def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Features | None = None) -> RunConfig:
     """The configuration of run or baseline ``name`` for a corpus of ``num_classes`` emotions.
 
+    ``name`` may add steps to a run: ``student-alone+4s+repeat``. They change it in that order.
+
     Raises:
-        ValueError: no run or schedule has that name.
+        ValueError: no run, step or schedule has that name; steps of a baseline or of a student with a teacher; two steps
+            that change the same; a step that the run's network cannot take.
     """
     features = features or Features()
     check("schedule", schedule, SCHEDULES)
-    if name in BASELINES:
+    base, *steps = name.split("+")
+    check("run", base, (*RUNS, *BASELINES))
+    for step in steps:
+        check("step", step, STEPS)
+    if base in BASELINES:
+        if steps:
+            raise ValueError(f"run {name!r}: a baseline takes no steps")
         normalised = name.endswith(SPEAKER_NORM)
         return RunConfig(name, Run(None, speaker_norm=normalised), BASELINE, Training(seed=seed), features)
-    check("run", name, (*RUNS, *BASELINES))
-    run = RUNS[name]
+    run, training = RUNS[base], SCHEDULES[schedule]
+    if run.teacher and steps:
+        raise ValueError(f"run {name!r}: a student with a teacher takes no steps")
     features = replace(features, seconds=run.seconds or features.seconds)
-    model = replace(run.model, num_classes=num_classes, image_size=features.image_size)
-    training = replace(SCHEDULES[schedule], seed=seed, epochs=SCHEDULES[schedule].epochs * run.epoch_factor)
-    return RunConfig(name, replace(run, model=model), schedule, training, features)
+    model = {"num_classes": num_classes, "image_size": features.image_size}
+    learning = {"seed": seed, "augment": training.augment}
+    for i, step in enumerate(map(STEPS.get, steps)):
+        if steps[i] in steps[:i]:
+            raise ValueError(f"run {name!r}: step {steps[i]!r} is named twice")
+        if step.seconds:
+            if "window" in model:
+                raise ValueError(f"run {name!r}: step {steps[i]!r} gives it a second window")
+            model["window"] = round(step.seconds / features.seconds * features.image_size[1])
+        model |= step.model
+        added = (*learning["augment"], *step.training.get("augment", ()))
+        learning |= {**step.training, "augment": tuple(dict.fromkeys(added))}
+        run = replace(run, epoch_factor=run.epoch_factor * step.epoch_factor)
+    run = replace(run, model=replace(run.model, **model))
+    training = replace(training, **learning, epochs=training.epochs * run.epoch_factor)
+    return RunConfig(name, run, schedule, training, features)
 
 
 def plain(value: Any) -> Any:

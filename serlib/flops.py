@@ -1,6 +1,7 @@
 """What a network costs: parameters and floating-point operations.
 
-Conventions: a multiply-add counts as two operations; one image (batch 1); torch's own counter
+Conventions: a multiply-add counts as two operations; one image (batch 1), with every
+window that is evaluated of it; torch's own counter
 (``torch.utils.flop_counter``), which counts convolutions, matrix products and attention and leaves out norms, GELU,
 softmax and additions. Every pixel counts: what :mod:`serlib.padding` saves on images that end in silence is not taken
 off. The tests hold it to the closed form :func:`closed_form`.
@@ -22,7 +23,7 @@ from serlib.model import SpectrogramViT
 
 @dataclass(frozen=True)
 class Cost:
-    """Trained parameters; operations for one image, in all and of the stem's convolutions."""
+    """Trained parameters; operations for one image, in all its windows, and of the convolutions before the patches."""
 
     parameters: int
     flops: int
@@ -101,14 +102,18 @@ def _image(config: Model) -> Tensor:
 
 def closed_form(c: Model) -> int:
     """The same operations from the configuration alone: 2 for each multiply-add of every matrix product."""
-    pixels = c.image_size[0] * c.image_size[1]
+    pixels = c.maps[0][0] * c.maps[0][1]
     stem = sum(2 * 9 * pixels * i * o for i, o in zip((1, *c.stem)[:-1], c.stem, strict=True))
+    inputs = (c.image_channels, *(channels for channels, *_ in c.convolutions))
+    for i, (o, *_), (height, width) in zip(inputs, c.convolutions, c.maps[1:], strict=False):
+        stem += 2 * 9 * height * width * i * o
     tokens, inner = c.num_patches + 1, c.heads * c.head_width
     embed = 2 * c.num_patches * c.patch_values * c.width
     projections = 2 * tokens * c.width * 3 * inner + 2 * tokens * inner * c.width
     attention = 2 * 2 * tokens * tokens * inner
     mlp = 2 * 2 * tokens * c.width * c.mlp_width
-    return stem + embed + c.depth * (projections + attention + mlp) + 2 * c.width * c.num_classes
+    window = stem + embed + c.depth * (projections + attention + mlp) + 2 * c.pooled_width * c.num_classes
+    return c.segments * window
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,8 @@ def steps(model: SpectrogramViT) -> list[Step]:
     """What happens to one image, in order, read off the running network."""
     found: list[Step] = []
     parts = {convolution: f"stem {i}: convolution, norm, GELU" for i, convolution in enumerate(model.stem, 1)}
+    more = enumerate(model.convolutions, 1)
+    parts |= {convolution: f"convolution {i}: convolution, norm, GELU" for i, convolution in more}
     parts[model.embed] = "patch embedding"
     parts |= {block: f"block {i}: attention, MLP" for i, block in enumerate(model.blocks, 1)}
     parts |= {model.norm: "norm", model.head: "head"}

@@ -5,6 +5,7 @@
 * patches of any shape, full-height columns by default; LayerNorm - Linear - LayerNorm;
 * pre-norm transformer with a class token; one Linear head (figures 4 and 5);
 * everything a loss or a figure needs is returned by name; nothing is stored, nothing hooked;
+* what may be added to the paper's network before the patches and after the tokens is in :mod:`serlib.front`;
 * on a CPU :mod:`serlib.padding` computes the silence that fills an image up once, with the same outcome.
 """
 
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serlib import config, padding
+from serlib import config, front, padding
 from serlib.padding import Images
 
 Rows = Float[Tensor, "*tokens width"]  # tokens as padding.Tokens lays them out
@@ -26,10 +27,17 @@ class Output(NamedTuple):
     """What the network returns. ``attention`` and ``layers`` hold what happens on the way, only when asked for."""
 
     logits: Float[Tensor, "batch classes"]
-    pooled: Float[Tensor, "batch width"]  # the vector that the head reads
+    pooled: Float[Tensor, "batch pooled_width"]  # the vector that the head reads
     tokens: Float[Tensor, "batch patches width"]  # after the last norm, without the class token
     attention: tuple[Float[Tensor, "batch heads tokens tokens"], ...] = ()  # of each block; the class token comes first
     layers: tuple[Float[Tensor, "batch patches width"], ...] = ()  # the patches' tokens before and after each block
+
+
+def averaged(output: Output, segments: int) -> Output:
+    """The output for images of which each was computed as ``segments`` windows."""
+    logits = front.mean_posterior(output.logits, segments)
+    pooled, tokens = (x.unflatten(0, (-1, segments)).mean(dim=1) for x in (output.pooled, output.tokens))
+    return Output(logits, pooled, tokens, *(tuple(x[::segments] for x in part) for part in output[3:]))
 
 
 def coordinate_channels(height: int, width: int, swapped_divisors: bool = False) -> Float[Tensor, "2 height width"]:
@@ -122,7 +130,8 @@ class SpectrogramViT(nn.Module):
         if c.per_band_norm:
             self.register_buffer("band_mean", torch.zeros(c.image_size[0], 1))
             self.register_buffer("band_spread", torch.ones(c.image_size[0], 1))
-        coordinates = coordinate_channels(*c.image_size, swapped_divisors=c.swapped_divisors)
+        self.convolutions = front.convolutions(c)
+        coordinates = coordinate_channels(*c.maps[-1], swapped_divisors=c.swapped_divisors)
         self.register_buffer("coordinates", coordinates, persistent=False)
         self.embed = nn.Sequential(
             nn.LayerNorm(c.patch_values), nn.Linear(c.patch_values, c.width), nn.LayerNorm(c.width)
@@ -134,7 +143,7 @@ class SpectrogramViT(nn.Module):
             self.register_buffer("positions", sinusoidal(c.num_patches, c.width), persistent=False)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.depth))
         self.norm = nn.LayerNorm(c.width)
-        self.head = nn.Linear(c.width, c.num_classes)
+        self.head = nn.Linear(c.pooled_width, c.num_classes)
 
     @torch.no_grad()
     def measure_bands(self, images: Images) -> None:
@@ -144,15 +153,21 @@ class SpectrogramViT(nn.Module):
         self.band_mean.copy_(speech.mean(dim=1, keepdim=True))
         self.band_spread.copy_(speech.std(dim=1, keepdim=True).clamp_min(1e-3))  # a band without a sound stays finite
 
-    def patch_input(self, images: Images) -> Float[Tensor, "batch channels height width"]:
-        """What is cut into patches: the stem's image and, with coordinate encoding, the two coordinate channels."""
+    def patch_input(self, images: Images) -> Float[Tensor, "batch channels rows columns"]:
+        """What is cut into patches: the stem's image and, with coordinate encoding, the two coordinate channels.
+
+        Beyond the paper, derivatives are added to the stem's image, and convolutions follow.
+        """
         x = padding.apply_stem(self.stem, images)
+        x = self.convolutions(front.with_derivatives(x) if self.config.deltas else x)
         if self.config.position == "coordinates":
             x = torch.cat((x, repeat(self.coordinates, "c h w -> b c h w", b=len(x))), dim=1)
         return x
 
     def forward(self, images: Images, need_weights: bool = False) -> Output:
         """Logits and intermediates of a batch of images; ``need_weights`` asks for ``attention`` and ``layers``.
+
+        Of an image of which several windows are evaluated, these two are the first window's; the others are means.
 
         Raises:
             ValueError: the images are not of the size that the network was built for.
@@ -162,7 +177,8 @@ class SpectrogramViT(nn.Module):
             raise ValueError(f"images of shape {tuple(images.shape)}: the network takes (batch, {expected})")
         if self.config.per_band_norm:
             images = (images - self.band_mean) / self.band_spread
-        height, width = self.config.patch_size
+        images = front.windows(images, self.config, self.training)
+        height, width = self.config.patch
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
         # equal patches have equal tokens unless position or dropout tells them apart; figures show every token
         alike = self.config.position == "none" and not (self.config.dropout and self.training) and not need_weights
@@ -178,5 +194,14 @@ class SpectrogramViT(nn.Module):
                 attention.append(weights)
                 layers.append(x[:, 1:])
         first, tokens = layout.split(self.norm(x))
-        pooled = first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)
-        return Output(self.head(pooled), pooled, tokens, tuple(attention), tuple(layers))
+        pooled = self.pool(first, tokens)
+        output = Output(self.head(pooled), pooled, tokens, tuple(attention), tuple(layers))
+        return output if self.training or self.config.segments == 1 else averaged(output, self.config.segments)
+
+    def pool(
+        self, first: Float[Tensor, "batch width"], tokens: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch pooled_width"]:
+        """The vector that the head reads: the class token, or the mean of all tokens."""
+        if self.config.pooling == "spread":
+            return front.spread(tokens)
+        return first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)

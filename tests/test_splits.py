@@ -16,8 +16,8 @@ from serlib import records
 from serlib.data.corpora import Corpus, Utterance, versions
 from serlib.data.download import manifest, published
 from serlib.data.splits import (
-    ACTORS,
     ACTOR_SELECTION,
+    ACTORS,
     AUGMENTED,
     BY_ACTORS,
     HELD_OUT,

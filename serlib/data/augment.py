@@ -3,6 +3,7 @@
 * ``masks``: SpecAugment's frequency and time masks, two and one (Park et al. 2019);
 * ``warp``: a time warp, which changes the speaking rate, and vocal tract length perturbation (VTLP: Jaitly & Hinton 2013),
   which scales the frequencies;
+* ``tilt``: high frequencies raised against low ones or lowered, as by another microphone or vocal effort;
 * ``mixup``: two images of the batch and their labels mixed (Zhang et al. 2018).
 
 How strong each is, is chosen here, not by any accuracy.
@@ -13,10 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from serlib.config import Features
+
 FREQ_MASK = 16  # mel bands: the widest frequency mask
 TIME_MASK = 12  # columns: the widest time mask
 TIME_WARP = 0.22  # largest change of the logarithm of the speaking rate
 VTLP = 0.1  # largest change of the logarithm of the frequencies' scale
+TILT = 6.0  # dB: largest gain at the highest and the lowest band against the middle
 MIXUP_ALPHA = 0.3  # both parameters of the beta distribution that the share of an image is drawn from
 
 Images = Float[Tensor, "batch 1 height width"]
@@ -58,6 +62,13 @@ def masks(images: Images) -> Images:
     return images
 
 
+def tilt(images: Images) -> Images:
+    """A straight line over the bands added to each image, within its range; black stays black."""
+    gain = torch.empty(len(images)).uniform_(-TILT, TILT).to(images) / Features.dynamic_range
+    line = gain[:, None, None, None] * torch.linspace(1, -1, images.shape[2], device=images.device)[:, None]
+    return torch.where(images > 0, (images + line).clamp(0, 1), images)
+
+
 def mixup(images: Images, labels: Labels) -> tuple[Images, Shares]:
     """Each image with another of the batch, one share for all."""
     share = torch.distributions.Beta(MIXUP_ALPHA, MIXUP_ALPHA).sample().item()
@@ -65,4 +76,4 @@ def mixup(images: Images, labels: Labels) -> tuple[Images, Shares]:
     return share * images + (1 - share) * images[other], [(share, labels), (1 - share, labels[other])]
 
 
-CHANGES = {"warp": warp, "masks": masks}
+CHANGES = {"warp": warp, "masks": masks, "tilt": tilt}
