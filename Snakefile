@@ -33,7 +33,7 @@ wildcard_constraints:
     image=f"{serlib_config.Features.mel_bands}x\\d+(?:-channel\\d+)?",  # height and width in pixels, the channel
     schedule=NAME,
     split="[a-z-]+-\\d+",
-    run="[a-z0-9.-]+?",
+    run="[a-z0-9.+-]+?",
     seed="\\d+",
 
 
@@ -148,7 +148,7 @@ rule images:
 
 def teacher(wildcards):
     """The record of the run that this run follows, if it follows one."""
-    named = serlib_config.RUNS.get(wildcards.run)
+    named = serlib_config.RUNS.get(wildcards.run.partition("+")[0])  # what steps are added to
     if named is None:
         stop(f"run {wildcards.run!r} is none of {', '.join(serlib_config.RUNS)}")
     where = "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}".format(**wildcards)

@@ -129,8 +129,13 @@ def longest(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
         rank = len(test(rows)), rows["epochs"].iloc[0], rows["precision"].iloc[0] == "32-true"
         if key not in best or rank > best[key][0]:
             best[key] = rank, rows
-    order = {run: i for i, run in enumerate(RUNS)}
-    return {key: best[key][1] for key in sorted(best, key=lambda key: order[key[0]])}
+    return {key: best[key][1] for key in sorted(best, key=lambda key: place(key[0]))}
+
+
+def place(run: str) -> tuple[int, str]:
+    """A run's place in tables; with steps it follows the run that they are added to."""
+    base, _, steps = run.partition("+")
+    return RUNS.index(base), steps
 
 
 def seed_noise(table: pd.DataFrame, measure: Measure = "WA") -> dict[str, metrics.SeedNoise]:

@@ -61,8 +61,9 @@ DISPLAY_NAMES: dict[str, str] = {
 
 
 def display_name(run: str) -> str:
-    """``Student (no teacher)`` for ``student-alone``."""
-    return DISPLAY_NAMES[run]
+    """``Student (no teacher)`` for ``student-alone``; of a run with steps, what they add as well."""
+    base, *steps = run.split("+")
+    return "; ".join((DISPLAY_NAMES[base], *(f"+ {config.STEPS[step].adds}" for step in steps)))
 
 
 SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
@@ -290,9 +291,7 @@ def accuracy_rows(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOI
             percent(results.accuracy(trained)),
         )
         protocol = list(splits.HELD_OUT).index(about["protocol"])
-        rows.append(
-            ((order.index(about["corpus"]), protocol, results.RUNS.index(about["run"]), about["schedule"]), row)
-        )
+        rows.append(((order.index(about["corpus"]), protocol, results.place(about["run"]), about["schedule"]), row))
     return [row for _, row in sorted(rows)]
 
 

@@ -18,6 +18,7 @@ from serlib.files import spare
 MOST_THREADS = 256
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
+STEPS_HELP = f"with steps beyond the paper as in student-alone+4s+warp, of {', '.join(config.STEPS)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("train", _train, "Train one run and write its record and weights.", corpus_options, images)
     for option, default, names in (
-        ("--run", "teacher", (*config.RUNS, *config.BASELINES)),
+        ("--run", "teacher", (*config.RUNS, *config.BASELINES[:-1], f"{config.BASELINES[-1]}; {STEPS_HELP}")),
         ("--schedule", "paper", config.SCHEDULES),
         ("--protocol", "random", splits.HELD_OUT),
     ):
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--int8", action="store_true", help="the transformer in eight bits")
 
     sub = command("flops", _flops, "Parameters and FLOPs per image of the configurations.")
-    sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all)")
+    sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all); {STEPS_HELP}")
     sub.add_argument("--classes", type=int, default=7)
 
     sub = command("audit", _audit, "What training and test set of each protocol share.", corpus_options)
@@ -372,8 +373,8 @@ def _flops(options: argparse.Namespace) -> None:
 
     print(f"{'run':28} {'parameters':>12} {'FLOPs':>15} {'of them stem':>15}")
     for name in options.runs or config.RUNS:
-        config.check("run", name, config.RUNS)
-        cost = flops.count(replace(config.RUNS[name].model, num_classes=options.classes))
+        config.check("run", name.partition("+")[0], config.RUNS)
+        cost = flops.count(config.resolve(name, "paper", 0, options.classes).run.model)
         print(f"{name:28} {cost.parameters:12,} {cost.flops:15,} {cost.stem_flops:15,}")
 
 

@@ -187,8 +187,9 @@ def execute(
     if run.speaker_norm:
         speaker_norm.refuse_shared(run_config, corpus, split)
     fabric = launched(accelerator, settings.precision)
-    if fabric.world_size > 1 and run.model and run.model.dropout:
-        raise ValueError(f"run {run_config.name!r}: dropout is drawn in one process alone, not in {fabric.world_size}")
+    if fabric.world_size > 1 and run.model and run.model.alone:
+        what = "dropout, windows and norms over the batch"
+        raise ValueError(f"run {run_config.name!r}: {what} are of one process alone, not of {fabric.world_size}")
     with together(fabric):
         if callable(images):
             with fabric.rank_zero_first():
@@ -212,6 +213,7 @@ def launched(accelerator: str = "cpu", precision: str = "32-true") -> Fabric:
     except (RuntimeError, ImportError) as error:  # not on this machine
         raise ValueError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from error
     fabric.launch()
+    torch.backends.cudnn.allow_tf32 = False  # single precision is meant, in convolutions as well
     return fabric
 
 

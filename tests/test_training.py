@@ -420,7 +420,15 @@ def test_two_processes_end_with_a_line_when_one_is_lost_and_then_learn_as_one(tm
                 assert two.curves[stage][name] == pytest.approx(values, abs=1e-5), (i, stage, name)
 
 
-def test_dropout_is_refused_in_several_processes(tmp_path, corpus, split, images, monkeypatch):
+def test_single_precision_is_meant_in_convolutions_as_well(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    training.launched()
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_what_one_process_draws_is_refused_in_several(tmp_path, corpus, split, images, monkeypatch):
     monkeypatch.setattr(training, "launched", lambda *_: type("Fabric", (), {"world_size": 2}))
-    with pytest.raises(ValueError, match="dropout is drawn in one process alone, not in 2"):
+    with pytest.raises(
+        ValueError, match="dropout, windows and norms over the batch are of one process alone, not of 2"
+    ):
         execute(tmp_path, named(config.Run(replace(SMALL, dropout=0.2))), corpus, split, images)
