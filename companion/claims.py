@@ -80,9 +80,8 @@ def measurements(pair: Sequence[str], table: pd.DataFrame, noise: results.Noise 
     Augmented corpora do not count, nor does training beyond the paper. Of several schedules that is taken which decides;
     then that with more predictions; then that with more epochs; then single precision before bf16.
     """
-    beyond = [name for name, schedule in config.SCHEDULES.items() if schedule.beyond]
     counts = (
-        table["speech"].eq("recordings") & table["protocol"].isin(splits.PROTOCOLS) & ~table["schedule"].isin(beyond)
+        table["speech"].eq("recordings") & table["protocol"].isin(splits.PROTOCOLS) & ~table["schedule"].isin(results.BEYOND)
     )
     ours, theirs = (table[counts & table["run"].eq(run)] for run in pair)
     best: dict[tuple, Comparison] = {}

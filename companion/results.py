@@ -30,6 +30,7 @@ CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule"
 CELL = ["fold", "split", "seed"]
 RUNS = [*config.BASELINES, *config.RUNS]  # the order of tables
 UNSEEDED = tuple(name for name in config.BASELINES if name not in config.RESNETS)  # on one split they have no chance
+BEYOND = [name for name, schedule in config.SCHEDULES.items() if schedule.beyond]  # schedules that add to the paper's
 Noise = Mapping[str, metrics.SeedNoise]  # of one run's WA, by protocol
 APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})
@@ -122,9 +123,9 @@ def longest(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
     That with the most test predictions; then that with the most epochs; then single precision before bf16.
     """
-    beyond = [name for name, schedule in config.SCHEDULES.items() if schedule.beyond]
     best: dict[tuple[str, str], tuple[tuple, pd.DataFrame]] = {}
-    for _, rows in predicted[~predicted["schedule"].isin(beyond)].groupby([*CONDITION, "run"], observed=True):
+    added = predicted["schedule"].isin(BEYOND)
+    for _, rows in predicted[~added].groupby([*CONDITION, "run"], observed=True):
         key = rows["run"].iloc[0], rows["protocol"].iloc[0]
         rank = len(test(rows)), rows["epochs"].iloc[0], rows["precision"].iloc[0] == "32-true"
         if key not in best or rank > best[key][0]:
@@ -139,9 +140,12 @@ def place(run: str) -> tuple[int, str]:
 
 
 def seed_noise(table: pd.DataFrame, measure: Measure = "WA") -> dict[str, metrics.SeedNoise]:
-    """By protocol, the variance of an accuracy over seeds (of random splits: over draws), pooled over runs with several."""
-    pooled = {}
-    for protocol, spread in seeds_apart(table, measure).groupby("protocol", observed=True):
+    """By protocol, the variance of an accuracy over seeds (of random splits: over draws), pooled over runs with several.
+
+    What goes beyond the paper, a schedule or steps of a run, has no part in it: verdicts rest on it.
+    """
+    pooled, added = {}, table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
+    for protocol, spread in seeds_apart(table[~added], measure).groupby("protocol", observed=True):
         df = spread["seeds"] - 1
         pooled[protocol] = metrics.SeedNoise(float((df * spread["deviation"] ** 2).sum() / df.sum()), int(df.sum()))
     return pooled

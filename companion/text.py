@@ -63,7 +63,7 @@ DISPLAY_NAMES: dict[str, str] = {
 def display_name(run: str) -> str:
     """``Student (no teacher)`` for ``student-alone``; of a run with steps, what they add as well."""
     base, *steps = run.split("+")
-    return "; ".join((DISPLAY_NAMES[base], *(f"+ {config.STEPS[step].adds}" for step in steps)))
+    return " + ".join((DISPLAY_NAMES[base], *(config.STEPS[step].adds for step in steps)))
 
 
 SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import SPEAKERS, outcome, tiny_record
 
-from companion import results
+from companion import results, text
 from serlib import config, metrics
 from serlib.probes import Probe
 from serlib.records import Part
@@ -174,6 +174,15 @@ def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
     assert results.seeds_apart(results.predictions(nothing_shared)).empty
 
 
+def test_a_run_with_steps_is_a_run_of_its_own_and_follows_the_one_that_they_are_added_to():
+    found = [
+        r for run in ("student-alone+deltas", "teacher", "student-alone", "majority") for r in outcome(run, ALWAYS)
+    ]
+    runs = [run for run, _ in results.longest(results.predictions(found))]
+    assert runs == ["majority", "teacher", "student-alone", "student-alone+deltas"]
+    assert text.display_name(runs[-1]) == "Student (no teacher) + first and second derivative along time"
+
+
 def test_a_table_of_comparisons_is_adjusted():
     right = dict(zip(SPEAKERS, (4, 3, 4, 2, 4, 3), strict=True))
     (found,) = compare(outcome("student-pooled", right), outcome("student-alone", HALF))
@@ -256,6 +265,13 @@ def test_the_seed_noise_of_several_runs_is_pooled_by_their_degrees_of_freedom_wi
     found = [r for seed, right in enumerate((ALWAYS, HALF, NEVER)) for r in outcome("student-alone", right, seed=seed)]
     found += [r for seed, right in enumerate((ALWAYS, HALF)) for r in outcome("teacher", right, seed=seed)]
     found += [r for seed, right in enumerate((ALWAYS, NEVER)) for r in outcome("majority", right, seed=seed)]
+    beyond = [("student-alone+deltas", "paper"), ("student-alone", "warp")]  # what no verdict may rest on
+    found += [
+        r
+        for run, schedule in beyond
+        for seed in (0, 1)
+        for r in outcome(run, (ALWAYS, NEVER)[seed], schedule=schedule, seed=seed)
+    ]
     found += [*outcome("teacher", {"03": 4, "08": 2}, "random")]  # of draws each is one
     noise = results.seed_noise(results.predictions(found))
     assert noise["leave-one-speaker-out"] == pytest.approx(((2 / 4 + 1 / 8) / 3, 3))
