@@ -81,7 +81,9 @@ def measurements(pair: Sequence[str], table: pd.DataFrame, noise: results.Noise 
     then that with more predictions; then that with more epochs; then single precision before bf16.
     """
     counts = (
-        table["speech"].eq("recordings") & table["protocol"].isin(splits.PROTOCOLS) & ~table["schedule"].isin(results.BEYOND)
+        table["speech"].eq("recordings")
+        & table["protocol"].isin(splits.PROTOCOLS)
+        & ~table["schedule"].isin(results.BEYOND)
     )
     ours, theirs = (table[counts & table["run"].eq(run)] for run in pair)
     best: dict[tuple, Comparison] = {}

@@ -405,7 +405,9 @@ def orders_table(probed: Iterable["Probe"]) -> Markdown:
 
 
 def commands(used: Iterable[records.Record]) -> Markdown:
-    """For each run, schedule, protocol and seed the one command of the graph that makes the records of ``used`` again.
+    """For each run, schedule and protocol the one command of the graph that makes the records of ``used`` again.
+
+    Seeds that have other folds have a command of their own.
 
     The graph makes what a run needs first: images, and the teacher of a student that follows one.
     """
@@ -415,9 +417,11 @@ def commands(used: Iterable[records.Record]) -> Markdown:
         group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.features)
         folds.setdefault(group, set()).add(r.fold)
     lines = []
+    seeds: dict[tuple[Any, ...], list[int]] = {}
     for (corpus, schedule, protocol, run, seed, features), some in folds.items():
-        fold = ",".join(map(str, sorted(some)))
-        fold = f"{{{fold}}}" if len(some) > 1 else fold
+        seeds.setdefault((corpus, schedule, protocol, run, features, frozenset(some)), []).append(seed)
+    for (corpus, schedule, protocol, run, features, some), those in seeds.items():
+        fold, seed = map(_braces, (some, those))
         where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, features.images)
         channel = f" channel={features.channel}" if features.channel else ""
         lines.append(
@@ -425,6 +429,12 @@ def commands(used: Iterable[records.Record]) -> Markdown:
             f"--config corpus={corpus} data=data/{corpus}{channel}"
         )
     return Markdown("\n".join(("```bash", *lines, "```")))
+
+
+def _braces(numbers: Iterable[int]) -> str:
+    """One number, or several as a shell's pattern."""
+    of = ",".join(map(str, sorted(numbers)))
+    return f"{{{of}}}" if "," in of else of
 
 
 def sources(used: Iterable[records.Record]) -> Markdown:

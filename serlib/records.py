@@ -191,13 +191,13 @@ def location(
     protocol: str,
     fold: int | str,
     run: str,
-    seed: int,
+    seed: int | str,
     images: str = config.Features().images,
 ) -> str:
     """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``.
 
     The path names everything in which two runs of one corpus may differ; the schedule's name says the precision.
-    ``fold`` may be a shell's pattern for several, such as ``{0..9}``.
+    ``fold`` and ``seed`` may be a shell's pattern for several, such as ``{0..9}``.
     """
     return f"{speech}/{corpus}/{images}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 

@@ -146,9 +146,10 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
         tiny_record(
             fold=fold,
             protocol="leave-one-speaker-out",
-            configuration=config.resolve("student-pooled", "paper-bf16", 0, 7),
+            configuration=config.resolve("student-pooled", "paper-bf16", seed, 7),
         )
         for fold in (3, 1)
+        for seed in (0, 2)
     ]
     fence, command, _ = text.commands(named).data.splitlines()
     assert fence == "```bash"
@@ -165,8 +166,20 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
     planned = result.stdout + result.stderr
     jobs = set(re.findall(r"^Job \d+: training (.*)$", planned, re.MULTILINE))
     where = "emodb (recordings), leave-one-speaker-out-"
-    assert jobs == {f"{run}: {where}{fold}, seed 0" for run in ("teacher", "student-pooled") for fold in (1, 3)}
-    assert planned.count("--image-width 128 --schedule paper-bf16") == 4
+    cells = [f"{where}{fold}, seed {seed}" for fold in (1, 3) for seed in (0, 2)]
+    assert jobs == {f"{run}: {cell}" for run in ("teacher", "student-pooled") for cell in cells}
+    assert planned.count("--image-width 128 --schedule paper-bf16") == 8
+
+
+def test_seeds_with_other_folds_have_a_command_of_their_own():
+    runs = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)]  # fold, seed
+    named = [
+        tiny_record(fold=fold, configuration=config.resolve("student-alone+4s", "paper", seed, 7))
+        for fold, seed in runs
+    ]
+    _, *lines, _ = text.commands(named).data.splitlines()
+    places = [re.search(r"/random-(\S+)/student-alone\+4s-seed(\S+)\.json", line).groups() for line in lines]
+    assert places == [("{1,2}", "{0,1}"), ("1", "2")]
 
 
 def test_the_command_of_a_chosen_channel_names_it():
