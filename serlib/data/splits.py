@@ -39,6 +39,7 @@ ACTOR_PARTS = ("train", "validation", "test")
 PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds", "actor-split")
 AUGMENTED = ("augmented-leaky", "augmented-grouped")
 SELECTION, ACTOR_SELECTION = "selection", "actor-selection"
+CHOOSING = (SELECTION, ACTOR_SELECTION)  # choose among ways of training; nothing is reported on them
 BY_ACTORS = ("actor-split", ACTOR_SELECTION)  # of CREMA-D alone
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
 FEWEST_SPEAKERS = {"leave-one-speaker-out": (2, "two"), "speaker-folds": (FOLDS, FOLDS), SELECTION: (4, "four")}
