@@ -348,13 +348,17 @@ def reach_note(predicted: pd.DataFrame, measure: results.Measure = "UA") -> str:
 
 
 def aims_note(aims: pd.DataFrame) -> str:
-    """How many aims are reached, of a table of corpus, measure, aim (a share) and interval."""
+    """How many aims each run reaches, of a table as :func:`companion.reach.aimed` gives it."""
     said = []
-    for (corpus, measure), rows in aims.groupby(["corpus", "measure"], sort=False):
-        listed = ", ".join(f"{100 * aim:.0f}" for aim in rows["aim"])
-        reached = sum(row.interval.low >= row.aim for row in rows.itertuples())
-        said.append(f"of {facts.title(corpus)}'s ({measure} of {listed} %) {reached or 'none'}")
-    return f"Aims reached: {'; '.join(said)}."
+    for run, of_run in aims.groupby("run", sort=False):
+        counts = []
+        for (corpus, measure), rows in of_run.groupby(["corpus", "measure"], sort=False):
+            listed = ", ".join(f"{100 * aim:.0f}" for aim in rows["aim"])
+            reached = sum(row.interval.low >= row.aim for row in rows.itertuples())
+            counts.append(f"{reached or 'none'} of {facts.title(corpus)}'s {listed} % ({measure})")
+        known = "With unlabelled utterances of each test speaker" if config.SPEAKER_NORM in run else "Aims reached"
+        said.append(f"{known}: {'; '.join(counts)}.")
+    return " ".join(said)
 
 
 def build_note(built: Sequence[records.Record]) -> str:

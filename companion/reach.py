@@ -153,6 +153,23 @@ def reported(
     return {corpus: best[corpus] for corpus in results.in_order(best)}
 
 
+def aimed(
+    rows: pd.DataFrame,
+    runs: Sequence[str],
+    aims: Mapping[tuple[str, results.Measure], Sequence[float]],
+    noise: results.Noise = results.NO_NOISE,
+) -> pd.DataFrame:
+    """A row a run, corpus, measure and aim (shares of one) with the interval that is there; rows as :func:`whole` gives them."""
+    tested, found = results.test(rows), []
+    for run in runs:
+        for (corpus, measure), some in aims.items():
+            of = tested[tested["run"].eq(run) & tested["corpus"].eq(corpus)]
+            if len(of):
+                at = results.accuracy(of, measure, noise)
+                found += [(run, corpus, measure, aim, at) for aim in some]
+    return pd.DataFrame(found, columns=["run", "corpus", "measure", "aim", "interval"])
+
+
 def whole(predicted: pd.DataFrame, like: Comparison, runs: Sequence[str]) -> pd.DataFrame:
     """The rows of those runs that stand where ``like`` was made, in its schedule or none: the seeds with every fold."""
     here = predicted["schedule"].isin((like.schedule, config.BASELINE))

@@ -205,10 +205,23 @@ def test_an_aim_is_reached_by_the_whole_interval():
         "not reached",
     ]
     table = pd.DataFrame(
-        [("emodb", "UA", 0.50, at), ("emodb", "UA", 0.60, at), ("crema-d", "WA", 0.56, at)],
-        columns=["corpus", "measure", "aim", "interval"],
+        [(CHOSEN, "emodb", "UA", 0.50, at), (CHOSEN, "emodb", "UA", 0.60, at), (CHOSEN, "crema-d", "WA", 0.56, at)],
+        columns=["run", "corpus", "measure", "aim", "interval"],
     )
-    assert prose.aims_note(table) == "Aims reached: of EmoDB's (UA of 50, 60 %) 1; of CREMA-D's (WA of 56 %) none."
+    assert prose.aims_note(table) == "Aims reached: 1 of EmoDB's 50, 60 % (UA); none of CREMA-D's 56 % (WA)."
+    known = table[:1].assign(run=reach.normalised(CHOSEN))
+    assert prose.aims_note(known) == "With unlabelled utterances of each test speaker: 1 of EmoDB's 50 % (UA)."
+
+
+def test_aims_stand_beside_what_each_run_reaches_on_the_test_set():
+    speakers = dict.fromkeys(("03", "08", "09", "10", "11", "12"), 3)  # three of four right: of each two, 2 and 1
+    rows = results.predictions([*outcome(CHOSEN, speakers), *outcome(PLAIN, speakers)])
+    wanted = {("emodb", "UA"): (0.7, 0.8), ("crema-d", "WA"): (0.5,)}
+    table = reach.aimed(rows, (CHOSEN, reach.normalised(CHOSEN)), wanted)
+    assert [(*row[:4], row[4].estimate) for row in table.itertuples(index=False)] == [
+        (CHOSEN, "emodb", "UA", 0.7, 0.75),
+        (CHOSEN, "emodb", "UA", 0.8, 0.75),
+    ]
 
 
 def test_a_picture_of_tries_has_every_seed_and_the_mean():
