@@ -334,15 +334,13 @@ def reach_note(predicted: pd.DataFrame, measure: results.Measure = "UA") -> str:
     said = [f"{tried} additions were tried. Chosen: {text.added(run)} (`{run}`)."]
     far = reach.reported(predicted, run, "opensmile", noise)
     for corpus, c in reach.reported(predicted, run, noise=noise).items():
-        gain, ((_, at), (_, plain)) = c.gain(measure), c.accuracies(measure=measure)
+        gain, reached = c.gain(measure), [100 * at.estimate for _, at in c.accuracies(measure=measure)]
+        others = [far[corpus]] if corpus in far else []
+        beside = (f"minus {text.display_name(o.second)}: {text.points(o.gain(measure))} points" for o in others)
         said.append(
-            f"{facts.title(corpus)}, {text.counted(gain)}: {measure} {text.percent(at)} %, without it {text.percent(plain)} %, "
-            f"gain {text.points(gain)} points: {text.direction(gain, gain.p)}"
-            + (
-                f". Minus {text.display_name('opensmile')}: {text.points(far[corpus].gain(measure))} points."
-                if corpus in far
-                else "."
-            )
+            f"{facts.title(corpus)} ({text.counted(gain)}): {measure} {reached[0]:.1f} %, without it {reached[1]:.1f} %, "
+            + "; ".join([f"gain {text.points(gain)} points, {text.direction(gain, gain.p)}", *beside])
+            + "."
         )
     return " ".join(said)
 
@@ -355,7 +353,9 @@ def aims_note(aims: pd.DataFrame) -> str:
         for (corpus, measure), rows in of_run.groupby(["corpus", "measure"], sort=False):
             listed = ", ".join(f"{100 * aim:.0f}" for aim in rows["aim"])
             reached = sum(row.interval.low >= row.aim for row in rows.itertuples())
-            counts.append(f"{reached or 'none'} of {facts.title(corpus)}'s {listed} % ({measure})")
+            nearly = sum(row.interval.low < row.aim <= row.interval.estimate for row in rows.itertuples())
+            alone = f", {nearly} by the estimate alone" if nearly else ""
+            counts.append(f"{reached or 'none'} of {facts.title(corpus)}'s {listed} % ({measure}){alone}")
         known = "With unlabelled utterances of each test speaker" if config.SPEAKER_NORM in run else "Aims reached"
         said.append(f"{known}: {'; '.join(counts)}.")
     return " ".join(said)

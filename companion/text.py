@@ -130,8 +130,8 @@ def kept(gains: bool, chosen: bool) -> str:
 
 
 def aimed(at: metrics.Interval, aim: float) -> str:
-    """Whether an accuracy reaches an aim: its whole interval, a part of it, or nothing."""
-    return "reached" if at.low >= aim else "within the interval" if at.high >= aim else "not reached"
+    """Whether an accuracy reaches an aim: its whole interval, its estimate alone, or neither."""
+    return "reached" if at.low >= aim else "reached by the estimate alone" if at.estimate >= aim else "not reached"
 
 
 def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
