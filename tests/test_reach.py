@@ -109,6 +109,7 @@ def record(run: str, seed: int, right: int, protocol: str = splits.ACTOR_SELECTI
 
 def test_a_score_is_the_unweighted_accuracy_of_each_seed_on_the_actors_for_choosing():
     found = [record(PLAIN, seed, right) for seed, right in zip(SEEDS, (2, 0, 1), strict=True)]
+    found += [record(PLAIN, max(SEEDS) + 1, 0)]  # a seed that the rule does not know
     found += [record(CHOSEN, seed, 2) for seed in SEEDS[:2]]  # a seed is missing
     found += [record("student-alone+warp", seed, 2, "actor-split") for seed in SEEDS]
     found += [record("student-alone+tilt", seed, 2, schedule="paper-bf16") for seed in SEEDS]
