@@ -314,6 +314,41 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
     return ax
 
 
+def plot_tries(table: pd.DataFrame, ax: Axes, line: float) -> Axes:
+    """A row for each ``what`` in the order of the table: a dot for each seed and a mark for their mean, beside a line.
+
+    Args:
+        table: columns what, scores (a list of shares of one, drawn in per cent), filled (whether the mark is).
+        line: what the rows are beside, a share of one.
+    """
+    for y, row in enumerate(table.itertuples()):
+        values = 100 * np.asarray(row.scores)
+        ax.plot(values, np.full(len(values), y), "o", color=PALETTE[-1], markersize=3.5)
+        face = CORPORA[0] if row.filled else "none"
+        ax.plot(values.mean(), y, "D", color=CORPORA[0], markerfacecolor=face, markersize=7)
+        ax.annotate(
+            f"{values.mean():.1f}",
+            (1.03, y),
+            xycoords=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=9,
+            color=CORPORA[0],
+        )
+    ax.axvline(100 * line, color=plt.rcParams["axes.edgecolor"], linewidth=1)
+    for label, marker, colour, face in (
+        ("a seed", "o", PALETTE[-1], PALETTE[-1]),
+        ("mean", "D", CORPORA[0], "none"),
+        ("mean, gains", "D", CORPORA[0], CORPORA[0]),
+    ):
+        ax.plot([], [], marker, color=colour, markerfacecolor=face, label=label)
+    ax.set_yticks(range(len(table)), map(wrapped, table["what"]))
+    ax.set(ylim=(len(table) - 0.5, -0.7), xlabel="unweighted accuracy (UA), %")
+    ax.grid(axis="x", linewidth=0.4)
+    ax.tick_params(axis="y", length=0)
+    ax.figure.legend(loc="outside upper right", ncols=3)
+    return ax
+
+
 # Who measured: the marker, and whether it is filled.
 MEASURED = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
 UNCOUNTED = "FLOPs\nnot counted"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from companion import beyond, claims, experiments, front, paper, results, text
+from companion import beyond, claims, experiments, front, paper, reach, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
@@ -61,6 +61,7 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         "noise_note": noise_note(committed),
         "build_note": build_note(built),
         "beyond_note": beyond_note(committed),
+        "reach_note": reach_note(committed),
         "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
         "settings_table": settings_table(),
         "runs_table": runs_table(),
@@ -320,6 +321,44 @@ def beyond_summary(predicted: pd.DataFrame) -> str:
         f"On {gain.speakers} other speakers it changes the unweighted accuracy of the student alone, "
         f"{text.percent(plain)} %, by {text.points(gain)} points: {text.direction(gain, gain.p)}."
     )
+
+
+def reach_note(predicted: pd.DataFrame, measure: results.Measure = "UA") -> str:
+    """What the rule of :mod:`companion.reach` chose, what that gains on new speakers, and how far it is from openSMILE."""
+    scores, noise = reach.scores(predicted), results.seed_noise(predicted)
+    if not reach.complete(scores):
+        return "Nothing was tried yet."
+    run, tried = reach.chosen(scores), len(reach.tries(scores)) - 1
+    if run == reach.PLAIN:
+        return f"{tried} additions were tried and none gains more than seeds differ, so none is chosen."
+    said = [f"{tried} additions were tried. Chosen: {text.added(run)} (`{run}`)."]
+    far = reach.reported(predicted, run, "opensmile", noise)
+    for corpus, c in reach.reported(predicted, run, noise=noise).items():
+        gain, reached = c.gain(measure), [100 * at.estimate for _, at in c.accuracies(measure=measure)]
+        others = [far[corpus]] if corpus in far else []
+        beside = (f"minus {text.display_name(o.second)}: {text.points(o.gain(measure))} points" for o in others)
+        said.append(
+            f"{facts.title(corpus)} ({text.counted(gain)}): {measure} {reached[0]:.1f} %, without it {reached[1]:.1f} %, "
+            + "; ".join([f"gain {text.points(gain)} points, {text.direction(gain, gain.p)}", *beside])
+            + "."
+        )
+    return " ".join(said)
+
+
+def aims_note(aims: pd.DataFrame) -> str:
+    """How many aims each run reaches, of a table as :func:`companion.reach.aimed` gives it."""
+    said = []
+    for run, of_run in aims.groupby("run", sort=False):
+        counts = []
+        for (corpus, measure), rows in of_run.groupby(["corpus", "measure"], sort=False):
+            listed = ", ".join(f"{100 * aim:.0f}" for aim in rows["aim"])
+            reached = sum(row.interval.low >= row.aim for row in rows.itertuples())
+            nearly = sum(row.interval.low < row.aim <= row.interval.estimate for row in rows.itertuples())
+            alone = f", {nearly} by the estimate alone" if nearly else ""
+            counts.append(f"{reached or 'none'} of {facts.title(corpus)}'s {listed} % ({measure}){alone}")
+        known = "With unlabelled utterances of each test speaker" if config.SPEAKER_NORM in run else "Aims reached"
+        said.append(f"{known}: {'; '.join(counts)}.")
+    return " ".join(said)
 
 
 def build_note(built: Sequence[records.Record]) -> str:

@@ -10,10 +10,20 @@ The rule, committed before any of its runs:
 * then each of :data:`STEPS` on that input by itself; those that gain are kept;
 * last the two, three and at most :data:`MOST` with the largest gains together;
 * chosen is the run with the highest mean score of all that gain on the input; none, if none does.
+
+:func:`scores`, :func:`tries`: what was tried, and what the rule makes of it; :func:`reported`, :func:`whole`: the chosen
+run and others on the speakers that had no part in the choice.
 """
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, variance
+
+import pandas as pd
+
+from companion import results
+from companion.results import Comparison
+from serlib import config
+from serlib.data import splits
 
 SEEDS = (0, 1, 2)
 SCHEDULE = "search-bf16"
@@ -68,3 +78,103 @@ def chosen(scores: Scores) -> str:
     base = chosen_input(scores)
     candidates = [run for run in (*kept(scores, base), *together(scores, base)) if gains(scores, run, base)]
     return max(candidates, key=lambda run: mean(scores[run]), default=base)
+
+
+def scores(predicted: pd.DataFrame) -> dict[str, list[float]]:
+    """Of every run with a record of each of :data:`SEEDS`, its scores in [0, 1], seed by seed."""
+    tested = results.test(predicted)
+    of_rule = tested["protocol"].eq(splits.ACTOR_SELECTION) & tested["schedule"].eq(SCHEDULE)
+    found = {}
+    for run, rows in tested[of_rule].groupby("run", observed=True):
+        by_seed = {seed: results.accuracy(of, "UA").estimate for seed, of in rows.groupby("seed")}
+        if by_seed.keys() >= set(SEEDS):
+            found[str(run)] = [by_seed[seed] for seed in SEEDS]
+    return found
+
+
+def complete(scores: Scores) -> bool:
+    """Whether every run that the rule asks for is there."""
+    there = scores.keys()
+    return (
+        {PLAIN, *INPUTS} <= there
+        and {*single(base := chosen_input(scores))} <= there
+        and {*together(scores, base)} <= there
+    )
+
+
+def tries(scores: Scores) -> pd.DataFrame:
+    """A row a run in the order of the rule, the plain student first.
+
+    Columns: run; beside, the run that it is held against; scores, mean, gain, spread (shares of one); gains; chosen.
+    """
+    base = chosen_input(scores)
+    beside = dict.fromkeys((PLAIN, *INPUTS), PLAIN) | dict.fromkeys((*single(base), *together(scores, base)), base)
+    rows = [
+        (
+            run,
+            by,
+            scores[run],
+            mean(scores[run]),
+            gain(scores, run, by),
+            spread(scores, run, by),
+            gains(scores, run, by),
+        )
+        for run, by in beside.items()
+    ]
+    table = pd.DataFrame(rows, columns=["run", "beside", "scores", "mean", "gain", "spread", "gains"])
+    return table.assign(chosen=table["run"] == chosen(scores))
+
+
+def normalised(run: str) -> str:
+    """The same run, normalised by each speaker's unlabelled utterances."""
+    return PLAIN + config.SPEAKER_NORM + run.removeprefix(PLAIN)
+
+
+def not_tried() -> list[str]:
+    """The steps that could have been tried."""
+    named = {step for run in (*INPUTS, *STEPS) for step in run.split("+")}
+    return [step for step in config.STEPS if step not in named]
+
+
+def reported(
+    predicted: pd.DataFrame, run: str, base: str = PLAIN, noise: results.Noise = results.NO_NOISE
+) -> dict[str, Comparison]:
+    """By corpus a run beside another on new speakers, every fold of one protocol.
+
+    Two networks share schedule and precision. A classifier without chance is beside every seed of the run.
+    """
+    new = predicted[predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)]
+    ours, theirs = new[new["run"] == run], new[new["run"] == base]
+    other = ("schedule", "precision") if base in config.BASELINES else ()
+    if base in results.UNSEEDED:
+        theirs = pd.concat([theirs.assign(seed=seed, repetition=seed) for seed in ours["seed"].unique()] or [theirs])
+    found = results.compare(ours, theirs, [name for name in results.CONDITION if name not in other], noise)
+    best = {c.corpus: c for c in sorted(found, key=lambda c: (len(c.joined), int(c.epochs))) if not c.missing}
+    return {corpus: best[corpus] for corpus in results.in_order(best)}
+
+
+def aimed(
+    rows: pd.DataFrame,
+    runs: Sequence[str],
+    aims: Mapping[tuple[str, results.Measure], Sequence[float]],
+    noise: results.Noise = results.NO_NOISE,
+) -> pd.DataFrame:
+    """A row a run, corpus, measure and aim (shares of one) with the interval that is there; rows as :func:`whole` gives them."""
+    tested, found = results.test(rows), []
+    for run in runs:
+        for (corpus, measure), some in aims.items():
+            of = tested[tested["run"].eq(run) & tested["corpus"].eq(corpus)]
+            if len(of):
+                at = results.accuracy(of, measure, noise)
+                found += [(run, corpus, measure, aim, at) for aim in some]
+    return pd.DataFrame(found, columns=["run", "corpus", "measure", "aim", "interval"])
+
+
+def whole(predicted: pd.DataFrame, like: Comparison, runs: Sequence[str]) -> pd.DataFrame:
+    """The rows of those runs that stand where ``like`` was made, in its schedule or none: the seeds with every fold."""
+    here = predicted["schedule"].isin((like.schedule, config.BASELINE))
+    for name in ("speech", "corpus", "fingerprint", "image", "protocol"):
+        here &= predicted[name] == getattr(like, name)
+    rows = predicted[here & predicted["run"].isin(runs)]
+    seeds = rows.groupby(["run", "seed"], observed=True)
+    return pd.concat([of for _, of in seeds if not results.missing_folds(of)] or [rows.iloc[:0]])

@@ -66,6 +66,11 @@ def display_name(run: str) -> str:
     return " + ".join((DISPLAY_NAMES[base], *(config.STEPS[step].adds for step in steps)))
 
 
+def added(run: str) -> str:
+    """What the steps of a run add: ``light convolutions before the patches; dropout``, without steps "nothing"."""
+    return "; ".join(config.STEPS[step].adds for step in run.split("+")[1:]) or "nothing"
+
+
 SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
 LEVEL = 0.05  # of an adjusted p-value below which a comparison is called better or worse
 
@@ -117,6 +122,16 @@ def direction(difference: metrics.Interval, p: float) -> str:
     if not p < LEVEL:
         return f"no difference shown ({100 * difference.detectable:.0f} points or more would have been)"
     return "better" if difference.estimate > 0 else "worse"
+
+
+def kept(gains: bool, chosen: bool) -> str:
+    """What becomes of a step that was tried."""
+    return "chosen" if chosen else "yes" if gains else "no"
+
+
+def aimed(at: metrics.Interval, aim: float) -> str:
+    """Whether an accuracy reaches an aim: its whole interval, its estimate alone, or neither."""
+    return "reached" if at.low >= aim else "reached by the estimate alone" if at.estimate >= aim else "not reached"
 
 
 def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
