@@ -1,4 +1,4 @@
-"""What the paper's student reaches from scratch, at no more than its FLOPs: steps chosen on CREMA-D's actors for choosing.
+"""What the paper's student reaches from scratch, at about its FLOPs: steps chosen on CREMA-D's actors for choosing.
 
 The rule, committed before any of its runs:
 
