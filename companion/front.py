@@ -57,8 +57,7 @@ def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.N
     ]
     rungs += [(f"random split,\n{splits.KNOWN}", RUN, "random", "test"), (splits.NEW, RUN, apart, "test")]
     for run in (run for run, protocol in whole if run.startswith(f"{RUN}+") and protocol == apart):
-        added = " and ".join(config.STEPS[step].adds for step in run.split("+")[1:])
-        rungs.append((f"{figures.wrapped(f'with {added},')}\n{splits.NEW}", run, apart, "test"))
+        rungs.append((f"{run.removeprefix(RUN)},\n{splits.NEW}", run, apart, "test"))
     rungs += [(f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test")]
     for what, run, protocol, part in rungs:
         if (run, protocol) in whole:

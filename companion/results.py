@@ -298,7 +298,7 @@ def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA") -> pd.DataFr
     """
     found, rows = speaker_independent(predicted), []
     for (corpus, run), normalised in found.items():
-        base = run.removesuffix(config.SPEAKER_NORM)
+        base = run.replace(config.SPEAKER_NORM, "")
         if run == base or (corpus, base) not in found:
             continue
         counts = sorted(

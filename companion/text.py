@@ -61,9 +61,9 @@ DISPLAY_NAMES: dict[str, str] = {
 
 
 def display_name(run: str) -> str:
-    """``Student (no teacher)`` for ``student-alone``; of a run with steps, what they add as well."""
+    """``Student (no teacher)`` for ``student-alone``; of a run with steps, their names as well."""
     base, *steps = run.split("+")
-    return " + ".join((DISPLAY_NAMES[base], *(config.STEPS[step].adds for step in steps)))
+    return " + ".join((DISPLAY_NAMES[base], *steps))
 
 
 def added(run: str) -> str:

@@ -32,7 +32,7 @@ def test_accuracies_stand_by_how_the_test_set_was_chosen(predicted, tmp_path: Pa
         "training set": 1.0,
         "random split,\nspeaker-dependent": 1.0,
         "speaker-independent": 0.5,
-        "with speech repeated\nwhere it is shorter than\nthe window and first and\nsecond derivative along\ntime,\nspeaker-independent": 0.75,
+        "+repeat+deltas,\nspeaker-independent": 0.75,
         "listeners": 0.8,
     }
     assert table["estimate"].to_dict() == pytest.approx(expected)

@@ -180,7 +180,7 @@ def test_a_run_with_steps_is_a_run_of_its_own_and_follows_the_one_that_they_are_
     ]
     runs = [run for run, _ in results.longest(results.predictions(found))]
     assert runs == ["majority", "teacher", "student-alone", "student-alone+deltas"]
-    assert text.display_name(runs[-1]) == "Student (no teacher) + first and second derivative along time"
+    assert text.display_name(runs[-1]) == "Student (no teacher) + deltas"
 
 
 def test_a_table_of_comparisons_is_adjusted():
@@ -371,15 +371,20 @@ def test_training_and_test_set_are_never_one_accuracy():
         results.accuracy(results.predictions(outcome("teacher", dict.fromkeys(SPEAKERS, 2))))
 
 
-def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run():
-    plain = outcome("egemaps", dict.fromkeys(SPEAKERS, 2))
-    normed = outcome("egemaps-speaker-norm", dict.fromkeys(SPEAKERS, 4))
+@pytest.mark.parametrize(
+    ("run", "normalised"),
+    [("egemaps", "egemaps-speaker-norm"), ("student-alone+deltas", "student-alone-speaker-norm+deltas")],
+)
+def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run(run, normalised):
+    plain = outcome(run, dict.fromkeys(SPEAKERS, 2))
+    normed = outcome(normalised, dict.fromkeys(SPEAKERS, 4))
     three = [r.parts["test"] for r in outcome("egemaps", dict.fromkeys(SPEAKERS, 1))]
     normed = [
         replace(r, parts=r.parts | {"test-20": r.parts["test"], "test-3": part})
         for r, part in zip(normed, three, strict=True)
     ]
     table = results.by_unlabelled(results.predictions([*plain, *normed]), "WA")
+    assert table["run"].unique().tolist() == [run]
     assert table["utterances"].tolist() == ["none", "3", "20", "all"]
     assert table["estimate"].tolist() == [0.5, 0.25, 1.0, 1.0]
     assert results.by_unlabelled(results.predictions(normed)).empty
