@@ -95,7 +95,7 @@ class Model:
     dropout: float = 0.0  # [-]
     pooling: Pooling = "class"  # [C]
     per_band_norm: bool = False  # beyond the paper: every band by its mean and spread over the training set's speech
-    # Beyond the paper as well, see serlib.front:
+    # Beyond the paper as well, see serlib.frontend:
     window: int = 0  # columns of the image that are looked at at once; 0: all
     fill: Fill = "black"  # where speech is shorter than the window: black, as the image is, or speech again
     segments: int = 1  # windows of an image whose class probabilities are averaged when it is evaluated

@@ -5,7 +5,7 @@
 * patches of any shape, full-height columns by default; LayerNorm - Linear - LayerNorm;
 * pre-norm transformer with a class token; one Linear head (figures 4 and 5);
 * everything a loss or a figure needs is returned by name; nothing is stored, nothing hooked;
-* what may be added to the paper's network before the patches and after the tokens is in :mod:`serlib.front`;
+* what may be added to the paper's network before the patches and after the tokens is in :mod:`serlib.frontend`;
 * on a CPU :mod:`serlib.padding` computes the silence that fills an image up once, with the same outcome.
 """
 
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serlib import config, front, padding
+from serlib import config, frontend, padding
 from serlib.padding import Images
 
 Rows = Float[Tensor, "*tokens width"]  # tokens as padding.Tokens lays them out
@@ -35,7 +35,7 @@ class Output(NamedTuple):
 
 def averaged(output: Output, segments: int) -> Output:
     """The output for images of which each was computed as ``segments`` windows."""
-    logits = front.mean_posterior(output.logits, segments)
+    logits = frontend.mean_posterior(output.logits, segments)
     pooled, tokens = (x.unflatten(0, (-1, segments)).mean(dim=1) for x in (output.pooled, output.tokens))
     return Output(logits, pooled, tokens, *(tuple(x[::segments] for x in part) for part in output[3:]))
 
@@ -130,7 +130,7 @@ class SpectrogramViT(nn.Module):
         if c.per_band_norm:
             self.register_buffer("band_mean", torch.zeros(c.image_size[0], 1))
             self.register_buffer("band_spread", torch.ones(c.image_size[0], 1))
-        self.convolutions = front.convolutions(c)
+        self.convolutions = frontend.convolutions(c)
         coordinates = coordinate_channels(*c.maps[-1], swapped_divisors=c.swapped_divisors)
         self.register_buffer("coordinates", coordinates, persistent=False)
         self.embed = nn.Sequential(
@@ -159,7 +159,7 @@ class SpectrogramViT(nn.Module):
         Beyond the paper, derivatives are added to the stem's image, and convolutions follow.
         """
         x = padding.apply_stem(self.stem, images)
-        x = self.convolutions(front.with_derivatives(x) if self.config.deltas else x)
+        x = self.convolutions(frontend.with_derivatives(x) if self.config.deltas else x)
         if self.config.position == "coordinates":
             x = torch.cat((x, repeat(self.coordinates, "c h w -> b c h w", b=len(x))), dim=1)
         return x
@@ -177,7 +177,7 @@ class SpectrogramViT(nn.Module):
             raise ValueError(f"images of shape {tuple(images.shape)}: the network takes (batch, {expected})")
         if self.config.per_band_norm:
             images = (images - self.band_mean) / self.band_spread
-        images = front.windows(images, self.config, self.training)
+        images = frontend.windows(images, self.config, self.training)
         height, width = self.config.patch
         patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
         # equal patches have equal tokens unless position or dropout tells them apart; figures show every token
@@ -203,5 +203,5 @@ class SpectrogramViT(nn.Module):
     ) -> Float[Tensor, "batch pooled_width"]:
         """The vector that the head reads: the class token, or the mean of all tokens."""
         if self.config.pooling == "spread":
-            return front.spread(tokens)
+            return frontend.spread(tokens)
         return first if self.config.pooling == "class" else torch.cat((first[:, None], tokens), dim=1).mean(dim=1)

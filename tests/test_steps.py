@@ -14,7 +14,7 @@ from serlib import cli, config, export, records
 from serlib.config import STEPS, STUDENT, Features, Model, resolve
 from serlib.data import augment, features
 from serlib.flops import closed_form, count, steps
-from serlib.front import convolutions, derivative, speech_columns, windows, with_derivatives
+from serlib.frontend import convolutions, derivative, speech_columns, windows, with_derivatives
 from serlib.model import SpectrogramViT
 
 WIDE = Features(image_size=(128, 320))  # columns of 31.25 ms
