@@ -103,7 +103,7 @@ def test_touched_features_leave_the_speech_alone(checkout):
         (("emdb", ".", "short"), "CORPUS=emdb is none of savee, emodb, crema-d"),
         (("", ".", "short"), "DATA is given without CORPUS"),
         (("", "", "", 0, 1, 2), "CHANNEL=2 is given without CORPUS"),
-        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, warp, masks, mixup, "),
+        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, search, warp, masks, mixup, "),
     ],
 )
 def test_a_wrong_setting_is_named(capsys, given, message):
