@@ -420,35 +420,36 @@ def orders_table(probed: Iterable["Probe"]) -> Markdown:
 
 
 def commands(used: Iterable[records.Record]) -> Markdown:
-    """For each run, schedule and protocol the one command of the graph that makes the records of ``used`` again.
+    """For each schedule and protocol the one command of the graph that makes the records of ``used`` again.
 
-    Seeds that have other folds have a command of their own.
-
-    The graph makes what a run needs first: images, and the teacher of a student that follows one.
+    Runs with other folds or seeds have a command of their own. The graph makes what a run needs first: images, and the
+    teacher of a student that follows one.
     """
-    folds: dict[tuple[Any, ...], set[int]] = {}
+    cells: dict[tuple[Any, ...], dict[int, set[int]]] = {}
     for r in used:
-        c = r.configuration
-        group = (r.corpus, c.schedule, r.protocol, r.run, r.seed, c.features)
-        folds.setdefault(group, set()).add(r.fold)
+        features = r.configuration.features
+        run = (r.corpus, features.images, features.channel, r.configuration.schedule, r.protocol, r.run)
+        cells.setdefault(run, {}).setdefault(r.seed, set()).add(r.fold)
+    alike: dict[tuple[Any, ...], dict[str, None]] = {}
+    for (*where, run), folds_of in cells.items():
+        for folds in dict.fromkeys(map(frozenset, folds_of.values())):
+            seeds = frozenset(seed for seed, of in folds_of.items() if of == folds)
+            alike.setdefault((*where, folds, seeds), {})[run] = None
     lines = []
-    seeds: dict[tuple[Any, ...], list[int]] = {}
-    for (corpus, schedule, protocol, run, seed, features), some in folds.items():
-        seeds.setdefault((corpus, schedule, protocol, run, features, frozenset(some)), []).append(seed)
-    for (corpus, schedule, protocol, run, features, some), those in seeds.items():
-        fold, seed = map(_braces, (some, those))
-        where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, features.images)
-        channel = f" channel={features.channel}" if features.channel else ""
+    for (corpus, images, channel, schedule, protocol, folds, seeds), runs in alike.items():
+        fold, run, seed = map(_braces, (sorted(folds), runs, sorted(seeds)))
+        where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, images)
+        chosen = f" channel={channel}" if channel else ""
         lines.append(
             f".venv/bin/snakemake build/runs/{where} --workflow-profile workflow/profiles/default "
-            f"--config corpus={corpus} data=data/{corpus}{channel}"
+            f"--config corpus={corpus} data=data/{corpus}{chosen}"
         )
     return Markdown("\n".join(("```bash", *lines, "```")))
 
 
-def _braces(numbers: Iterable[int]) -> str:
-    """One number, or several as a shell's pattern."""
-    of = ",".join(map(str, sorted(numbers)))
+def _braces(some: Iterable[int | str]) -> str:
+    """One number or name, or several as a shell's pattern."""
+    of = ",".join(map(str, some))
     return f"{{{of}}}" if "," in of else of
 
 

@@ -144,10 +144,9 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
     data = tiny_emodb(tmp_path / "data/emodb")
     named = [
         tiny_record(
-            fold=fold,
-            protocol="leave-one-speaker-out",
-            configuration=config.resolve("student-pooled", "paper-bf16", seed, 7),
+            fold=fold, protocol="leave-one-speaker-out", configuration=config.resolve(run, "paper-bf16", seed, 7)
         )
+        for run in ("student-pooled", "student-alone+deltas")
         for fold in (3, 1)
         for seed in (0, 2)
     ]
@@ -167,19 +166,20 @@ def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
     jobs = set(re.findall(r"^Job \d+: training (.*)$", planned, re.MULTILINE))
     where = "emodb (recordings), leave-one-speaker-out-"
     cells = [f"{where}{fold}, seed {seed}" for fold in (1, 3) for seed in (0, 2)]
-    assert jobs == {f"{run}: {cell}" for run in ("teacher", "student-pooled") for cell in cells}
-    assert planned.count("--image-width 128 --schedule paper-bf16") == 8
+    assert jobs == {f"{run}: {cell}" for run in ("teacher", "student-pooled", "student-alone+deltas") for cell in cells}
+    assert planned.count("--image-width 128 --schedule paper-bf16") == 12
 
 
-def test_seeds_with_other_folds_have_a_command_of_their_own():
+def test_runs_and_seeds_with_other_folds_have_a_command_of_their_own():
     runs = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)]  # fold, seed
     named = [
         tiny_record(fold=fold, configuration=config.resolve("student-alone+4s", "paper", seed, 7))
         for fold, seed in runs
     ]
+    named += [tiny_record(fold=2, configuration=config.resolve("teacher", "paper", 0, 7))]
     _, *lines, _ = text.commands(named).data.splitlines()
-    places = [re.search(r"/random-(\S+)/student-alone\+4s-seed(\S+)\.json", line).groups() for line in lines]
-    assert places == [("{1,2}", "{0,1}"), ("1", "2")]
+    places = [re.search(r"/random-(\S+)/(\S+)-seed(\S+)\.json", line).groups() for line in lines]
+    assert places == [("{1,2}", "student-alone+4s", "{0,1}"), ("1", "student-alone+4s", "2"), ("2", "teacher", "0")]
 
 
 def test_the_command_of_a_chosen_channel_names_it():
