@@ -120,10 +120,11 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     folder, sounds = book / "figures", book / "_static/speech"
     for each in (folder, sounds):
         each.mkdir(parents=True, exist_ok=True)
+    most = max(7, *(table["what"].nunique() for table in tables.values()))  # rows: the two stand side by side
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
-        titled = table.assign(corpus=table["corpus"].map(facts.title))
-        _save(folder / name, figures.plot_ladder, titled, hollow=(PUBLISHED,), gains=name == "gains")
+        titled, size = table.assign(corpus=table["corpus"].map(facts.title)), (4.7, 0.8 + 0.42 * most)
+        _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
     _save(folder / "costs", _bars, costs(), size=(4.7, 2.6))
