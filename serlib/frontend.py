@@ -3,6 +3,8 @@
 Nothing here waits for the device: how many columns an image's speech has stays a tensor.
 """
 
+import math
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -50,7 +52,10 @@ def windows(images: Images, c: Model, training: bool) -> Float[Tensor, "windows 
 
 
 def derivative(x: Channels) -> Channels:
-    """Along time, a column: the slope of the line through five columns, the first and last columns continued."""
+    """Along time, a column: the slope of the line through five columns, the first and last columns continued.
+
+    The same as torchaudio's ``compute_deltas``, which is a convolution: autocast would round it to bf16.
+    """
     width = x.shape[-1]
     padded = functional.pad(x, (2, 2, 0, 0), mode="replicate")
     before, just_before, _, just_after, after = (padded[..., i : i + width] for i in range(5))
@@ -83,4 +88,4 @@ def spread(tokens: Float[Tensor, "batch patches width"]) -> Float[Tensor, "batch
 def mean_posterior(logits: Float[Tensor, "windows classes"], segments: int) -> Float[Tensor, "batch classes"]:
     """Logits of each image's class probabilities, the mean over its windows."""
     of_image = logits.log_softmax(dim=1).unflatten(0, (-1, segments))
-    return of_image.exp().mean(dim=1).log()
+    return of_image.logsumexp(dim=1) - math.log(segments)

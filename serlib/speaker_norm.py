@@ -16,7 +16,7 @@ from torch import Tensor
 from serlib.config import RunConfig
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
-from serlib.padding import content_width
+from serlib.frontend import speech_columns
 from serlib.records import Record
 
 UNLABELLED = (3, 5, 10, 20)  # utterances of a test speaker
@@ -86,8 +86,7 @@ def images(
         if not len(at):
             continue
         by, own = images[known], images[wanted[at]]
-        columns, heard = by[:, 0].mT, _is_speech(by)  # (known, width, height)
-        speech = columns[heard] if heard.any() else columns.flatten(0, 1)
+        speech = by[:, 0].mT[_is_speech(by)]  # (columns, height)
         spread, mean = torch.std_mean(speech, dim=0, correction=0)
         normalised = (own - mean[:, None]) / spread.clamp_min(MIN_SPREAD)[:, None]
         found[at] = normalised.where(_is_speech(own)[:, None, None], 0.0)
@@ -96,8 +95,7 @@ def images(
 
 def _is_speech(images: Float[Tensor, "files 1 height width"]) -> Shaped[Tensor, "files width"]:
     """Which columns come before the silence that fills an image up; in an image that none fills up, all."""
-    full = (images[..., -1:] != images[..., -2:-1]).flatten(1).any(dim=1)
-    return (torch.arange(images.shape[-1]) < torch.tensor(content_width(images))[:, None]) | full[:, None]
+    return torch.arange(images.shape[-1]) < speech_columns(images)[:, None]
 
 
 def _by_speaker(
