@@ -43,8 +43,8 @@ CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule)
 IMAGES = config.Features().images
 STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-tokens")
 PROTOCOL = ("teacher", *STUDENTS)
-NORMALISED = ("student-alone" + config.SPEAKER_NORM,)
-_NO_ABLATIONS = {*PROTOCOL, *NORMALISED, *(variant.run for variant in VARIANTS)}
+NORMALISED = ("student-alone" + config.SPEAKER_NORM + "+deltas",)  # of the run that companion.reach chose
+_NO_ABLATIONS = {*PROTOCOL, "student-alone" + config.SPEAKER_NORM, *(variant.run for variant in VARIANTS)}
 ABLATIONS = tuple(name for name in config.RUNS if name not in _NO_ABLATIONS)
 SIMPLER = ("teacher-square-patches", "teacher-no-position")  # what the claims on patches and position compare with
 # Baselines without a package of their own; on new speakers one more, which takes no other split.
@@ -106,7 +106,13 @@ def experiments_of(corpus: str) -> list[Experiment]:
         Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS),
     ]
     more_actors = [
-        Experiment("per-speaker normalisation of the student, actor split", "actor-split", cells([0]), NORMALISED),
+        Experiment(
+            "per-speaker normalisation of the student, actor split",
+            "actor-split",
+            cells([0]),
+            NORMALISED,
+            "search-bf16",
+        ),
         Experiment("ResNet-18, actor split", "actor-split", cells([0]), config.RESNETS, config.BASELINE),
         Experiment(
             "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE

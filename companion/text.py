@@ -129,9 +129,12 @@ def kept(gains: bool, chosen: bool) -> str:
     return "chosen" if chosen else "yes" if gains else "no"
 
 
+REACHED, NEARLY = "reached", "reached by the estimate alone"
+
+
 def aimed(at: metrics.Interval, aim: float) -> str:
     """Whether an accuracy reaches an aim: its whole interval, its estimate alone, or neither."""
-    return "reached" if at.low >= aim else "reached by the estimate alone" if at.estimate >= aim else "not reached"
+    return REACHED if at.low >= aim else NEARLY if at.estimate >= aim else "not reached"
 
 
 def estimates(table: pd.DataFrame, form: str = ".0f") -> str:

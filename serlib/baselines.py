@@ -49,6 +49,7 @@ from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.files import atomic_write, is_sealed, seal
+from serlib.frontend import speech_columns
 from serlib.model import Output
 
 Waveform = Float[Tensor, " samples"]  # mono, at config.Features.sample_rate
@@ -94,7 +95,7 @@ def execute(
     if name == "majority":
         predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
     elif name == "mel-statistics":
-        values = mel_statistics(images().numpy())
+        values = mel_statistics(images())
         predicted = _fit(LogisticRegression(max_iter=5_000), values, labels, train, speakers).predict(values)
     else:
         values, svm = functionals(name, corpus, cache), SVC(kernel=linear_kernel)  # the kernel by one matrix product
@@ -127,14 +128,11 @@ def _fit(
     return search.fit(values[train], labels[train], groups=groups)
 
 
-def mel_statistics(images: Float[ndarray, "files 1 height width"]) -> Float[ndarray, "files values"]:
+def mel_statistics(images: Float[Tensor, "files 1 height width"]) -> Float[ndarray, "files values"]:
     """Mean and standard deviation of each row over the columns before the silence that fills an image up."""
-    found = []
-    for image in images[:, 0]:
-        heard = np.flatnonzero((image != image[:, -1:]).any(axis=0))
-        speech = image[:, : heard[-1] + 1] if len(heard) else image
-        found.append(np.concatenate((speech.mean(axis=1), speech.std(axis=1))))
-    return np.stack(found)
+    ends = speech_columns(images).tolist()
+    speech = [image[0, :, :end].numpy() for image, end in zip(images, ends, strict=True)]
+    return np.stack([np.concatenate((rows.mean(axis=1), rows.std(axis=1))) for rows in speech])
 
 
 class ResNet18(nn.Module):

@@ -36,14 +36,14 @@ def execute(name, corpus, images, tmp_path, fold=0):
 
 
 def test_statistics_by_hand():
-    image = np.zeros((1, 1, 2, 5), dtype=np.float32)
-    image[0, 0, 0, :3] = (1, 2, 3)  # speech ends after three columns
-    image[0, 0, 1, :3] = (4, 4, 4)
+    image = torch.zeros(1, 1, 2, 5)
+    image[0, 0, 0, :3] = torch.tensor([1, 2, 3])  # speech ends after three columns
+    image[0, 0, 1, :3] = 4
     assert baselines.mel_statistics(image)[0].tolist() == pytest.approx([2, 4, np.sqrt(2 / 3), 0])
 
 
 def test_a_silent_image_has_statistics_too():
-    assert baselines.mel_statistics(np.zeros((1, 1, 2, 5), dtype=np.float32))[0].tolist() == [0, 0, 0, 0]
+    assert baselines.mel_statistics(torch.zeros(1, 1, 2, 5))[0].tolist() == [0, 0, 0, 0]
 
 
 def test_majority_names_the_training_parts_most_frequent_emotion(corpus, images, tmp_path):
