@@ -352,10 +352,12 @@ def aims_note(aims: pd.DataFrame) -> str:
         counts = []
         for (corpus, measure), rows in of_run.groupby(["corpus", "measure"], sort=False):
             listed = ", ".join(f"{100 * aim:.0f}" for aim in rows["aim"])
-            said_of = Counter(text.aimed(row.interval, row.aim) for row in rows.itertuples())
-            nearly = said_of[text.NEARLY]
+            outcomes = Counter(text.aimed(row.interval, row.aim) for row in rows.itertuples())
+            nearly = outcomes[text.NEARLY]
             alone = f", {nearly} by the estimate alone" if nearly else ""
-            counts.append(f"{said_of[text.REACHED] or 'none'} of {facts.title(corpus)}'s {listed} % ({measure}){alone}")
+            counts.append(
+                f"{outcomes[text.REACHED] or 'none'} of {facts.title(corpus)}'s {listed} % ({measure}){alone}"
+            )
         known = "With unlabelled utterances of each test speaker" if config.SPEAKER_NORM in run else "Aims reached"
         said.append(f"{known}: {'; '.join(counts)}.")
     return " ".join(said)

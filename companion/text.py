@@ -73,6 +73,7 @@ def added(run: str) -> str:
 
 SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
 LEVEL = 0.05  # of an adjusted p-value below which a comparison is called better or worse
+REACHED, NEARLY = "reached", "reached by the estimate alone"  # of an aim
 
 
 def note(text: str) -> Markdown:
@@ -127,9 +128,6 @@ def direction(difference: metrics.Interval, p: float) -> str:
 def kept(gains: bool, chosen: bool) -> str:
     """What becomes of a step that was tried."""
     return "chosen" if chosen else "yes" if gains else "no"
-
-
-REACHED, NEARLY = "reached", "reached by the estimate alone"
 
 
 def aimed(at: metrics.Interval, aim: float) -> str:

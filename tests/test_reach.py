@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from helpers import outcome, tiny_record
 
-from companion import figures, prose, reach, results, text
+from companion import experiments, figures, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
 from serlib import config, metrics, records
 from serlib.data import splits
@@ -172,6 +172,9 @@ def test_the_committed_records_choose_what_is_reported(committed):
     scores = reach.scores(committed)
     assert reach.complete(scores)
     assert reach.chosen(scores) == CHOSEN
+    assert (reach.normalised(CHOSEN),) == experiments.NORMALISED
+    normalised = [e for e in experiments.experiments_of("crema-d") if e.runs == experiments.NORMALISED]
+    assert reach.SCHEDULE in {e.schedule for e in normalised}
     report = reach.reported(committed, CHOSEN)
     assert {corpus: (c.schedule, c.seeds, c.missing) for corpus, c in report.items()} == {
         "emodb": ("paper-bf16", [0, 1, 2], 0),
