@@ -65,7 +65,7 @@ RELEASED = sorted(map(str, Path("weights").glob("*.safetensors"))) + sorted(map(
 # Each notebook: the parameters that this build gives it, and what it reads.
 NOTEBOOKS = {
     "fig1_process": (ONE_CORPUS, [run("teacher"), run("student-pooled")]),
-    "fig2_stem": (SHOW, [run("teacher")] + IMAGES + RELEASED),
+    "fig2_stem": (SHOW, [run("teacher")] + IMAGES + RELEASED + COMMITTED),
     "fig3_coordinates": (SHOW, [run("teacher")] + IMAGES + RELEASED + COMMITTED),
     "fig4_teacher": ({}, []),
     "fig5_student": ({}, []),

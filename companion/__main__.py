@@ -36,19 +36,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
     sub.add_argument("--out", type=Path, help="CSV table to write")
 
-    summary = "The log-Mel images of a few test utterances, for figures."
+    summary = "The log-Mel images of a few test utterances and what networks make of them, for figures."
     sub = command("examples", _examples, summary, cli.corpus_options)
     sub.add_argument("--record", type=Path, required=True, help="the run whose test set they are chosen from")
+    weights = "of the networks whose attention and tokens are kept, in the order of figures"
+    sub.add_argument("--weights", type=Path, nargs="*", default=[], help=weights)
     sub.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     return parser
 
 
 def _examples(options: argparse.Namespace) -> None:
     from companion import examples
-    from serlib import records
+    from serlib import checkpoints, records
 
-    spare(options.out, options.record)
-    number = examples.save(records.read(options.record), cli.load(options), options.out)
+    spare(options.out, options.record, *options.weights)
+    loaded = [checkpoints.load(path) for path in options.weights]
+    networks = {about["result"]: network for network, about in loaded}
+    number = examples.save(records.read(options.record), cli.load(options), options.out, networks)
     print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
 
 

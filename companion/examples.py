@@ -1,13 +1,14 @@
 """Test utterances of people that figures show: their log-Mel images, committed; their sound stays with the corpus.
 
 A rule chooses them before anyone looks: of each emotion the first by file name that the run named rightly, and the first
-that it named wrongly, among the test set that its network never saw.
+that it named wrongly, among the test set that its network never saw. What networks make of them, attention and tokens,
+is committed beside the images, so that a figure needs neither the recordings nor the weights.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,15 +20,38 @@ if TYPE_CHECKING:  # torch is imported where it is used
     from jaxtyping import Float
     from torch import Tensor
 
+    from serlib.model import SpectrogramViT
+
+
+class Seen(NamedTuple):
+    """What a network makes of an utterance."""
+
+    attention: "Float[Tensor, 'versions rows columns']"  # rollout over the patches of each version, summing to 1
+    similarity: "Float[Tensor, 'patches patches']"  # cosine similarity of the tokens of the first version
+
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance, its emotion, what the run said, and its images in the order of ``config.PERTURBATIONS``."""
+    """An utterance, its emotion, what the run said, its images in the order of ``config.PERTURBATIONS``, and what networks make
+    of them, by the ``result`` of each network's record."""
 
     key: str
     emotion: str
     predicted: str
     images: "Float[Tensor, 'versions 1 height width']"
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+
+
+def see(network: "SpectrogramViT", images: "Float[Tensor, 'versions 1 height width']") -> Seen:
+    """Attention rollout over every version, and how alike the first version's tokens are."""
+    import torch
+
+    from serlib import attention
+
+    with torch.no_grad():
+        output = network(images, need_weights=True)
+    maps = attention.rollout(output.attention, network.config.grid)
+    return Seen(maps, attention.token_similarity(output.tokens[:1])[0])
 
 
 def chosen(record: records.Record) -> list[int]:
@@ -40,8 +64,9 @@ def chosen(record: records.Record) -> list[int]:
     return sorted(first.values(), key=lambda i: (test.true[i], test.true[i] != test.predicted[i]))
 
 
-def save(record: records.Record, corpus: corpora.Corpus, path: Path) -> int:
-    """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1].
+def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: Mapping[str, "SpectrogramViT"]) -> int:
+    """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1],
+    and what ``networks``, by the ``result`` of their records, make of them.
 
     Returns:
         how many utterances.
@@ -67,11 +92,17 @@ def save(record: records.Record, corpus: corpora.Corpus, path: Path) -> int:
         versions = (
             features.perturb(waveform, kind, settings, int(utterance.sha256[:8], 16)) for kind in config.PERTURBATIONS
         )
-        images.append(torch.stack([features.image(version, settings) for version in versions]).half().numpy())
-    named = {name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")}
-    about = {"result": record.result, "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}"}
+        images.append(torch.stack([features.image(version, settings) for version in versions]).half())
+    held = {"key": np.array([test.file[i] for i in rows]), "images": torch.stack(images).numpy()}
+    held |= {name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")}
+    held |= {"result": record.result, "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}"}
+    held["results"] = np.array(list(networks), dtype=str)
+    for n, network in enumerate(networks.values()):
+        seen = [see(network, versions.float()) for versions in images]
+        held[f"attention {n}"] = torch.stack([one.attention for one in seen]).numpy()
+        held[f"similarity {n}"] = torch.stack([one.similarity for one in seen]).half().numpy()
     with atomic_write(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, key=np.array([test.file[i] for i in rows]), images=np.stack(images), **named, **about)
+        np.savez_compressed(file, **held)
     return len(rows)
 
 
@@ -87,9 +118,19 @@ def read(path: Path) -> list[Example]:
         raise ValueError(
             f"{path}: no examples of this corpus are committed; make them by `python -m companion examples`"
         )
-    with np.load(path) as held:
-        columns: Iterable = zip(*(held[name] for name in ("key", "true", "predicted", "images")), strict=True)
-        return [
-            Example(str(key), str(true), str(said), torch.from_numpy(images).float())
-            for key, true, said, images in columns
-        ]
+    with np.load(path) as stored:
+        held = dict(stored)
+    tensor = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
+    return [
+        Example(
+            str(key),
+            str(held["true"][i]),
+            str(held["predicted"][i]),
+            tensor["images"][i],
+            {
+                str(result): Seen(tensor[f"attention {n}"][i], tensor[f"similarity {n}"][i])
+                for n, result in enumerate(held["results"])
+            },
+        )
+        for i, key in enumerate(held["key"])
+    ]

@@ -25,7 +25,7 @@ from serlib.data import corpora, facts, splits
 if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
     from torch import Tensor
 
-    from companion.examples import Example
+    from companion.examples import Example, Seen
     from serlib.model import SpectrogramViT
     from serlib.probes import Probe
 
@@ -231,17 +231,18 @@ class Build:
         return examples.read(self.root / f"results/figures/{self.corpus}.npz")
 
     @cached_property
-    def released(self) -> dict[str, tuple["SpectrogramViT", records.Record]]:
-        """By run the committed networks of the corpus, each with its record."""
-        from serlib import checkpoints
-
+    def _shown(self) -> dict[str, records.Record]:
+        """By run the record of each network that :attr:`examples` were given to."""
         by_result = {record.result: record for record in self.committed}
-        loaded = (
-            checkpoints.load(path)
-            for path in sorted((self.root / "weights").glob(f"{self.corpus}-*.safetensors"))[::-1]
-        )
-        found = ((network, by_result[about["result"]]) for network, about in loaded)
-        return {record.run: (network, record) for network, record in found}
+        return {by_result[result].run: by_result[result] for result in self.examples[0].seen}
+
+    def seen(self, run: str, shown: "Example", protocol: str = "random", fold: int = 0, seed: int = 0) -> "Seen":
+        """What a run's network makes of :meth:`example`'s utterance; of examples, as it is committed."""
+        from companion import examples
+
+        if self.speech == "examples":
+            return shown.seen[self._of_examples(run).result]
+        return examples.see(self.network(run, protocol, fold, seed), shown.images)
 
     def _path(self, run: str, protocol: str, fold: int, seed: int) -> Path:
         where = records.location(
@@ -250,9 +251,9 @@ class Build:
         return self.root / "build/runs" / where
 
     def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:
-        """A run's record: of this build, else of the committed ones; of examples, that of the committed network."""
+        """A run's record: of this build, else of the committed ones; of examples, that of the network they show."""
         if self.speech == "examples":
-            return self._released(run)[1]
+            return self._of_examples(run)
         path = self._path(run, protocol, fold, seed)
         committed = self.root / "results" / path.relative_to(self.root / "build/runs")
         if not path.exists() and not committed.exists():
@@ -261,23 +262,28 @@ class Build:
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
         """A run's trained network, in eval mode: of this build; of examples, the committed one."""
-        if self.speech == "examples":
-            return self._released(run)[0]
         from serlib import checkpoints
 
+        if self.speech == "examples":
+            wanted = self._of_examples(run).result
+            for path in sorted((self.root / "weights").glob(f"{self.corpus}-*.safetensors")):
+                network, about = checkpoints.load(path)
+                if about["result"] == wanted:
+                    return network
+            raise ValueError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
         path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
         if not path.exists():
             raise ValueError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
         return checkpoints.load(path)[0]
 
     def runs(self, wanted: Iterable[str]) -> list[str]:
-        """Those of the wanted runs whose networks can be shown: of examples, those that are committed."""
-        return [run for run in wanted if self.speech != "examples" or run in self.released]
+        """Those of the wanted runs whose networks can be shown: of examples, those that they were given to."""
+        return [run for run in wanted if self.speech != "examples" or run in self._shown]
 
-    def _released(self, run: str) -> tuple["SpectrogramViT", records.Record]:
-        if run not in self.released:
-            raise ValueError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
-        return self.released[run]
+    def _of_examples(self, run: str) -> records.Record:
+        if run not in self._shown:
+            raise ValueError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
+        return self._shown[run]
 
     @property
     def built(self) -> list[records.Record]:

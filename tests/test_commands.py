@@ -154,6 +154,10 @@ def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
     (here / "data/emodb").symlink_to(recordings / "emodb")
     some = "results/recordings/emodb/128x128/paper"  # all take minutes
     shutil.copytree(ROOT / some, here / some)
+    shutil.copytree(ROOT / "weights", here / "weights")
+    trained = here / "build/runs/recordings/emodb/128x128/paper/random-0/student-pooled-seed0.safetensors"
+    trained.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "weights/emodb-student.safetensors", trained)
     for words in {tuple(words): words for words in commands}.values():
         assert companion_cli.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
     assert {words[0] for words in commands} == {"evidence", "claims", "table", "listeners", "examples"}

@@ -1,4 +1,5 @@
-"""The committed images of test utterances: chosen by the rule, of the size that was promised, equal to what audio gives."""
+"""The committed images of test utterances: chosen by the rule, of the size that was promised, equal to what audio gives;
+and what networks make of them."""
 
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from helpers import tiny_emodb, tiny_record
 
 from companion import __main__ as cli
 from companion import examples
-from serlib import config, records
+from serlib import attention, checkpoints, config, records
 from serlib.data import corpora, features, splits
+from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = sorted((ROOT / "results/figures").glob("*.npz"))
@@ -29,6 +31,28 @@ def test_the_committed_ones_are_small_and_follow_the_rule(path: Path) -> None:
     assert all(e.images.shape == (len(config.PERTURBATIONS), 1, *config.Features.image_size) for e in shown)
 
 
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_what_the_committed_teacher_makes_of_them_is_kept(path: Path) -> None:
+    teacher, about = checkpoints.load(ROOT / f"weights/{path.stem}-teacher.safetensors")
+    for example in examples.read(path):
+        seen = example.seen[about["result"]]
+        with torch.no_grad():
+            output = teacher(example.images, need_weights=True)
+        expected = attention.rollout(output.attention, teacher.config.grid)
+        torch.testing.assert_close(seen.attention, expected, atol=1e-5, rtol=1e-3)
+        tokens = output.tokens[0]
+        cosines = torch.nn.functional.cosine_similarity(tokens[:, None], tokens[None], dim=-1)
+        torch.testing.assert_close(seen.similarity, cosines, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_the_networks_that_saw_them_have_committed_records_of_runs_that_did_not_train_on_them(path: Path) -> None:
+    shown = examples.read(path)
+    by_result = {record.result: record for record in records.read_all(ROOT / "results/recordings")}
+    for result in shown[0].seen:
+        assert {example.key for example in shown} <= set(by_result[result].parts["test"].file)
+
+
 def test_first_by_name_of_the_right_and_the_wrong() -> None:
     part = records.Part(("c", "a", "b", "d"), ("1",) * 4, (0, 0, 0, 1), (0, 1, 0, 1))
     record = tiny_record(parts={"train": part, "test": part})
@@ -42,13 +66,23 @@ def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.Ca
     made = records.finish(run, corpus, split, [0] * len(corpus.utterances), records.provenance("cpu", 1, 0.0))
     records.write(made, tmp_path / "run.json")
     out, data = tmp_path / "figures/emodb.npz", str(tmp_path / "emodb")
+    small = config.Model(depth=1, width=16, heads=1, head_width=8, mlp_width=8)
+    networks = [(SpectrogramViT(small).eval(), tmp_path / f"{n}.safetensors", str(n)) for n in range(2)]
+    for network, weights, result in networks:
+        checkpoints.save(network, weights, result=result)
     command = ["examples", "emodb", "--data", data, "--record", str(tmp_path / "run.json"), "--out", str(out)]
+    command += ["--weights", *(str(weights) for _, weights, _ in networks)]
     assert cli.main(command) == 0
     shown = examples.read(out)
     for example in shown:
         waveform = features.read_audio(tmp_path / "emodb/wav" / example.key, config.Features())
         expected = features.image(waveform, config.Features())
         torch.testing.assert_close(example.images[0], expected, atol=5e-4, rtol=0)
+        assert list(example.seen) == ["0", "1"]
+        for network, _, result in networks:
+            expected = examples.see(network, example.images)
+            torch.testing.assert_close(example.seen[result].attention, expected.attention)
+            torch.testing.assert_close(example.seen[result].similarity, expected.similarity, atol=1e-3, rtol=0)
     records.write(tiny_record(), tmp_path / "run.json")
     assert cli.main(command) == 1
     assert "was not made from these recordings" in capsys.readouterr().err
