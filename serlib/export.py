@@ -27,6 +27,7 @@ from serlib.attention import rollout
 from serlib.config import Features
 from serlib.data import features
 from serlib.files import atomic_write
+from serlib.frontend import with_derivatives
 from serlib.model import SpectrogramViT
 
 
@@ -92,19 +93,39 @@ class InstanceNorm(nn.Module):
         return centred * (centred.square().mean(-1, keepdim=True).mean(-2, keepdim=True) + self.eps).rsqrt()
 
 
-class FromImage(nn.Module):
-    """A network's logits for one image, and the attention rollout over its patches."""
+class ToChannels(nn.Module):
+    """The log-Mel image and, for a network that takes them, its two derivatives along time."""
+
+    def __init__(self, settings: Features, deltas: bool) -> None:
+        super().__init__()
+        self.image, self.deltas = ToImage(settings), deltas
+
+    def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "channels height width"]:
+        images = self.image(samples)[None, None]
+        return (with_derivatives(images) if self.deltas else images)[0]
+
+
+class FromChannels(nn.Module):
+    """A network's logits for what :class:`ToChannels` gives, and the attention rollout over its patches.
+
+    Raises:
+        ValueError: the network does something else than take derivatives between image and patches.
+    """
 
     def __init__(self, network: SpectrogramViT) -> None:
         super().__init__()
+        c = network.config
+        if c.deltas and (c.stem or c.convolutions or c.window or c.per_band_norm or c.position == "coordinates"):
+            raise ValueError("a network with derivatives is exported in parts only where its patches are cut from them")
         self.network = copy.deepcopy(network)
         for layer in self.network.stem:
             layer[1] = InstanceNorm(layer[1].eps)
 
     def forward(
-        self, image: Float[Tensor, "height width"]
+        self, channels: Float[Tensor, "channels height width"]
     ) -> tuple[Float[Tensor, " classes"], Float[Tensor, "rows columns"]]:
-        output = self.network(image[None, None], need_weights=True)
+        network = self.network.read if self.network.config.deltas else self.network
+        output = network(channels[None], need_weights=True)
         return output.logits[0], rollout(output.attention, self.network.config.grid)[0]
 
 
@@ -119,24 +140,34 @@ def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], p
 
 
 def onnx_parts(network: SpectrogramViT, settings: Features, emotions: Sequence[str], image: Path, path: Path) -> None:
-    """The same in two files: ``image`` from samples to ``image``, (height, width); ``path`` from there to ``logits`` and
-    ``attention``, (rows, columns) of patches: attention rollout, scaled to sum to 1.
+    """The same in two files: ``image`` from samples to ``channels``, (channels, height, width), of which the first is the
+    log-Mel image and the others its derivatives along time where the network takes them; ``path`` from there to
+    ``logits`` and ``attention``, (rows, columns) of patches: attention rollout, scaled to sum to 1.
 
     Weights that half precision holds exactly, as it does those of released networks, are stored in it.
 
     Raises:
-        ValueError: the images that the network was trained on are not linear.
+        ValueError: the images that the network was trained on are not linear, or it does something else than take
+            derivatives between them and its patches.
     """
-    _write(image, ToImage(settings), "samples", ("image",), settings, emotions)
-    _write(path, FromImage(network), "image", ("logits", "attention"), settings, emotions)
+    reader = FromChannels(network)
+    channels = torch.zeros(network.config.image_channels, *settings.image_size)
+    _write(image, ToChannels(settings, network.config.deltas), "samples", ("channels",), settings, emotions)
+    _write(path, reader, "channels", ("logits", "attention"), settings, emotions, channels)
 
 
 def _write(
-    path: Path, module: nn.Module, given: str, outputs: Sequence[str], settings: Features, emotions: Sequence[str]
+    path: Path,
+    module: nn.Module,
+    given: str,
+    outputs: Sequence[str],
+    settings: Features,
+    emotions: Sequence[str],
+    example: Tensor | None = None,
 ) -> None:
-    """``module`` as a file; ``given``, its input, is ``samples`` of any length or ``image``."""
-    example, lengths = torch.zeros(settings.image_size), None
-    if given == "samples":
+    """``module`` as a file; ``given``, its input, is like ``example``, without one samples of any length."""
+    lengths = None
+    if example is None:
         example = torch.zeros(3 * settings.sample_rate)
         lengths = ({0: torch.export.Dim("samples", min=settings.hop_length, max=settings.n_samples)},)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -146,7 +177,7 @@ def _write(
     model = program.model_proto
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
     format.helper.set_model_props(model, about)
-    if given == "image":
+    if lengths is None:
         _halve(model.graph)
     with atomic_write(path) as beside:
         beside.write_bytes(model.SerializeToString())

@@ -178,8 +178,13 @@ class SpectrogramViT(nn.Module):
         if self.config.per_band_norm:
             images = (images - self.band_mean) / self.band_spread
         images = frontend.windows(images, self.config, self.training)
+        output = self.read(self.patch_input(images), need_weights)
+        return output if self.training or self.config.segments == 1 else averaged(output, self.config.segments)
+
+    def read(self, channels: Float[Tensor, "batch channels rows columns"], need_weights: bool = False) -> Output:
+        """Logits and intermediates of what :meth:`patch_input` gives, cut into patches."""
         height, width = self.config.patch
-        patches = rearrange(self.patch_input(images), "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
+        patches = rearrange(channels, "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
         # equal patches have equal tokens unless position or dropout tells them apart; figures show every token
         alike = self.config.position == "none" and not (self.config.dropout and self.training) and not need_weights
         layout = padding.tokens(patches, alike)
@@ -195,8 +200,7 @@ class SpectrogramViT(nn.Module):
                 layers.append(x[:, 1:])
         first, tokens = layout.split(self.norm(x))
         pooled = self.pool(first, tokens)
-        output = Output(self.head(pooled), pooled, tokens, tuple(attention), tuple(layers))
-        return output if self.training or self.config.segments == 1 else averaged(output, self.config.segments)
+        return Output(self.head(pooled), pooled, tokens, tuple(attention), tuple(layers))
 
     def pool(
         self, first: Float[Tensor, "batch width"], tokens: Float[Tensor, "batch patches width"]

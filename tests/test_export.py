@@ -1,7 +1,9 @@
 """Exported networks, run by ONNX Runtime from samples, against the package's own way from samples to logits."""
 
 import json
+from dataclasses import replace
 
+import librosa
 import numpy as np
 import onnx
 import onnxruntime
@@ -88,7 +90,9 @@ def test_the_teacher_too(tmp_path):
     assert np.abs(found - logits(network, speech(2.0))).max() < 1e-3
 
 
-@pytest.mark.parametrize("model", [STUDENT, TEACHER])
+@pytest.mark.parametrize(
+    "model", [STUDENT, TEACHER, replace(STUDENT, deltas=True)], ids=["student", "teacher", "deltas"]
+)
 def test_the_image_and_the_network_apart(model, tmp_path):
     """Weights that half precision holds exactly, as those of released networks, lose nothing by being stored in it."""
     torch.manual_seed(0)
@@ -96,13 +100,24 @@ def test_the_image_and_the_network_apart(model, tmp_path):
     image, path = tmp_path / "image.onnx", tmp_path / "network.onnx"
     export.onnx_parts(network, SETTINGS, EMOTIONS, image, path)
     assert path.stat().st_size < 2.2 * sum(p.numel() for p in network.parameters())  # bytes
-    (drawn,) = onnxruntime.InferenceSession(image).run(None, {"samples": speech(2.0).numpy()})
-    assert np.abs(drawn - features.image(speech(2.0), SETTINGS)[0].numpy()).max() < 1e-3
-    found, looks = onnxruntime.InferenceSession(path).run(None, {"image": drawn})
+    (channels,) = onnxruntime.InferenceSession(image).run(None, {"samples": speech(2.0).numpy()})
+    exact = features.image(speech(2.0), SETTINGS)
+    slopes = [librosa.feature.delta(exact[0].numpy(), width=5, order=1, mode="nearest")]
+    slopes += [librosa.feature.delta(slopes[0], width=5, order=1, mode="nearest")]
+    expected = [exact[0].numpy(), *slopes][: model.image_channels]
+    assert np.abs(channels - np.stack(expected)).max() < 1e-3
+    found, looks = onnxruntime.InferenceSession(path).run(None, {"channels": channels})
     with torch.no_grad():
-        output = network(features.image(speech(2.0), SETTINGS)[None], need_weights=True)
+        output = network(exact[None], need_weights=True)
     assert np.abs(found - output.logits[0].numpy()).max() < 1e-3
     assert np.abs(looks - attention.rollout(output.attention, model.grid)[0].numpy()).max() < 1e-5
+
+
+def test_derivatives_of_anything_but_the_image_are_not_exported_apart(tmp_path):
+    network = SpectrogramViT(replace(TEACHER, deltas=True))
+    with pytest.raises(ValueError, match="only where its patches are cut from them"):
+        export.onnx_parts(network, SETTINGS, EMOTIONS, tmp_path / "image.onnx", tmp_path / "network.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_eight_bits_stay_near(student, tmp_path):

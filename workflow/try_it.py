@@ -56,6 +56,8 @@ def main(out: Path) -> None:
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
     rows, cards = {}, []
+    if len({weights(f"{corpus}-student")[0].config.deltas for corpus in LANGUAGES}) > 1:
+        raise ValueError("weights: one student takes derivatives and another does not; the page makes one image for all")
     for corpus in LANGUAGES:
         network, settings, emotions = weights(f"{corpus}-student")
         teacher, of_teacher, same = weights(f"{corpus}-teacher")
@@ -63,8 +65,8 @@ def main(out: Path) -> None:
             raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {corpus}-student")
         with TemporaryDirectory() as folder:
             parts = [Path(folder, name) for name in ("image", "student", "teacher")]
-            export.onnx_parts(network, settings, emotions, *parts[:2])
             export.onnx_parts(teacher, settings, emotions, parts[0], parts[2])
+            export.onnx_parts(network, settings, emotions, *parts[:2])  # its image is the page's
             image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
         write(

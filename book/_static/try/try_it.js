@@ -188,19 +188,22 @@
 
   // Computing
 
+  /** The channels that the student takes, one after the other: the image, then its derivatives along time. */
   async function draw(samples) {
     const found = await image.run({samples: new ort.Tensor("float32", samples, [samples.length])});
-    return found.image.data;
+    return found.channels.data;
   }
+  const pixelsOf = (channels) => channels.subarray(0, settings.image_size[0] * settings.image_size[1]);
 
-  async function answer(network, pixels) {
-    const found = await network.run({image: new ort.Tensor("float32", pixels, settings.image_size)});
+  async function answer(network, channels) {
+    const size = [channels.length / pixelsOf(channels).length, ...settings.image_size];
+    const found = await network.run({channels: new ort.Tensor("float32", channels, size)});
     const logits = Array.from(found.logits.data), largest = Math.max(...logits);
     const powers = logits.map((x) => Math.exp(x - largest)), sum = powers.reduce((a, b) => a + b);
     return {logits, probabilities: powers.map((x) => x / sum), attention: Array.from(found.attention.data)};
   }
 
-  /** A random order of the columns, always the same, and an image in it. */
+  /** A random order of the columns, always the same, and channels in it: a column keeps its derivatives. */
   function order() {
     const draw = random(0), columns = Array.from({length: settings.image_size[1]}, (_, i) => i);
     for (let i = columns.length - 1; i > 0; i--) {
@@ -209,9 +212,9 @@
     }
     return columns;
   }
-  const shuffled = (pixels) => {
+  const shuffled = (channels) => {
     const width = settings.image_size[1], columns = order();
-    return pixels.map((_, i) => pixels[i - (i % width) + columns[i % width]]);
+    return channels.map((_, i) => channels[i - (i % width) + columns[i % width]]);
   };
 
   const pressed = () => part("shuffle").getAttribute("aria-pressed") === "true";
@@ -227,17 +230,18 @@
     const began = performance.now(), of = corpus, heard = source; // either may be chosen anew meanwhile
     const samples = changed(heard.samples, values);
     const inOrder = await draw(samples);
-    const result = {...values, corpus: of, source: heard, samples, pixels: inOrder, shuffle: pressed()};
+    const result = {...values, corpus: of, source: heard, samples, pixels: pixelsOf(inOrder), shuffle: pressed()};
     result.student = await answer(of.network, inOrder);
     result.milliseconds = performance.now() - began;
     loaded.firstInference ??= performance.now(); // milliseconds after the page was asked for
     if (result.shuffle) {
       part("says").textContent = "Computing the teacher.";
       const teacher = await session(await fetched(`${of.name}-teacher`));
-      result.pixels = shuffled(inOrder);
+      const other = shuffled(inOrder);
       result.order = order();
-      result.studentShuffled = await answer(of.network, result.pixels);
-      result.teacher = await answer(teacher, inOrder);
+      result.studentShuffled = await answer(of.network, other);
+      result.teacher = await answer(teacher, result.pixels);
+      result.pixels = pixelsOf(other);
       result.teacherShuffled = await answer(teacher, result.pixels);
     }
     show((loaded.result = result));
