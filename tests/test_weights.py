@@ -13,6 +13,7 @@ from serlib import cli, records
 from serlib.checkpoints import load
 from serlib.files import sha256
 from tests.helpers import write_wav
+from workflow import release
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = sorted((ROOT / "weights").glob("*.safetensors"))
@@ -36,6 +37,7 @@ def test_the_card_is_of_these_weights_and_of_a_committed_record(path):
     changed, of = (int(count.replace(",", "")) for count in counts)
     assert of == len(record.parts["test"].file)
     assert changed <= 0.01 * of
+    assert card == release.card(record, path, changed), "records were added: release the weights again"
     with safetensors.safe_open(path, framework="pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
 

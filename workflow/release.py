@@ -60,25 +60,37 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
 
 
 def card(record: records.Record, weights: Path, changed: int) -> str:
-    """The model card in Markdown."""
-    c, settings = record.configuration.run.model, record.configuration.training
+    """The model card in Markdown; what it says of the run's other folds and seeds is of the committed records."""
+    c, settings, features_ = (
+        record.configuration.run.model,
+        record.configuration.training,
+        record.configuration.features,
+    )
     test, train = record.parts["test"], record.parts["train"]
-    predicted = results.predictions([record])
+    alike = [other for other in records.read_all(ROOT / "results/recordings") if _place(other) == _place(record)]
+    predicted, every = (results.predictions(found) for found in ([record], alike))
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
+    every, noise = results.test(every), results.seed_noise(every)
     known = facts.CORPORA.get(record.corpus)
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
+    steps = f": {text.added(record.run)}" if "+" in record.run else ""
     command = (
         f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
         f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
     )
+    held_out = splits.HELD_OUT[record.protocol]
     rows = [
-        ("run", f"`{record.run}`{follows}"),
+        ("run", f"`{record.run}`{follows}{steps}"),
         ("corpus", f"{known.title if known else record.corpus}; {known.terms if known else 'terms: its own'}"),
         ("emotions", ", ".join(record.emotions)),
-        ("trained on", f"{len(train.file):,} utterances, {settings.epochs} epochs a stage, seed {record.seed}"),
+        (
+            "trained on",
+            f"{len(train.file):,} utterances of {_speakers(train)}, {settings.epochs} epochs a stage, seed {record.seed}, "
+            f"precision {settings.precision}",
+        ),
         (
             "test set",
-            f"{len(test.file):,} utterances: `{record.protocol}` {record.fold} ({splits.HELD_OUT[record.protocol]})",
+            f"{len(test.file):,} utterances of {_speakers(test)}: `{record.protocol}` {record.fold} ({held_out})",
         ),
         ("WA %, test set", text.percent(results.accuracy(tested))),
         ("UA %, test set", text.percent(results.accuracy(tested, "UA"))),
@@ -91,15 +103,44 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
         ),
         ("SHA-256", f"`{sha256(weights)}`"),
     ]
+    of_run = [("WA %", results.accuracy(every, "WA", noise)), ("UA %", results.accuracy(every, "UA", noise))]
+    of_run += [
+        (f"recall %, {emotion}", results.accuracy(every[every["true"] == emotion])) for emotion in record.emotions
+    ]
+    folds, seeds = (text.ranges(every[name]) for name in ("fold", "seed"))
+    language = f"one language ({known.language})" if known else "one corpus's language"
     return (
         f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
         f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers.\n\n"
         "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
         "mean recall.\n\n"
+        f"What to expect of such a network: every committed record of the same run, schedule and protocol. Folds {folds}, "
+        f"seeds {seeds}; {every['utterance'].nunique():,} different test utterances of {every['speaker'].nunique()} speakers "
+        f"({held_out}).\n\n"
+        f"{text.table(('', ''), [(name, text.percent(at)) for name, at in of_run]).data}\n\n"
+        f"Limits: {language}, acted, in one studio. One channel at {features_.sample_rate:,} Hz, the first "
+        f"{features_.seconds:g} s. Silence gets an answer too. Whether its probabilities are right as often as they say was "
+        "not measured.\n\n"
         "Use: research on the paper's claims. The network names the emotion that actors of this corpus were asked to play. "
         "It says nothing about what a person feels, and it does not know speakers, languages or rooms other than the "
         "corpus's. It must not be used to judge people.\n"
     )
+
+
+def _place(record: records.Record) -> tuple[str, ...]:
+    """What records of other folds and seeds of the same run have in common."""
+    return (
+        record.corpus,
+        record.configuration.features.images,
+        record.configuration.schedule,
+        record.protocol,
+        record.run,
+    )
+
+
+def _speakers(part: records.Part) -> str:
+    number = len(set(part.speaker))
+    return f"{number} speaker{'s' * (number > 1)}"
 
 
 if __name__ == "__main__":
