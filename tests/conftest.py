@@ -43,3 +43,11 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def committed() -> list:
+    """Every committed record, read once: with types checked that takes a minute."""
+    from serlib import records
+
+    return records.read_all(ROOT / "results/recordings")

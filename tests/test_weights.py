@@ -26,18 +26,18 @@ def test_they_are_small_and_each_has_its_card():
 
 
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
-def test_the_card_is_of_these_weights_and_of_a_committed_record(path):
+def test_the_card_is_of_these_weights_and_of_a_committed_record(path, committed):
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     assert f"`{sha256(path)}`" in card
     network, about = load(path)
     assert f"`{about['result'][:12]}`" in card
-    (record,) = (r for r in records.read_all(ROOT / "results/recordings") if r.result == about["result"])
+    (record,) = (r for r in committed if r.result == about["result"])
     assert record.configuration.run.model == network.config
     counts = re.search(r"\| ([\d,]+) of ([\d,]+) test predictions", card).groups()
     changed, of = (int(count.replace(",", "")) for count in counts)
     assert of == len(record.parts["test"].file)
     assert changed <= 0.01 * of
-    assert card == release.card(record, path, changed), "records were added: release the weights again"
+    assert card == release.card(record, path, changed, committed), "records were added: release the weights again"
     with safetensors.safe_open(path, framework="pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
 

@@ -6,6 +6,7 @@ predicting the test recordings again with the halved weights. ``python -m serlib
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -55,19 +56,20 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
-        beside.write_text(card(record, weights, changed), encoding="utf-8")
+        committed = records.read_all(ROOT / "results/recordings")
+        beside.write_text(card(record, weights, changed, committed), encoding="utf-8")
     print(weights)
 
 
-def card(record: records.Record, weights: Path, changed: int) -> str:
-    """The model card in Markdown; what it says of the run's other folds and seeds is of the committed records."""
+def card(record: records.Record, weights: Path, changed: int, committed: Iterable[records.Record]) -> str:
+    """The model card in Markdown; what it says of the run's other folds and seeds is of the ``committed`` records."""
     c, settings, features_ = (
         record.configuration.run.model,
         record.configuration.training,
         record.configuration.features,
     )
     test, train = record.parts["test"], record.parts["train"]
-    alike = [other for other in records.read_all(ROOT / "results/recordings") if _place(other) == _place(record)]
+    alike = [other for other in committed if _place(other) == _place(record)]
     predicted, every = (results.predictions(found) for found in ([record], alike))
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
     every, noise = results.test(every), results.seed_noise(every)
@@ -107,18 +109,18 @@ def card(record: records.Record, weights: Path, changed: int) -> str:
     of_run += [
         (f"recall %, {emotion}", results.accuracy(every[every["true"] == emotion])) for emotion in record.emotions
     ]
-    folds, seeds = (text.ranges(every[name]) for name in ("fold", "seed"))
+    which = ", ".join(f"{name}s {text.ranges(every[name])}" for name in ("fold", "seed"))
     language = f"one language ({known.language})" if known else "one corpus's language"
     return (
         f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
         f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers.\n\n"
         "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
         "mean recall.\n\n"
-        f"What to expect of such a network: every committed record of the same run, schedule and protocol. Folds {folds}, "
-        f"seeds {seeds}; {every['utterance'].nunique():,} different test utterances of {every['speaker'].nunique()} speakers "
+        f"What to expect of such a network: every committed record of the same run, schedule and protocol ({which}). "
+        f"{every['utterance'].nunique():,} different test utterances of {every['speaker'].nunique()} speakers "
         f"({held_out}).\n\n"
         f"{text.table(('', ''), [(name, text.percent(at)) for name, at in of_run]).data}\n\n"
-        f"Limits: {language}, acted, in one studio. One channel at {features_.sample_rate:,} Hz, the first "
+        f"Limits: {language}, acted speech. One channel at {features_.sample_rate:,} Hz, the first "
         f"{features_.seconds:g} s. Silence gets an answer too. Whether its probabilities are right as often as they say was "
         "not measured.\n\n"
         "Use: research on the paper's claims. The network names the emotion that actors of this corpus were asked to play. "

@@ -57,7 +57,9 @@ def main(out: Path) -> None:
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
     rows, cards = {}, []
     if len({weights(f"{corpus}-student")[0].config.deltas for corpus in LANGUAGES}) > 1:
-        raise ValueError("weights: one student takes derivatives and another does not; the page makes one image for all")
+        raise ValueError(
+            "weights: one student takes derivatives and another does not; the page makes one image for all"
+        )
     for corpus in LANGUAGES:
         network, settings, emotions = weights(f"{corpus}-student")
         teacher, of_teacher, same = weights(f"{corpus}-teacher")
