@@ -31,14 +31,13 @@ def test_the_committed_ones_are_small_and_follow_the_rule(path: Path, committed:
 def test_what_the_committed_teacher_makes_of_them_is_kept(path: Path) -> None:
     teacher, about = checkpoints.load(ROOT / f"weights/{path.stem}-teacher.safetensors")
     for example in examples.read(path):
-        seen = example.seen[about["result"]]
         with torch.no_grad():
             output = teacher(example.images, need_weights=True)
-        expected = attention.rollout(output.attention, teacher.config.grid)
-        torch.testing.assert_close(seen.attention, expected, atol=1e-5, rtol=1e-3)
-        tokens = output.tokens[0]
+        expected, tokens = attention.rollout(output.attention, teacher.config.grid), output.tokens[0]
         cosines = torch.nn.functional.cosine_similarity(tokens[:, None], tokens[None], dim=-1)
-        torch.testing.assert_close(seen.similarity, cosines, atol=2e-3, rtol=0)
+        for seen in (example.seen[about["result"]], examples.see(teacher, example.images)):
+            torch.testing.assert_close(seen.attention, expected, atol=1e-5, rtol=1e-3)
+            torch.testing.assert_close(seen.similarity, cosines, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
