@@ -66,13 +66,14 @@ def chosen(record: records.Record) -> list[int]:
 
 def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: Mapping[str, "SpectrogramViT"]) -> int:
     """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1],
-    and what ``networks``, by the ``result`` of their records, make of them.
+    and what ``networks``, by the ``result`` of their records, make of them: attention, float32 (utterances, versions, rows,
+    columns), summing to 1; similarity of tokens, float16 (utterances, patches, patches) in [-1, 1].
 
     Returns:
         how many utterances.
 
     Raises:
-        ValueError: the record is of other recordings.
+        ValueError: the record is of other recordings, or a network takes images of another size.
     """
     import torch
 

@@ -294,8 +294,8 @@ def speaker_independent(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.Dat
 def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA", noise: Noise = NO_NOISE) -> pd.DataFrame:
     """What speaker normalisation gains, by how many unlabelled utterances of each test speaker it knows.
 
-    Columns corpus, run (without normalisation), utterances ("none", "3", ..., "all"), interval (an ``Interval``) and its estimate,
-    low and high; ``noise`` as in :func:`accuracy`.
+    Columns corpus, run (without normalisation), utterances ("none", "3", ..., "all"), estimate, low, high; ``noise`` as in
+    :func:`accuracy`.
     """
     found, rows = speaker_independent(predicted), []
     for (corpus, run), normalised in found.items():
@@ -309,8 +309,8 @@ def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA", noise: Noise
         tested |= {part[5:]: normalised[normalised["part"] == part] for part in counts} | {"all": test(normalised)}
         for utterances, some in tested.items():
             at = accuracy(some, measure, noise)
-            rows.append((corpus, base, utterances, at, at.estimate, at.low, at.high))
-    return pd.DataFrame(rows, columns=["corpus", "run", "utterances", "interval", "estimate", "low", "high"])
+            rows.append((corpus, base, utterances, at.estimate, at.low, at.high))
+    return pd.DataFrame(rows, columns=["corpus", "run", "utterances", "estimate", "low", "high"])
 
 
 def missing_folds(rows: pd.DataFrame) -> int:

@@ -99,7 +99,10 @@ def _bounds(at: metrics.Interval, scale: float, form: str) -> str:
 
 
 def percent(at: metrics.Interval) -> str:
-    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent; of one speaker the estimate alone."""
+    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent; of one speaker the estimate alone.
+
+    A row of a table with columns estimate, low and high does as well.
+    """
     return _bounds(at, 100, ".1f")
 
 

@@ -46,7 +46,7 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def committed() -> list:
+def committed_records() -> list:
     """Every committed record, read once: with types checked that takes a minute."""
     from serlib import records
 

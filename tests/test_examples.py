@@ -18,11 +18,11 @@ COMMITTED = sorted((ROOT / "results/figures").glob("*.npz"))
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
-def test_the_committed_ones_are_small_and_follow_the_rule(path: Path, committed: list) -> None:
+def test_the_committed_ones_are_small_and_follow_the_rule(path: Path, committed_records: list) -> None:
     assert path.stat().st_size < 2e6
     shown = examples.read(path)
     assert len({(e.emotion, e.emotion == e.predicted) for e in shown}) == len(shown)
-    tested = [r.parts["test"] for r in committed if r.corpus == path.stem and r.run == "teacher"]
+    tested = [r.parts["test"] for r in committed_records if r.corpus == path.stem and r.run == "teacher"]
     assert any({e.key for e in shown} <= set(part.file) for part in tested)
     assert all(e.images.shape == (len(config.PERTURBATIONS), 1, *config.Features.image_size) for e in shown)
 
@@ -42,10 +42,10 @@ def test_what_the_committed_teacher_makes_of_them_is_kept(path: Path) -> None:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_networks_that_saw_them_have_committed_records_of_runs_that_did_not_train_on_them(
-    path: Path, committed: list
+    path: Path, committed_records: list
 ) -> None:
     shown = examples.read(path)
-    by_result = {record.result: record for record in committed}
+    by_result = {record.result: record for record in committed_records}
     for result in shown[0].seen:
         assert {example.key for example in shown} <= set(by_result[result].parts["test"].file)
 

@@ -9,6 +9,7 @@ import pytest
 import safetensors
 import torch
 
+from companion import results
 from serlib import cli, records
 from serlib.checkpoints import load
 from serlib.files import sha256
@@ -19,6 +20,11 @@ ROOT = Path(__file__).parents[1]
 WEIGHTS = sorted((ROOT / "weights").glob("*.safetensors"))
 
 
+@pytest.fixture(scope="module")
+def predicted(committed_records):
+    return results.predictions(committed_records)
+
+
 def test_they_are_small_and_each_has_its_card():
     assert WEIGHTS
     assert sum(path.stat().st_size for path in WEIGHTS) < 25e6
@@ -26,18 +32,18 @@ def test_they_are_small_and_each_has_its_card():
 
 
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
-def test_the_card_is_of_these_weights_and_of_a_committed_record(path, committed):
+def test_the_card_is_of_these_weights_and_of_a_committed_record(path, committed_records, predicted):
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     assert f"`{sha256(path)}`" in card
     network, about = load(path)
     assert f"`{about['result'][:12]}`" in card
-    (record,) = (r for r in committed if r.result == about["result"])
+    (record,) = (r for r in committed_records if r.result == about["result"])
     assert record.configuration.run.model == network.config
     counts = re.search(r"\| ([\d,]+) of ([\d,]+) test predictions", card).groups()
     changed, of = (int(count.replace(",", "")) for count in counts)
     assert of == len(record.parts["test"].file)
     assert changed <= 0.01 * of
-    assert card == release.card(record, path, changed, committed), "records were added: release the weights again"
+    assert card == release.card(record, path, changed, predicted), "records were added: release the weights again"
     with safetensors.safe_open(path, framework="pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
 

@@ -6,9 +6,9 @@ predicting the test recordings again with the halved weights. ``python -m serlib
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from companion import results, text
@@ -56,23 +56,21 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
-        committed = records.read_all(ROOT / "results/recordings")
+        committed = results.predictions(records.read_all(ROOT / "results/recordings"))
         beside.write_text(card(record, weights, changed, committed), encoding="utf-8")
     print(weights)
 
 
-def card(record: records.Record, weights: Path, changed: int, committed: Iterable[records.Record]) -> str:
-    """The model card in Markdown; what it says of the run's other folds and seeds is of the ``committed`` records."""
-    c, settings, features_ = (
-        record.configuration.run.model,
-        record.configuration.training,
-        record.configuration.features,
-    )
+def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame) -> str:
+    """The model card in Markdown; what it says of the run's other folds and seeds is of ``committed``, the prediction rows
+    of every committed record. ``changed``: test predictions that half precision changes.
+    """
+    c, settings, images = (record.configuration.run.model, record.configuration.training, record.configuration.features)
     test, train = record.parts["test"], record.parts["train"]
-    alike = [other for other in committed if _place(other) == _place(record)]
-    predicted, every = (results.predictions(found) for found in ([record], alike))
+    predicted, alike = results.predictions([record]), [*results.CONDITION, "run"]
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
-    every, noise = results.test(every), results.seed_noise(every)
+    every = results.test(committed.merge(predicted[alike].drop_duplicates(), on=alike))
+    noise = results.seed_noise(committed)
     known = facts.CORPORA.get(record.corpus)
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     steps = f": {text.added(record.run)}" if "+" in record.run else ""
@@ -113,30 +111,19 @@ def card(record: records.Record, weights: Path, changed: int, committed: Iterabl
     language = f"one language ({known.language})" if known else "one corpus's language"
     return (
         f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
-        f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers.\n\n"
+        f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers, in the second table over seeds too.\n\n"
         "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
         "mean recall.\n\n"
         f"What to expect of such a network: every committed record of the same run, schedule and protocol ({which}). "
         f"{every['utterance'].nunique():,} different test utterances of {every['speaker'].nunique()} speakers "
         f"({held_out}).\n\n"
         f"{text.table(('', ''), [(name, text.percent(at)) for name, at in of_run]).data}\n\n"
-        f"Limits: {language}, acted speech. One channel at {features_.sample_rate:,} Hz, the first "
-        f"{features_.seconds:g} s. Silence gets an answer too. Whether its probabilities are right as often as they say was "
+        f"Limits: {language}, acted speech. One channel at {images.sample_rate:,} Hz, the first "
+        f"{images.seconds:g} s. Silence gets an answer too. Whether its probabilities are right as often as they say was "
         "not measured.\n\n"
         "Use: research on the paper's claims. The network names the emotion that actors of this corpus were asked to play. "
         "It says nothing about what a person feels, and it does not know speakers, languages or rooms other than the "
         "corpus's. It must not be used to judge people.\n"
-    )
-
-
-def _place(record: records.Record) -> tuple[str, ...]:
-    """What records of other folds and seeds of the same run have in common."""
-    return (
-        record.corpus,
-        record.configuration.features.images,
-        record.configuration.schedule,
-        record.protocol,
-        record.run,
     )
 
 
