@@ -61,17 +61,18 @@ ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training
 ALL_CORPORA = {"speech": SPEECH, "schedule": SCHEDULE}
 # Figures of single utterances show committed examples of people's recordings, or the corpus that was named.
 SHOW = ONE_CORPUS if CORPUS else {}
-RELEASED = sorted(map(str, Path("weights").glob("*.safetensors"))) + sorted(map(str, Path("results/figures").glob("*.npz")))
+EXAMPLES = sorted(map(str, Path("results/figures").glob("*.npz")))
+WEIGHTS = sorted(map(str, Path("weights").glob("*.safetensors")))
 # Each notebook: the parameters that this build gives it, and what it reads.
 NOTEBOOKS = {
     "fig1_process": (ONE_CORPUS, [run("teacher"), run("student-pooled")]),
-    "fig2_stem": (SHOW, [run("teacher")] + IMAGES + RELEASED + COMMITTED),
-    "fig3_coordinates": (SHOW, [run("teacher")] + IMAGES + RELEASED + COMMITTED),
+    "fig2_stem": (SHOW, [run("teacher")] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
+    "fig3_coordinates": (SHOW, [run("teacher")] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
     "fig4_teacher": ({}, []),
     "fig5_student": ({}, []),
-    "attention_maps": (SHOW, [run("teacher"), run("teacher-square-patches")] + IMAGES + RELEASED + COMMITTED),
+    "attention_maps": (SHOW, [run("teacher"), run("teacher-square-patches")] + IMAGES + EXAMPLES + COMMITTED),
     "confusion": (ONE_CORPUS, [run("student-pooled")]),
-    "token_similarity": (SHOW, [run(name) for name in CORE] + IMAGES + RELEASED + COMMITTED),
+    "token_similarity": (SHOW, [run(name) for name in CORE] + IMAGES + EXAMPLES + COMMITTED),
     "settings": (ALL_CORPORA, TABLES),
     "accuracy": (ALL_CORPORA, ALL_RUNS + COMMITTED),
     "flops_vs_accuracy": (ALL_CORPORA, ALL_RUNS + COMMITTED),
