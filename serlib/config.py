@@ -379,6 +379,8 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
         run = replace(run, epoch_factor=run.epoch_factor * step.epoch_factor)
     run = replace(run, model=replace(run.model, **model))
     training = replace(training, **learning, epochs=training.epochs * run.epoch_factor)
+    if run.speaker_norm and "tilt" in training.augment:
+        raise ValueError(f"run {name!r}: step 'tilt' changes levels in [0, 1], not those of normalised images")
     return RunConfig(name, run, schedule, training, features)
 
 

@@ -115,7 +115,8 @@ class FromChannels(nn.Module):
     def __init__(self, network: SpectrogramViT) -> None:
         super().__init__()
         c = network.config
-        if c.deltas and (c.stem or c.convolutions or c.window or c.per_band_norm or c.position == "coordinates"):
+        otherwise = c.stem or c.convolutions or c.window or c.fill == "repeat" or c.per_band_norm
+        if c.deltas and (otherwise or c.position == "coordinates"):
             raise ValueError("a network with derivatives is exported in parts only where its patches are cut from them")
         self.network = copy.deepcopy(network)
         for layer in self.network.stem:

@@ -24,8 +24,9 @@ def content_width(images: Float[Tensor, "batch channels height width"]) -> list[
     if (images[..., -1:] != images[..., -2:-1]).flatten(1).any(dim=1).all():  # none ends in two equal columns
         return [images.shape[-1]] * len(images)
     differs = (images != images[..., -1:]).any(dim=1).any(dim=1)
-    last = differs * torch.arange(1, differs.shape[1] + 1, device=images.device)
-    return last.amax(dim=1).tolist()
+    width = differs.shape[1]
+    last = (differs * torch.arange(1, width + 1, device=images.device)).amax(dim=1)
+    return last.where(last != width - 1, width).tolist()  # one column is no run of equal ones
 
 
 def apply_stem(stem: nn.Sequential, images: Images) -> Images:

@@ -80,11 +80,10 @@ def execute(
     """Probe the network of ``record``, in eval mode; ``rows`` gives each file's place in the corpus's ``images``.
 
     Raises:
-        ValueError: the network's patches are not columns.
+        ValueError: the network has not one patch for each column of the image.
     """
-    if network.config.patch_size != (images.shape[2], 1):
-        patches = f"patches of {network.config.patch_size}"
-        raise ValueError(f"run {record.run!r} has {patches}: the probe needs whole columns")
+    if network.config.grid != (1, images.shape[3]) or network.config.fill == "repeat":
+        raise ValueError(f"run {record.run!r} has not one patch for each column of the image, which the probe needs")
     train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
     everyone = torch.arange(len(test))
     known, known_at, _ = _columns(network, images, train)

@@ -104,8 +104,9 @@ class Record:
         """One line that says what the numbers of this run are numbers of."""
         speech = "recordings" if self.speech == "recordings" else "synthetic speech"
         fold, test = f"{self.protocol} fold {self.fold}", len(self.parts["test"].file)
-        epochs = self.configuration.training.epochs
-        return f"{self.corpus} ({speech}), {fold}, {test} test utterances, seed {self.seed}, {epochs} epochs a stage"
+        said = f"{self.corpus} ({speech}), {fold}, {test} test utterances, seed {self.seed}"
+        trained = self.configuration.run.model or self.run in config.RESNETS
+        return f"{said}, {self.configuration.training.epochs} epochs a stage" if trained else said
 
 
 def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:

@@ -113,8 +113,9 @@ def test_the_image_and_the_network_apart(model, tmp_path):
     assert np.abs(looks - attention.rollout(output.attention, model.grid)[0].numpy()).max() < 1e-5
 
 
-def test_derivatives_of_anything_but_the_image_are_not_exported_apart(tmp_path):
-    network = SpectrogramViT(replace(TEACHER, deltas=True))
+@pytest.mark.parametrize("model", [TEACHER, replace(STUDENT, fill="repeat")], ids=["stem", "speech repeated"])
+def test_derivatives_of_anything_but_the_image_are_not_exported_apart(model, tmp_path):
+    network = SpectrogramViT(replace(model, deltas=True))
     with pytest.raises(ValueError, match="only where its patches are cut from them"):
         export.onnx_parts(network, SETTINGS, EMOTIONS, tmp_path / "image.onnx", tmp_path / "network.onnx")
     assert not list(tmp_path.iterdir())

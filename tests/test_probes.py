@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import tiny_record
 
-from serlib import config, model, probes, records
+from serlib import config, model, padding, probes, records
 
 STUDENT = replace(config.STUDENT, num_classes=2, image_size=(16, 24), patch_size=(16, 1), width=12, depth=2, heads=2)
 
@@ -88,9 +88,16 @@ def test_a_student_decides_alike_in_every_order_and_a_network_with_coordinates_d
     assert all((changed - logits[0]).abs().max() > 1e-3 for changed in logits[1:])
 
 
-def test_patches_that_are_no_columns_are_refused():
-    with pytest.raises(ValueError, match="whole columns"):
-        probed(replace(STUDENT, patch_size=(4, 4)), spoken([20] * 6))
+def test_speech_up_to_the_edge_ends_there_beside_shorter_speech_too():
+    images = spoken([24, 10])
+    assert padding.content_width(images) == [24, 10]
+    assert padding.content_width(images[:1]) == [24]
+
+
+@pytest.mark.parametrize("change", [{"patch_size": (4, 4)}, {"window": 16}, {"fill": "repeat"}])
+def test_patches_that_are_no_columns_are_refused(change):
+    with pytest.raises(ValueError, match="one patch for each column"):
+        probed(replace(STUDENT, **change), spoken([20] * 6))
 
 
 def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):

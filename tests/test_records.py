@@ -241,6 +241,8 @@ def test_the_description_says_whose_speech_it_is():
     rest = "random fold 2, 1 test utterances, seed 7, 50 epochs a stage"
     assert tiny_record().describe() == f"emodb (recordings), {rest}"
     assert tiny_record(speech="synthetic").describe() == f"emodb (synthetic speech), {rest}"
+    majority = tiny_record(configuration=config.resolve("majority", "paper", 7, 2))
+    assert majority.describe() == f"emodb (recordings), {rest.removesuffix(', 50 epochs a stage')}"
 
 
 def test_the_location_names_every_choice():

@@ -247,6 +247,7 @@ def test_every_step_changes_the_run_and_its_record_reads_back(step, tmp_path):
         ("student-alone+3s+4s", "step '4s' gives it a second window"),
         ("majority+4s", "a baseline takes no steps"),
         ("student-pooled+4s", "a student with a teacher takes no steps"),
+        ("student-alone-speaker-norm+tilt", "not those of normalised images"),
         ("student-alone+segments", "segments 3 must be at least 1, and 1 without a window"),
         ("teacher-square-patches+convolutions", "after convolutions patches are full-height columns"),
     ],

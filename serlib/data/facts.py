@@ -79,7 +79,7 @@ def title(corpus: str) -> str:
     return CORPORA[corpus].title if corpus in CORPORA else corpus
 
 
-# Defects of CREMA-D known before any file is opened, by name: they are excluded by name and listed in every record.
+# Known defects of CREMA-D, by name. What opening the files finds is excluded and listed in every record.
 CREMA_D_SILENT = ("1076_MTI_SAD_XX.wav",)
 CREMA_D_IDENTICAL = (
     ("1006_TIE_HAP_XX.wav", "1006_TIE_NEU_XX.wav"),

@@ -101,10 +101,10 @@ def mel_filters(config: Features) -> Float[Tensor, "mel bins"]:
 
 
 @lru_cache
-def _mel_groups(config: Features, size: int = 16) -> list[tuple[slice, Tensor]]:
+def _mel_groups(config: Features) -> list[tuple[slice, Tensor]]:
     """The filters in groups of neighbours, each with the bins that it reaches: most of the whole matrix is zero."""
     groups = []
-    for filters in mel_filters(config).split(size):
+    for filters in mel_filters(config).split(16):
         reached = filters.any(dim=0).nonzero()
         bins = slice(int(reached.min()), int(reached.max()) + 1) if len(reached) else slice(0, 1)
         groups.append((bins, filters[:, bins].T.contiguous()))

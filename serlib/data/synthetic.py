@@ -184,9 +184,9 @@ def _files(name: str) -> dict[str, tuple[str, str, str]]:
     }
 
 
-def _wav(name: str, speaker: str, sentence: str, emotion: str, seed: int) -> bytes:
+def _wav(name: str, speaker: str, sentence: str, emotion: str) -> bytes:
     """One file of the miniature: 16-bit mono WAV at the corpus's sampling rate."""
-    take = int.from_bytes(hashlib.sha256(f"{seed} {name} {speaker} {sentence} {emotion}".encode()).digest()[:4], "big")
+    take = int.from_bytes(hashlib.sha256(f"0 {name} {speaker} {sentence} {emotion}".encode()).digest()[:4], "big")
     known = CORPORA[name]
     wave = synthesize(known.texts[sentence], known.voices[speaker], PROSODY[emotion], take)
     wave = resample_poly(wave.astype(np.float64), known.sample_rate, SAMPLE_RATE)
@@ -196,7 +196,7 @@ def _wav(name: str, speaker: str, sentence: str, emotion: str, seed: int) -> byt
     return buffer.getvalue()
 
 
-def make_corpus(name: str, folder: Path, seed: int = 0) -> int:
+def make_corpus(name: str, folder: Path) -> int:
     """Writes the miniature of corpus ``name`` below ``folder`` and returns the number of its files.
 
     A file appears whole or not at all; files that this miniature left there before stay as they are.
@@ -210,14 +210,14 @@ def make_corpus(name: str, folder: Path, seed: int = 0) -> int:
     found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     there = {path.relative_to(folder).as_posix() for path in found}
     foreign = there - files.keys() or {
-        file for file in there if (folder / file).read_bytes() != _wav(name, *files[file], seed)
+        file for file in there if (folder / file).read_bytes() != _wav(name, *files[file])
     }
     if foreign:
         raise ValueError(
-            f"{folder} holds {len(foreign)} files such as {min(foreign)} that are not of the synthetic {name} with seed "
-            f"{seed}: give an empty folder, or delete this one if nothing in it is worth keeping"
+            f"{folder} holds {len(foreign)} files such as {min(foreign)} that are not of the synthetic {name}: "
+            "give an empty folder, or delete this one if nothing in it is worth keeping"
         )
     for file in (file for file in files if file not in there):
         with atomic_write(folder / file) as beside:
-            beside.write_bytes(_wav(name, *files[file], seed))
+            beside.write_bytes(_wav(name, *files[file]))
     return len(files)
