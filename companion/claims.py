@@ -71,7 +71,7 @@ class Verdict:
     limits: tuple[Limit, ...] = ()
     corpora: tuple[str, ...] = ()  # where it holds
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
-    position: dict[str, metrics.Interval] = field(default_factory=dict)  # corpus: gain in R2 of position by coordinates
+    position: dict[str, metrics.Interval] = field(default_factory=dict)  # see position_gains
 
 
 def measurements(pair: Sequence[str], table: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
@@ -114,7 +114,7 @@ def verdict(key: str, table: pd.DataFrame, probed: pd.DataFrame | None = None) -
     * Of accuracies against published ones: a corpus is consistent if every published number lies within or below an
       interval whose half-width is at most :data:`WIDEST`.
     * Of cost: the accuracies decide one half; the other, whether the student needs fewer operations than the teacher and
-      every other network that is counted here.
+      every network of others that is counted here.
     """
     noise = results.seed_noise(table)
     found = tuple(tuple(measurements(pair, table, noise)) for pair in NEEDED[key])
@@ -150,8 +150,8 @@ def _against_each_other(
     first, *others = (gains(of_pair, splits.NEW) for of_pair in deciding)
     everywhere = [corpus for corpus, gained in first.items() if gained and all(other.get(corpus) for other in others)]
     if everywhere:
-        limits = (Limit.CORPORA,) if set(everywhere) < set(facts.CORPORA) or not all(first.values()) else ()
-        finding = Finding.HOLDS if all(first.values()) else Finding.PARTLY
+        limits = (Limit.CORPORA,) if set(everywhere) < set(facts.CORPORA) else ()
+        finding = Finding.HOLDS if set(everywhere) == set(first) else Finding.PARTLY
         return Verdict(key, finding, limits, tuple(everywhere), found, position)
     if gained := tuple(corpus for corpus, gained in first.items() if gained):
         refuted = any(other.get(corpus) is False for other in others for corpus in gained)
@@ -159,7 +159,7 @@ def _against_each_other(
         return Verdict(key, Finding.PARTLY, (limit,), gained, found, position)
     if known := tuple(corpus for corpus, gained in gains(deciding[0], splits.KNOWN).items() if gained):
         return Verdict(key, Finding.PARTLY, (Limit.SPEAKER_DEPENDENT,), known, found, position)
-    if position and all(corpus in position and position[corpus].low > 0 for corpus in first):
+    if all(corpus in position and _everyone(corpus, position[corpus]) and position[corpus].low > 0 for corpus in first):
         return Verdict(key, Finding.PARTLY, (Limit.POSITION,), tuple(first), found, position)
     limits = (Limit.POSITION_RULED_OUT,) if key == "transfer" else ()
     return Verdict(key, Finding.NOT_SHOWN, limits, (), found, position)
@@ -189,18 +189,22 @@ def _against_published(key: str, found: tuple[tuple[Comparison, ...], ...], deci
 def position_gains(probed: pd.DataFrame) -> dict[str, metrics.Interval]:
     """By corpus, the R2 of the column's number from the last tokens with coordinates, less that without them.
 
-    Only networks trained as long as the paper's count, and only corpora of which every speaker was held out once.
+    Only networks trained as long as the paper's count, speaker-independent; of several protocols that with the most
+    speakers. A verdict takes only those of which every speaker was held out once.
     """
     long_enough = [name for name, s in config.SCHEDULES.items() if s.epochs >= config.SCHEDULES["paper"].epochs]
     counts = probed["speech"].eq("recordings") & probed["schedule"].isin(long_enough)
     found = results.position_r2_gain(probed[counts], "teacher", "teacher-no-position")
-    return {
-        corpus: gain
-        for (corpus, protocol, _), (gain, rows) in found.items()
-        if splits.HELD_OUT[protocol] == splits.NEW
-        and corpus in facts.CORPORA
-        and rows["speaker"].nunique() == facts.CORPORA[corpus].speakers
-    }
+    gains = [
+        (corpus, gain)
+        for (corpus, protocol, _), (gain, _) in found.items()
+        if splits.HELD_OUT[protocol] == splits.NEW and corpus in facts.CORPORA
+    ]
+    return dict(sorted(gains, key=lambda one: one[1].speakers))
+
+
+def _everyone(corpus: str, at: metrics.Interval) -> bool:
+    return at.speakers == facts.CORPORA[corpus].speakers
 
 
 def published(corpus: str, run: str) -> float | None:
@@ -225,7 +229,7 @@ def _has_published(c: Comparison) -> bool:
 
 @cache
 def fewer_operations() -> bool:
-    """Whether the student needs fewer operations than the teacher and than every other network counted here."""
+    """Whether the student needs fewer operations than the teacher and than every network of others counted here."""
     from serlib import flops
 
     others = (other.flops for other in flops.reference_networks().values())

@@ -157,15 +157,14 @@ def plot_attention(
     ax: Axes,
     title: str = "",
     columns: int | None = None,
-    settings: Features = FEATURES,
 ) -> Axes:
     """A map of attention laid over its image: clear where it is least of what is shown, red where it is most."""
     columns = columns or int(is_speech(image).sum())
     shown = attention[:, :columns]
     level = (attention - shown.min()) / max(np.ptp(shown), 1e-12)
-    plot_channel(1 - image, ax, title, columns, settings, cmap="gray", vmin=-0.5, vmax=1)
+    plot_channel(1 - image, ax, title, columns, FEATURES, cmap="gray", vmin=-0.5, vmax=1)
     alpha = 0.85 * level[::-1, :columns]
-    return plot_channel(level, ax, title, columns, settings, cmap="autumn_r", alpha=alpha, vmin=0, vmax=1)
+    return plot_channel(level, ax, title, columns, FEATURES, cmap="autumn_r", alpha=alpha, vmin=0, vmax=1)
 
 
 def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, title: str = "") -> Axes:
@@ -180,21 +179,18 @@ def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, tit
 # Records and tables
 
 
-def plot_curves(
-    records: Iterable[Record], stage: str, ax: Axes, losses: Sequence[str] | None = None, **options
-) -> Axes:
+def plot_curves(records: Iterable[Record], stage: str, ax: Axes, **options) -> Axes:
     """A stage's losses by epoch: the mean over the records, and a band from the smallest to the largest.
 
     Args:
-        losses: those drawn, a line each; None: all that the stage has.
         options: for ``seaborn.lineplot``, ``color`` or ``hue="run"`` for example.
     """
     table = pd.DataFrame(
         [
             (record.run, record.fold, record.seed, loss, epoch, value)
             for record in records
-            for loss in losses or record.curves[stage]
-            for epoch, value in enumerate(record.curves[stage][loss], 1)
+            for loss, values in record.curves[stage].items()
+            for epoch, value in enumerate(values, 1)
         ],
         columns=["run", "fold", "seed", "loss", "epoch", "value"],
     )

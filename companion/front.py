@@ -25,6 +25,7 @@ from serlib.model import SpectrogramViT
 RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not stated)"
+MATCHED = f"with a teacher,\n{splits.NEW}"  # what was published
 
 
 def ladder(predicted: pd.DataFrame, ratings: Path) -> pd.DataFrame:
@@ -56,8 +57,11 @@ def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.N
         ("copies of an utterance\non both sides", RUN, "augmented-leaky", "test"),
     ]
     rungs += [(f"random split,\n{splits.KNOWN}", RUN, "random", "test"), (splits.NEW, RUN, apart, "test")]
+    rungs += [(MATCHED, "student-pooled", apart, "test")]
     for run in (run for run, protocol in whole if run.startswith(f"{RUN}+") and protocol == apart):
-        rungs.append((f"{run.removeprefix(RUN)},\n{splits.NEW}", run, apart, "test"))
+        epochs = int(whole[run, apart]["epochs"].iloc[0])
+        short = f", {epochs} epochs" * (epochs < config.SCHEDULES["paper"].epochs)
+        rungs.append((f"{run.removeprefix(RUN)}{short},\n{splits.NEW}", run, apart, "test"))
     rungs += [(f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test")]
     for what, run, protocol, part in rungs:
         if (run, protocol) in whole:

@@ -56,7 +56,7 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         "claims_table": claims_table(predicted, tokens),
         "measurements_table": measurements_table(predicted),
         "coverage_table": coverage_table(predicted),
-        "lacking_table": lacking_table(predicted),
+        "lacking_table": lacking_table(predicted, tokens),
         "measured_table": measured_table(committed),
         "noise_note": noise_note(committed),
         "build_note": build_note(built),
@@ -127,9 +127,9 @@ def published_range() -> str:
 
 
 def headline(accuracy: pd.DataFrame) -> str:
-    """What the first picture says, in a sentence: the student on new speakers, and what is published."""
+    """What the first picture says, in a sentence: the paper's student on new speakers, and what is published for it."""
     at = accuracy.assign(share=[f"{100 * share:.0f}\N{NO-BREAK SPACE}%" for share in accuracy["estimate"]])
-    measured = [f"{row.share} ({facts.title(row.corpus)})" for row in at[at["what"] == splits.NEW].itertuples()]
+    measured = [f"{row.share} ({facts.title(row.corpus)})" for row in at[at["what"] == front.MATCHED].itertuples()]
     stated = at.loc[at["what"] == front.PUBLISHED, "share"]
     if not measured:
         return "Nothing is measured yet."
@@ -215,16 +215,19 @@ def measurements_table(predicted: pd.DataFrame) -> str:
     return _table(("claim", *text.COMPARISON_HEAD), rows)
 
 
-def lacking_table(predicted: pd.DataFrame) -> str:
-    """Of each claim the runs without which its verdict is not decided for good."""
-    rows = []
+def lacking_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
+    """Of each claim the runs, and the probes, without which its verdict is not decided for good."""
+    rows, probed = [], claims.position_gains(tokens)
     for claim in paper.CLAIMS:
         for corpus, (protocol, seeds) in claims.DECIDED_BY.items():
             left = claims.lacking(claim.key, corpus, predicted)
-            said = (
+            said = [
                 f"{text.display_name(run)}, seed {seed}, fold {text.ranges(folds)}"
                 for (run, seed), folds in left.items()
-            )
+            ]
+            if claim.key == "coordinate encoding":
+                speakers = facts.CORPORA[corpus].speakers - (probed[corpus].speakers if corpus in probed else 0)
+                said += [f"as to position: probes on {speakers} more speakers"] if speakers else []
             where = f"{facts.title(corpus)}, `{protocol}`, seed{'s' * (len(seeds) > 1)} {text.ranges(seeds)}"
             rows.append((claim.key, where, "; ".join(said) or "nothing"))
     return _table(("claim", "decided by", "not there yet"), rows)
@@ -264,15 +267,16 @@ def measured_table(predicted: pd.DataFrame) -> str:
 
 
 def reached(predicted: pd.DataFrame, runs: Sequence[str], noise: results.Noise) -> dict[str, dict[str, str]]:
-    """By run and kind of part ("trained": the training set, of random splits if there are any) its accuracies in words.
+    """By run and kind of part its accuracies in words; "trained" is the training set of the longest training of all.
 
     Of several schedules one is taken, see :func:`companion.results.longest`.
     """
     counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["run"].isin(runs)
     best = results.longest(predicted[counts])
     kinds: dict[str, dict[str, list[str]]] = {}
+    trained: dict[str, tuple[tuple[int, int], str]] = {}
     for (run, protocol), rows in sorted(best.items(), key=lambda item: item[0][1] != "random"):
-        tested, trained = (rows[rows["part"] == part] for part in ("test", "train"))
+        tested, fitted = (rows[rows["part"] == part] for part in ("test", "train"))
         about = [f"draws {text.ranges(rows['fold'])}"] if protocol in splits.DRAWN else []
         missing = results.missing_folds(rows)
         about += [f"{rows['fold'].nunique()} of {rows['fold'].nunique() + missing} folds"] if missing else []
@@ -282,7 +286,11 @@ def reached(predicted: pd.DataFrame, runs: Sequence[str], noise: results.Noise) 
         at = results.accuracy(tested, noise=noise)
         said = f"{text.percent(at)} ({', '.join([*about, text.counted(at)])})"
         of_run.setdefault(splits.HELD_OUT[protocol], []).append(said)
-        of_run.setdefault("trained", [text.percent(results.accuracy(trained))])
+        rank = int(epochs), len(fitted)
+        if run not in trained or rank > trained[run][0]:
+            trained[run] = rank, f"{text.percent(results.accuracy(fitted))} (`{protocol}`)"
+    for run, (_, said) in trained.items():
+        kinds[run]["trained"] = [said]
     return {run: {kind: ", ".join(said) for kind, said in of.items()} for run, of in kinds.items()}
 
 
@@ -338,7 +346,7 @@ def reach_note(predicted: pd.DataFrame, measure: results.Measure = "UA") -> str:
         others = [far[corpus]] if corpus in far else []
         beside = (f"minus {text.display_name(o.second)}: {text.points(o.gain(measure))} points" for o in others)
         said.append(
-            f"{facts.title(corpus)} ({text.counted(gain)}): {measure} {reached[0]:.1f} %, without it {reached[1]:.1f} %, "
+            f"{facts.title(corpus)} ({text.counted(gain)}, {c.epochs} epochs): {measure} {reached[0]:.1f} %, without it {reached[1]:.1f} %, "
             + "; ".join([f"gain {text.points(gain)} points, {text.direction(gain, gain.p)}", *beside])
             + "."
         )
@@ -488,7 +496,7 @@ def _cost_counted() -> str:
     others, name = min((other.flops, name) for name, other in flops.reference_networks().items())
     return (
         f"Counted: the student needs {counted['student_flops']} FLOPs per image, {counted['flops_ratio']} of the "
-        f"teacher's {counted['teacher_flops']}; the smallest of the other networks counted here, {name}, needs {others:,}."
+        f"teacher's {counted['teacher_flops']}; the smallest of the networks of others, {name}, needs {others:,}."
     )
 
 
@@ -508,7 +516,8 @@ def _probed(tokens: pd.DataFrame) -> dict[str, str]:
     """What probes of networks say of two claims."""
     teacher, matched = [], []
     last = tokens[tokens["run"].eq("teacher") & tokens["last"].astype(bool)]
-    for (corpus, protocol), rows in last.groupby(["corpus", "protocol"]):
+    for (corpus, protocol), both in last.groupby(["corpus", "protocol"]):
+        _, rows = max(both.groupby("schedule"), key=lambda group: group[1]["speaker"].nunique())
         where = f"{facts.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {text.ranges(rows['fold'])}"
         teacher.append(f"{text.fraction(results.explained(rows))} ({where})")
     for (corpus, protocol, _), (gain, rows) in results.position_r2_gain(

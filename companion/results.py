@@ -59,10 +59,16 @@ def predictions(found: Iterable[records.Record]) -> pd.DataFrame:
     emotions = sorted({*columns["true"], *columns["predicted"]})
     for name, values in columns.items():
         table[name] = pd.Categorical(values, emotions if name in ("true", "predicted") else None)
-    table["utterance"] = table["file"].map(lambda file: file.partition(" (")[0]).astype("category")
+    table["utterance"] = table["file"].map(_source).astype("category")
     table["correct"] = (table["true"] == table["predicted"]).astype(float)
     table["repetition"] = table["fold"].where(table["protocol"].isin(splits.DRAWN), table["seed"])
     return table
+
+
+def _source(file: str) -> str:
+    """The utterance that a file is a version of, as :attr:`serlib.data.corpora.Utterance.source`."""
+    name, _, version = file.rpartition(" (")
+    return name if version.removesuffix(")") in config.PERTURBATIONS else file
 
 
 def runs(found: Iterable[records.Record]) -> pd.DataFrame:
@@ -99,8 +105,9 @@ def test(table: pd.DataFrame) -> pd.DataFrame:
 def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOISE) -> metrics.Interval:
     """WA or UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
 
-    Copies of an utterance, in several random draws or several versions, count as one. ``noise`` is left out for
-    classifiers that give the same with every seed, unless the split is drawn as well.
+    Copies of an utterance, in several random draws or several versions, count as one. Of seeds, those with the most
+    folds are taken, so that every speaker weighs the same for each. ``noise`` is left out for classifiers that give the
+    same with every seed, unless the split is drawn as well; UA takes that of WA.
 
     Raises:
         ValueError: rows of several parts, such as training and test set.
@@ -108,7 +115,10 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     run, protocol = rows[["run", "protocol"]].iloc[0]
-    of = None if run in UNSEEDED and protocol not in splits.DRAWN else noise.get(protocol)
+    if protocol not in splits.DRAWN:
+        folds = rows.groupby("seed")["fold"].transform("nunique")
+        rows = rows[folds == folds.max()]
+    of = None if run in UNSEEDED and protocol not in splits.DRAWN else _noise_of(protocol, noise)
     return _interval(rows.assign(value=rows["correct"]), measure, of).within(0.0, 1.0)
 
 
@@ -139,19 +149,25 @@ def place(run: str) -> tuple[int, str]:
     return RUNS.index(base), steps
 
 
-def seed_noise(table: pd.DataFrame, measure: Measure = "WA") -> dict[str, metrics.SeedNoise]:
-    """By protocol, the variance of an accuracy over seeds (of random splits: over draws), pooled over runs with several.
+def seed_noise(table: pd.DataFrame) -> dict[str, metrics.SeedNoise]:
+    """By protocol, the variance of WA over seeds (of random splits: over draws), pooled over runs with several.
 
     What goes beyond the paper, a schedule or steps of a run, has no part in it: verdicts rest on it.
     """
     pooled, added = {}, table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
-    for protocol, spread in seeds_apart(table[~added], measure).groupby("protocol", observed=True):
+    for protocol, spread in seeds_apart(table[~added]).groupby("protocol", observed=True):
         df = spread["seeds"] - 1
         pooled[protocol] = metrics.SeedNoise(float((df * spread["deviation"] ** 2).sum() / df.sum()), int(df.sum()))
     return pooled
 
 
-def seeds_apart(table: pd.DataFrame, measure: Measure = "WA") -> pd.DataFrame:
+def _noise_of(protocol: str, noise: Noise) -> metrics.SeedNoise | None:
+    """A protocol's seed noise; without its own the largest of the others that are drawn, or fixed, as it is."""
+    alike = [found for other, found in noise.items() if (other in splits.DRAWN) == (protocol in splits.DRAWN)]
+    return noise.get(protocol) or max(alike, default=None)
+
+
+def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
     """How far the seeds of a run lie apart: every run with more than one, on the folds that all of its seeds have.
 
     Of random draws, whose test utterances differ, each draw counts for a seed. Columns: those of :data:`CONDITION`, run,
@@ -162,9 +178,7 @@ def seeds_apart(table: pd.DataFrame, measure: Measure = "WA") -> pd.DataFrame:
     for key, same in rows.groupby([*CONDITION, "run"], observed=True):
         if same["protocol"].iloc[0] not in splits.DRAWN:
             same = same[same.groupby("fold")["seed"].transform("nunique") == same["seed"].nunique()]
-        reached = {
-            k: _interval(of.assign(value=of["correct"]), measure).estimate for k, of in same.groupby("repetition")
-        }
+        reached = {k: _interval(of.assign(value=of["correct"]), "WA").estimate for k, of in same.groupby("repetition")}
         if len(reached) > 1:
             about = dict(zip([*CONDITION, "run"], key, strict=True))
             deviation = pd.Series(reached).std()
@@ -173,7 +187,7 @@ def seeds_apart(table: pd.DataFrame, measure: Measure = "WA") -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*CONDITION, "run", "folds", "seeds", "accuracies", "deviation"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equality of tables is no yes or no
 class Comparison:
     """Two runs on the same test utterances, all folds and seeds that both have; all of :data:`CONDITION` is alike."""
 
@@ -273,7 +287,7 @@ def compare(
                 "under the same label; make the two records again from the same recordings"
             )
         made.append(
-            Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise.get(protocol))
+            Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), _noise_of(protocol, noise))
         )
     return made
 

@@ -92,9 +92,13 @@ def times(size: Sequence[int]) -> str:
     return " x ".join(map(str, size))
 
 
+def rounded(value: float, form: str) -> str:
+    """A number in a format such as ``+.1f``, without the sign of a negative zero."""
+    return format(round(value, int(form[-2])) + 0.0, form)
+
+
 def _bounds(at: metrics.Interval, scale: float, form: str) -> str:
-    # adding zero takes the sign from a negative zero
-    middle, low, high = (format(round(scale * v, 2) + 0.0, form) for v in (at.estimate, at.low, at.high))
+    middle, low, high = (rounded(scale * v, form) for v in (at.estimate, at.low, at.high))
     return middle if math.isnan(at.low) else f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
@@ -122,10 +126,13 @@ def counted(at: metrics.Interval) -> str:
 
 
 def direction(difference: metrics.Interval, p: float) -> str:
-    """What a comparison shows, by its p-value adjusted over its table."""
-    if not p < LEVEL:
-        return f"no difference shown ({100 * difference.detectable:.0f} points or more would have been)"
-    return "better" if difference.estimate > 0 else "worse"
+    """What a comparison shows, by its p-value adjusted over its table, and whether it shows more by itself."""
+    found = "better" if difference.estimate > 0 else "worse"
+    if p < LEVEL:
+        return found
+    if difference.p < LEVEL:
+        return f"{found} by itself, not after adjusting"
+    return f"no difference shown ({100 * difference.detectable:.0f} points or more would have been)"
 
 
 def kept(gains: bool, chosen: bool) -> str:
@@ -142,7 +149,9 @@ def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
     """``EmoDB: training set 100, listeners 94. CREMA-D: ...``: in per cent, of a table of corpus, what and estimate."""
     said: dict[str, list[str]] = {}
     for row in table.itertuples():
-        said.setdefault(facts.title(row.corpus), []).append(f"{' '.join(row.what.split())} {100 * row.estimate:{form}}")
+        said.setdefault(facts.title(row.corpus), []).append(
+            f"{' '.join(row.what.split())} {rounded(100 * row.estimate, form)}"
+        )
     return " ".join(f"{corpus}: {', '.join(each)}." for corpus, each in said.items())
 
 
@@ -176,7 +185,7 @@ def found(v: Verdict) -> str:
     words = {
         Limit.CORPORA: f"holds on {where}",
         Limit.SPEAKER_DEPENDENT: f"holds only where the split is {splits.KNOWN}",
-        Limit.FIRST_PAIR: f"holds only against {display_name(first)}",
+        Limit.FIRST_PAIR: f"holds against {display_name(first)}, not shown against {' and '.join(map(display_name, others))}",
         Limit.SECOND_PAIR_MISSING: f"holds against {display_name(first)} on {where}; {' and '.join(map(display_name, others))} not complete",
         Limit.POSITION: "holds only as to position",
         Limit.POSITION_RULED_OUT: "not shown; that position passes on is ruled out by proof",
@@ -193,7 +202,7 @@ def in_short(v: Verdict) -> str:
     if v.claim == "cost":
         counted = "fewer FLOPs" if Limit.OPERATIONS in v.limits or v.finding is Finding.HOLDS else "no fewer FLOPs"
         reached = "" if v.finding is Finding.HOLDS else ", but does not reach the published accuracy"
-        return f"The student needs {counted} than the teacher and every other network counted{reached}."
+        return f"The student needs {counted} than the teacher and the networks of others{reached}."
     if v.claim in claims.AGAINST_PUBLISHED:
         (run, at), *_ = decided[0].accuracies()
         stated = 100 * claims.published(decided[0].corpus, run)
@@ -202,8 +211,8 @@ def in_short(v: Verdict) -> str:
     for corpus in dict.fromkeys(c.corpus for c in decided):
         of = [f"{points(c.difference)} points against {display_name(c.second)}" for c in decided if c.corpus == corpus]
         of += [
-            f"the tokens tell their column's number better (R2 {fraction(gain, '+')})"
-            for name, gain in v.position.items()
+            f"R2 of a column's number, read from its token: {told}"
+            for name, told in _position(v).items()
             if name == corpus
         ]
         said.append(f"{facts.title(corpus)}: {'; '.join(of)}.")
@@ -217,16 +226,26 @@ def because(v: Verdict) -> str:
     else:
         said = [against(of_pair) for of_pair in v.comparisons if of_pair]
     if v.position:
-        gains = (f"{facts.title(c)}: {fraction(gain, '+')}" for c, gain in v.position.items())
+        gains = (f"{facts.title(corpus)}: {told}" for corpus, told in _position(v).items())
         said.append(
             f"R2 of the column's number from the last tokens, {splits.NEW}, with coordinates minus without: {'; '.join(gains)}"
         )
     if Limit.TRAINING_SET in v.limits:
-        said.append("The published accuracies are reached on the training set alone")
+        said.append("The published accuracies are reached on the training set")
     if Limit.WIDE in v.limits:
         said.append(f"An interval wider than {100 * claims.WIDEST:.0f} points to each side is consistent with nothing")
     wait = "No corpus is complete, speaker-independent. " if v.finding is Finding.PENDING else ""
     return wait + " ".join(f"{sentence}." for sentence in said)
+
+
+def _position(v: Verdict) -> dict[str, str]:
+    """By corpus the gain in R2, and of how many speakers it is where that are not all, which the rule asks for."""
+    known = {corpus: facts.CORPORA[corpus].speakers for corpus in v.position}
+    return {
+        corpus: fraction(gain, "+")
+        + (f" ({gain.speakers} of {known[corpus]} speakers; the rule asks for all)" * (gain.speakers < known[corpus]))
+        for corpus, gain in v.position.items()
+    }
 
 
 def verdict(v: Verdict) -> str:

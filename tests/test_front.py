@@ -32,11 +32,19 @@ def test_accuracies_stand_by_how_the_test_set_was_chosen(predicted, tmp_path: Pa
         "training set": 1.0,
         "random split,\nspeaker-dependent": 1.0,
         "speaker-independent": 0.5,
+        "with a teacher,\nspeaker-independent": 1.0,
         "+repeat+deltas,\nspeaker-independent": 0.75,
         "listeners": 0.8,
     }
     assert table["estimate"].to_dict() == pytest.approx(expected)
     assert table["low"].isna().to_dict() == {what: what.startswith("published") for what in expected}
+
+
+def test_a_row_with_fewer_epochs_says_so(tmp_path: Path) -> None:
+    half = dict.fromkeys(SPEAKERS, 2)
+    some = [*outcome("student-alone", half), *outcome("student-alone+deltas", half, schedule="search")]
+    table = front.ladder(results.predictions(some), tmp_path)
+    assert "+deltas, 16 epochs,\nspeaker-independent" in set(table["what"])
 
 
 def test_a_protocol_with_missing_folds_is_left_out(tmp_path: Path) -> None:

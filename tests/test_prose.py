@@ -93,10 +93,11 @@ def test_what_was_measured_stands_beside_what_is_published_by_kind(tmp_path: Pat
     table = prose.values(stored(tmp_path, *pooled, *teacher))["measured_table"]
     all_of, fifty, fourth = (f"{v} [{v},{NO_BREAK}{v}]" for v in ("100.0", "50.0", "25.0"))
     cells = row(table, "EmoDB | Student (pooled vector matched)")
-    assert cells[2:] == ["98.83", all_of, "100.0 (draws 0, 1 speaker, 1 seed)", f"{fifty} (6 speakers, 1 seed)"]
+    trained = f"{all_of} (`leave-one-speaker-out`)"
+    assert cells[2:] == ["98.83", trained, "100.0 (draws 0, 1 speaker, 1 seed)", f"{fifty} (6 speakers, 1 seed)"]
     cells = row(table, "EmoDB | Teacher")
     lacks = f"{fourth} (2 of 6 folds, 8 epochs, 2 speakers, 1 seed)"
-    assert cells[2:] == ["96.96", all_of, "not measured here", lacks]
+    assert cells[2:] == ["96.96", trained, "not measured here", lacks]
 
 
 def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
@@ -128,13 +129,14 @@ def test_what_a_build_was_made_from_is_said() -> None:
 
 def test_what_a_figure_shows_is_said_in_words() -> None:
     rows = [("emodb", "training\nset", 1.0), ("mine", "listeners", 0.94), ("emodb", front.PUBLISHED, 0.9883)]
-    rows += [("emodb", splits.NEW, 0.598)]
+    rows += [("emodb", splits.NEW, 0.598), ("emodb", front.MATCHED, 0.606), ("mine", "rounded", 0.4444)]
     table = pd.DataFrame(rows, columns=["corpus", "what", "estimate"])
-    said = "EmoDB: training set 100, published (split not stated) 99, speaker-independent 60. mine: listeners 94."
+    said = "EmoDB: training set 100, published (split not stated) 99, speaker-independent 60, with a teacher, speaker-independent 61. mine: listeners 94, rounded 44."
     assert text.estimates(table) == said
+    assert text.estimates(table[-1:], ".1f") == "mine: rounded 44.4."
     assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
     headline = prose.headline(table)
-    assert f"right for 60{NO_BREAK}% (EmoDB) of the utterances; 99{NO_BREAK}% are published" in headline
+    assert f"right for 61{NO_BREAK}% (EmoDB) of the utterances; 99{NO_BREAK}% are published" in headline
 
 
 def test_comparisons_that_rest_on_one_seed_are_counted() -> None:

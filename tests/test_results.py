@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 from helpers import SPEAKERS, outcome, tiny_record
+from scipy import stats
 
 from companion import results, text
 from serlib import config, metrics
@@ -38,6 +39,28 @@ def test_a_version_belongs_to_its_utterance():
     table = results.predictions([tiny_record(parts={"train": part, "test": part})])
     assert list(table["utterance"]) == ["a.wav"] * 4
     assert results.accuracy(results.test(table)).estimate == 0.5
+
+
+def test_a_name_with_a_number_in_parentheses_is_an_utterance_of_its_own():
+    """As a file manager renames several files at once; three are right and one is wrong."""
+    files = ("anger (1).wav", "anger (2).wav", "anger (3)", "calm.wav")
+    part = Part(files, ("03",) * 4, (0,) * 4, (0, 0, 0, 1))
+    table = results.predictions([tiny_record(parts={"train": part, "test": part})])
+    assert tuple(results.test(table)["utterance"]) == files
+    assert results.accuracy(results.test(table)).estimate == 0.75
+
+
+def test_seeds_with_fewer_folds_are_left_out_of_an_accuracy():
+    whole = outcome("teacher", HALF)
+    begun = [*whole, *outcome("teacher", NEVER, seed=1)[:1]]
+    one, both = (results.accuracy(results.test(results.predictions(found))) for found in (whole, begun))
+    assert (both.estimate, both.seeds) == (one.estimate, 1)
+
+
+def test_a_number_is_rounded_once():
+    at = metrics.Interval(0.56849, 0.44449, -0.0004, 10)
+    assert text.percent(at) == "56.8 [44.4,\N{NO-BREAK SPACE}0.0]"
+    assert text.points(at) == "+56.8 [+44.4,\N{NO-BREAK SPACE}+0.0]"
 
 
 def test_a_row_is_a_run_with_its_provenance():
@@ -244,6 +267,16 @@ def test_an_interval_of_an_accuracy_ends_at_0_and_1():
     assert results.accuracy(rows, noise={"random": metrics.SeedNoise(1.0, 5)}).error < 0.1
 
 
+def test_a_protocol_without_seeds_of_its_own_takes_the_largest_noise_of_its_kind():
+    rows = results.predictions(outcome("teacher", ALWAYS, "speaker-folds"))
+    noise = {"leave-one-speaker-out": metrics.SeedNoise(0.04, 5), "actor-split": metrics.SeedNoise(0.01, 9)}
+    noise |= {"random": metrics.SeedNoise(0.09, 5)}  # draws differ by their test utterances as well
+    at = results.accuracy(results.test(rows), noise=noise)
+    assert (at.error, at.df) == pytest.approx((0.2, 5))
+    (found,) = results.compare(rows, rows, noise=noise)
+    assert found.difference.error == pytest.approx(0.08**0.5)
+
+
 @pytest.mark.parametrize(
     ("run", "protocol", "has"),
     [
@@ -391,3 +424,17 @@ def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run(run,
     noisy = {"leave-one-speaker-out": metrics.SeedNoise(0.01, 2)}  # of networks alone: nothing else depends on a seed
     wider = results.by_unlabelled(results.predictions([*plain, *normed]), "WA", noisy)["low"] < table["low"]
     assert wider.tolist() == [run.startswith("student")] * 4
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "said"),
+    [
+        (0.02, 0.01, "better"),
+        (0.02, 0.2, "better by itself, not after adjusting"),
+        (-0.04, 0.2, "no difference shown (19 points or more would have been)"),
+    ],
+)
+def test_what_a_table_of_comparisons_says_of_a_row(low, p, said):
+    half = 0.1 - low
+    error = half / stats.t.ppf(0.975, 9)
+    assert text.direction(metrics.Interval(0.1, low, 0.1 + half, 10, error=float(error), df=9.0), p) == said
