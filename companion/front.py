@@ -36,42 +36,40 @@ def ladder(predicted: pd.DataFrame, ratings: Path) -> pd.DataFrame:
         ratings: folder of the tables that :func:`companion.listeners.save` writes.
     """
     noise = results.seed_noise(predicted)
-    found = [
-        dict(zip(COLUMNS, row, strict=True))
-        for corpus in facts.CORPORA
-        for row in _rungs(predicted, corpus, ratings, noise)
-    ]
-    return pd.DataFrame(found, columns=COLUMNS)
+    rungs = [rung for corpus in facts.CORPORA for rung in _rungs(predicted, corpus, ratings, noise)]
+    return pd.DataFrame([row for _, *row in sorted(rungs, key=lambda rung: rung[0])], columns=COLUMNS)
 
 
 def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.Noise) -> Iterator[tuple]:
+    """One corpus's rows, each with its place among all corpora's before it."""
     here = results.longest(predicted[predicted["corpus"] == corpus])
     whole = {key: rows for key, rows in here.items() if not results.missing_folds(rows)}
     apart = next((p for p in results.APART if (RUN, p) in whole), "")
     if not apart:
         return
     stated = claims.published(corpus, "student-pooled")
-    yield corpus, PUBLISHED, stated, None, None
+    yield 0, corpus, PUBLISHED, stated, None, None
     rungs = [
-        ("training set", RUN, apart, "train"),
-        ("copies of an utterance\non both sides", RUN, "augmented-leaky", "test"),
+        (1, "training set", RUN, apart, "train"),
+        (2, "copies of an utterance\non both sides", RUN, "augmented-leaky", "test"),
+        (3, f"random split,\n{splits.KNOWN}", RUN, "random", "test"),
+        (4, splits.NEW, RUN, apart, "test"),
+        (5, MATCHED, "student-pooled", apart, "test"),
+        (7, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),
     ]
-    rungs += [(f"random split,\n{splits.KNOWN}", RUN, "random", "test"), (splits.NEW, RUN, apart, "test")]
-    rungs += [(MATCHED, "student-pooled", apart, "test")]
     for run in (run for run, protocol in whole if run.startswith(f"{RUN}+") and protocol == apart):
         epochs = int(whole[run, apart]["epochs"].iloc[0])
         short = f", {epochs} epochs" * (epochs < config.SCHEDULES["paper"].epochs)
-        rungs.append((f"{run.removeprefix(RUN)}{short},\n{splits.NEW}", run, apart, "test"))
-    rungs += [(f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test")]
-    for what, run, protocol, part in rungs:
+        rungs.append((6, f"{run.removeprefix(RUN)}{short},\n{splits.NEW}", run, apart, "test"))
+    for place, what, run, protocol, part in rungs:
         if (run, protocol) in whole:
             rows = whole[run, protocol]
             at = results.accuracy(rows[rows["part"] == part], noise=noise if part == "test" else results.NO_NOISE)
-            yield corpus, what, at.estimate, at.low, at.high
+            yield place, corpus, what, at.estimate, at.low, at.high
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
         at = metrics.interval(recognised, speakers)
-        yield corpus, "listeners", at.estimate, at.low, at.high
+        yield 8, corpus, "listeners", at.estimate, at.low, at.high
 
 
 def differences(predicted: pd.DataFrame) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def front_pictures(accuracy: pd.DataFrame, gains: pd.DataFrame) -> str:
     pictures = {
         "accuracy": (
             f"{headline(accuracy)} In per cent: {text.estimates(accuracy, '.1f')}",
-            f"{text.display_name(front.RUN)}: accuracy by how the test set was chosen. Hollow: published, for the student with a teacher.",
+            f"Accuracy by how the test set was chosen: {text.display_name(front.RUN)}, where nothing else is named. Hollow: published, for the student with a teacher.",
         ),
         "gains": (
             f"{above} of {len(gains)} intervals lie above zero. Points gained: {text.estimates(gains, '+.1f')}",
