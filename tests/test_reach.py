@@ -195,8 +195,8 @@ def test_the_actors_that_choose_are_not_those_of_the_report(committed):
 def test_the_note_says_what_was_chosen_and_what_it_gains(committed):
     said = prose.reach_note(committed)
     assert said.startswith(f"12 additions were tried. Chosen: {config.STEPS['deltas'].adds} (`{CHOSEN}`).")
-    assert "EmoDB (10 speakers, 3 seeds): UA " in said
-    assert "CREMA-D (19 speakers, 3 seeds): UA " in said
+    assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
+    assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0
     assert prose.reach_note(committed[committed["protocol"] == "actor-split"]) == "Nothing was tried yet."
 
