@@ -115,11 +115,17 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     run, protocol = rows[["run", "protocol"]].iloc[0]
-    if protocol not in splits.DRAWN:
-        folds = rows.groupby("seed")["fold"].transform("nunique")
-        rows = rows[folds == folds.max()]
+    rows = _fullest_seeds(rows)
     of = None if run in UNSEEDED and protocol not in splits.DRAWN else _noise_of(protocol, noise)
     return _interval(rows.assign(value=rows["correct"]), measure, of).within(0.0, 1.0)
+
+
+def _fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, of one protocol, of the seeds with the most folds; a random draw is fold and seed at once."""
+    if rows["protocol"].iloc[0] in splits.DRAWN:
+        return rows
+    folds = rows.groupby("seed")["fold"].transform("nunique")
+    return rows[folds == folds.max()]
 
 
 def _interval(rows: pd.DataFrame, measure: Measure, noise: metrics.SeedNoise | None = None) -> metrics.Interval:
@@ -270,10 +276,7 @@ def compare(
     both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
     made = []
     for _, cells in both.groupby(list(alike), observed=True):
-        protocol = cells["protocol"].iloc[0]
-        if protocol not in splits.DRAWN:
-            folds = cells.groupby("seed")["fold"].transform("nunique")
-            cells = cells[folds == folds.max()]
+        protocol, cells = cells["protocol"].iloc[0], _fullest_seeds(cells)
         sides = [side.merge(cells, on=keys) for side in (ours, theirs)]
         columns = [*keys, "file", "true", "correct"]
         pair = test(sides[0]).merge(
