@@ -34,6 +34,8 @@ DISPLAY_NAMES: dict[str, str] = {
     "student-alpha-0.1": "Student (pooled vector matched, α = 0.1)",
     "student-alpha-10": "Student (pooled vector matched, α = 10)",
     "student-coordinates": "Student (coordinates, no teacher)",
+    "student-square-patches": "Student (square patches, no teacher)",
+    "student-horizontal-patches": "Student (horizontal patches, no teacher)",
     "student-per-band-norm": "Student (normalised mel bands, no teacher)",
     "student-4s": "Student (4 s, no teacher)",
     "student-alone-speaker-norm": "Student (no teacher), speaker-normalised",

@@ -10,7 +10,7 @@ from serlib.data import facts, splits
 @pytest.mark.parametrize("corpus", [*facts.CORPORA, "mine"])
 def test_every_experiment_is_of_what_can_be_run(corpus):
     for experiment in experiments.experiments_of(corpus):
-        assert experiment.protocol in (*splits.PROTOCOLS, *splits.AUGMENTED, splits.SELECTION)
+        assert experiment.protocol in (*splits.PROTOCOLS, *splits.AUGMENTED, *splits.CHOOSING)
         schedule = "paper" if experiment.schedule == config.BASELINE else experiment.schedule
         for run in experiment.runs:
             config.resolve(run, schedule, 0, num_classes=7)
@@ -30,7 +30,8 @@ def test_emodb_holds_its_ten_speakers_out_one_by_one_and_crema_d_in_five_groups(
 def test_crema_d_is_first_divided_as_the_field_divides_it():
     first, protocol, seeds, *others = experiments.experiments_of("crema-d")
     assert {e.protocol for e in (first, protocol, seeds)} == {"actor-split"}
-    *normalised, last = [e for e in others if e.protocol == "actor-split"]
+    at_student_size, *normalised, last = [e for e in others if e.protocol == "actor-split"]
+    assert (at_student_size.runs, len(at_student_size.cells)) == (experiments.AT_STUDENT_SIZE, 3)
     assert [e.runs for e in normalised] == [
         ("student-alone-speaker-norm+deltas",),
         ("resnet-18", "resnet-18-speaker-norm"),
