@@ -87,7 +87,7 @@ NOTEBOOKS = {
     "speed": ({}, BENCHMARKS),
 }
 STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)
-PROSE = sorted(str(path) for path in Path("book").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+PROSE = sorted(str(path) for part in ("book", "docs") for path in Path(part).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 rule book:

@@ -4,7 +4,6 @@ Links are relative to ``book/``, where the prose lies.
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -65,7 +64,6 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
         "settings_table": settings_table(),
         "runs_table": runs_table(),
-        "inputs": inputs_tables(),
     }
     return found
 
@@ -416,19 +414,6 @@ def runs_table() -> str:
         return f"the {'teacher' if base is config.TEACHER else 'student'}" + (": " + ", ".join(words) if words else "")
 
     return _table(("run", "network and training"), [(f"`{name}`", changes(run)) for name, run in config.RUNS.items()])
-
-
-def inputs_tables() -> dict[str, str]:
-    """By kind of input: what it is like, what becomes of it, what is said; the tests hold each against what is printed."""
-    stated = tomllib.loads(Path(__file__).with_name("inputs.toml").read_text(encoding="utf-8"))
-    head = ("input", "what becomes of it", "what is said")
-    said = {kind: [(c["input"], c["happens"], _code(c["says"])) for c in cases] for kind, cases in stated.items()}
-    return {kind: _table(head, rows) for kind, rows in said.items()}
-
-
-def _code(line: str) -> str:
-    """A line of a terminal, which may hold backquotes."""
-    return line and (f"`` {line} ``" if "`" in line else f"`{line}`")
 
 
 def _settings() -> dict[str, Any]:

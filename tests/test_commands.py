@@ -25,7 +25,7 @@ from tests.helpers import tiny_emodb, write_wav
 from workflow.run import check
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/clusters.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
 PARSERS = {"serlib": cli._parser, "companion": companion_cli._parser}
 OTHERS = {"apt-get", "conda", "pip", "jupyter", "cffconvert", "mlcroissant", "actionlint", "pip-licenses", "ruff"}
 

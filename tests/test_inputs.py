@@ -935,9 +935,9 @@ def test_facts_that_cannot_be_read_end_every_command_in_one_line(tmp_path):
     assert ran.stderr.startswith("serlib: facts.toml: [ravdess]: missing or unknown: ")
 
 
-# What the book says of all this: companion/inputs.toml, every line as it is printed
+# What the book says of all this: docs/inputs.toml, every line as it is printed
 
-STATED = tomllib.loads((ROOT / "companion/inputs.toml").read_text(encoding="utf-8"))
+STATED = tomllib.loads((ROOT / "docs/inputs.toml").read_text(encoding="utf-8"))
 NOISE = floats(SPEECH)
 HEARD = {
     "WAV, RF64, W64, AIFF, AU, CAF or FLAC, at 1 kHz to 2 MHz, in 16 to 64 bits": stored("w64"),

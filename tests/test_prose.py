@@ -117,7 +117,7 @@ def test_settings_read_the_configurations() -> None:
 
 def test_every_field_of_a_record_is_explained() -> None:
     fields = {field.name for field in dataclasses.fields(records.Record)}
-    assert set(re.findall(r"^\| `(\w+)` \|", (ROOT / "book/reproduce.md").read_text(), re.MULTILINE)) >= fields
+    assert set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/records.md").read_text(), re.MULTILINE)) >= fields
 
 
 def test_what_a_build_was_made_from_is_said() -> None:

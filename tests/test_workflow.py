@@ -27,7 +27,7 @@ built = pytest.mark.skipif(not (ROOT / "_build/html/index.html").exists(), reaso
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """The sources with their times, beside what was built from them: to be touched, and never built."""
-    folders = ("serlib", "companion", "notebooks", "book", "workflow", "results", "benchmarks", "weights")
+    folders = ("serlib", "companion", "notebooks", "book", "workflow", "results", "benchmarks", "weights", "docs")
     for name in folders:
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

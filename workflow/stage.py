@@ -31,6 +31,7 @@ def main(root: Path, stage: Path) -> None:
         if urlsplit(address).hostname == "github.com":  # the stage has the repository's layout: the links name files
             config["launch_buttons"] = {"binderhub_url": BINDER, "colab_url": COLAB, "notebook_interface": "jupyterlab"}
     _copy(root / "book", stage / "book")
+    _copy(root / "docs", stage / "docs")  # which pages offer
     _copy(root / "serlib", stage / "serlib")  # of which pages show functions
     shutil.copy(root / "CITATION.bib", stage)
     config["sphinx"]["config"]["myst_substitutions"] = prose.values(root, stage / "book")
