@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serlib import cli
+from serlib.errors import SerlibError
 from serlib.files import spare
 
 RESULTS = Path("results")
@@ -80,7 +81,7 @@ def _claims(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     formats = {".csv": "to_csv", ".parquet": "to_parquet"}
     if options.out.suffix not in formats:
-        raise ValueError(f"{options.out}: the table is written as one of {', '.join(formats)}")
+        raise SerlibError(f"{options.out}: the table is written as one of {', '.join(formats)}")
 
     from companion import results
     from serlib.files import atomic_write
@@ -91,7 +92,7 @@ def _table(options: argparse.Namespace) -> None:
         with atomic_write(options.out) as beside:
             getattr(table, formats[options.out.suffix])(beside, index=False)
     except ImportError as error:
-        raise ValueError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
+        raise SerlibError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
     print(f"{options.out}: {len(table):,} predictions")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from serlib import config, records
 from serlib.data import corpora, facts
+from serlib.errors import SerlibError
 from serlib.files import atomic_write
 
 if TYPE_CHECKING:  # torch is imported where it is used
@@ -80,7 +81,7 @@ def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: M
     from serlib.data import features
 
     if record.fingerprint != corpus.fingerprint:
-        raise ValueError(f"{path}: the record was not made from these recordings; give the corpus it names")
+        raise SerlibError(f"{path}: the record was not made from these recordings; give the corpus it names")
     utterances, test, settings = (
         {u.key: u for u in corpus.utterances},
         record.parts["test"],
@@ -116,7 +117,7 @@ def read(path: Path) -> list[Example]:
     import torch
 
     if not path.exists():
-        raise ValueError(
+        raise SerlibError(
             f"{path}: no examples of this corpus are committed; make them by `python -m companion examples`"
         )
     with np.load(path) as stored:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from companion import claims, figures, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
+from serlib.errors import SerlibError
 
 if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
     from torch import Tensor
@@ -60,7 +61,7 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
         check_parameters(cells[0], [cell for cell in cells[1:] if cell.startswith("# Parameters")])
     for name, (low, high) in (RANGES | ranges).items():
         if name in namespace and not low <= namespace[name] <= high:
-            raise ValueError(f"parameter {name} = {namespace[name]}: give a number from {low} to {high}")
+            raise SerlibError(f"parameter {name} = {namespace[name]}: give a number from {low} to {high}")
     if "protocol" in namespace:
         config.check("protocol", namespace["protocol"], splits.HELD_OUT)
     figures.style()
@@ -74,13 +75,13 @@ def check_parameters(declared: str, injected: Iterable[str]) -> None:
     for cell in injected:
         for name, value in _assigned(cell).items():
             if name not in defaults:
-                raise ValueError(f"unknown parameter {name!r}; this notebook takes {', '.join(defaults)}")
+                raise SerlibError(f"unknown parameter {name!r}; this notebook takes {', '.join(defaults)}")
             wanted = type(defaults[name])
             if type(value) is not wanted and (type(value), wanted) != (int, float):
                 advice = "; papermill passes text by -r instead of -p" if wanted is str else ""
-                raise ValueError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
+                raise SerlibError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
             if wanted is str and _shares(defaults[name]) and not _shares(value):
-                raise ValueError(f"parameter {name} = {value!r}: give numbers from 0 to 1, with commas between them")
+                raise SerlibError(f"parameter {name} = {value!r}: give numbers from 0 to 1, with commas between them")
 
 
 def _shares(listed: str) -> bool:
@@ -98,7 +99,7 @@ def _assigned(source: str) -> dict[str, Any]:
             try:
                 found[node.targets[0].id] = ast.literal_eval(node.value)
             except ValueError as error:  # papermill writes float("nan") so
-                raise ValueError(f"parameter {ast.unparse(node)}: no number and no text") from error
+                raise SerlibError(f"parameter {ast.unparse(node)}: no number and no text") from error
     return found
 
 
@@ -111,7 +112,7 @@ def find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "Snakefile").exists():
             return folder
-    raise ValueError(f"{start} is not in a checkout of the companion: run the notebook from there")
+    raise SerlibError(f"{start} is not in a checkout of the companion: run the notebook from there")
 
 
 def picture(figure: Figure, name: str, caption: str, finding: str) -> None:
@@ -134,7 +135,7 @@ def chart(spec: Mapping[str, Any], name: str) -> HTML:
 def _pick(emotions: list[str], emotion: str, draw: int) -> int:
     of_emotion = [i for i, one in enumerate(emotions) if emotion in ("", one)]
     if not of_emotion:
-        raise ValueError(f"emotion {emotion!r} is none of {', '.join(sorted(set(emotions)))}")
+        raise SerlibError(f"emotion {emotion!r} is none of {', '.join(sorted(set(emotions)))}")
     return of_emotion[draw % len(of_emotion)]
 
 
@@ -149,11 +150,11 @@ class Build:
 
     def __post_init__(self) -> None:
         if self.speech not in SPEECH:
-            raise ValueError(f"speech {self.speech!r} is none of {', '.join(SPEECH)}")
+            raise SerlibError(f"speech {self.speech!r} is none of {', '.join(SPEECH)}")
         if self.schedule.partition("-epochs")[0].rstrip("0123456789").rstrip("-") not in config.SCHEDULES:
-            raise ValueError(f"schedule {self.schedule!r} is none of {', '.join(config.SCHEDULES)}")
+            raise SerlibError(f"schedule {self.schedule!r} is none of {', '.join(config.SCHEDULES)}")
         if self.corpus not in facts.CORPORA and not self.folder.exists():
-            raise ValueError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
+            raise SerlibError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
 
     @property
     def remedy(self) -> str:
@@ -176,7 +177,7 @@ class Build:
     def utterances(self) -> corpora.Corpus:
         """The corpus's table."""
         if not (self.folder / "corpus.csv").exists():
-            raise ValueError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
+            raise SerlibError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
         return corpora.read(self.folder / "corpus.csv", self.folder / "audio", self.corpus, self.speech)
 
     @property
@@ -190,7 +191,7 @@ class Build:
         folder = self.root / "build" / self.speech
         names = results.in_order(path.parent.name for path in folder.glob("*/corpus.csv"))
         if not names:
-            raise ValueError(f"no {self.speech} in this build: {self.remedy}")
+            raise SerlibError(f"no {self.speech} in this build: {self.remedy}")
         return [replace(self, corpus=name).utterances for name in names]
 
     def images(self, settings: config.Features | None = None) -> "Tensor":
@@ -257,7 +258,7 @@ class Build:
         path = self._path(run, protocol, fold, seed)
         committed = self.root / "results" / path.relative_to(self.root / "build/runs")
         if not path.exists() and not committed.exists():
-            raise ValueError(f"no record {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
+            raise SerlibError(f"no record {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
         return records.read(path if path.exists() else committed)
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
@@ -270,10 +271,10 @@ class Build:
                 network, about = checkpoints.load(path)
                 if about["result"] == wanted:
                     return network
-            raise ValueError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
+            raise SerlibError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
         path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
         if not path.exists():
-            raise ValueError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
+            raise SerlibError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
         return checkpoints.load(path)[0]
 
     def runs(self, wanted: Iterable[str]) -> list[str]:
@@ -282,14 +283,16 @@ class Build:
 
     def _of_examples(self, run: str) -> records.Record:
         if run not in self._shown:
-            raise ValueError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
+            raise SerlibError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
         return self._shown[run]
 
     @property
     def built(self) -> list[records.Record]:
         """Every record of this build with this speech and schedule; there is at least one."""
         if not self._built:
-            raise ValueError(f"no {self.speech} trained by the schedule {self.schedule!r} in this build: {self.remedy}")
+            raise SerlibError(
+                f"no {self.speech} trained by the schedule {self.schedule!r} in this build: {self.remedy}"
+            )
         return self._built
 
     @cached_property

@@ -21,6 +21,7 @@ import pandas as pd
 
 from serlib import config, metrics, records
 from serlib.data import facts, splits
+from serlib.errors import SerlibError
 
 if TYPE_CHECKING:  # it needs torch, which is imported where it is used
     from serlib.probes import Probe
@@ -285,7 +286,7 @@ def compare(
         unlike = pair[(pair["_merge"] != "both") | (pair["true"] != pair["true_theirs"])]
         if len(unlike):
             at = unlike.iloc[0]
-            raise ValueError(
+            raise SerlibError(
                 f"{at['corpus']}, {at['protocol']} {at['fold']}, seed {at['seed']}: {at['file']} is not in both test sets "
                 "under the same label; make the two records again from the same recordings"
             )

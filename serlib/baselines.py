@@ -48,6 +48,7 @@ from serlib import config, records, speaker_norm
 from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.errors import SerlibError
 from serlib.files import atomic_write, is_sealed, seal
 from serlib.frontend import speech_columns
 from serlib.model import Output
@@ -166,7 +167,7 @@ def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files
             since the corpus was checked, or the stored values are damaged.
     """
     if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
-        raise ValueError(f"{name} reads recordings as they are, not in versions: choose another protocol")
+        raise SerlibError(f"{name} reads recordings as they are, not in versions: choose another protocol")
     settings = config.Features(channel=corpus.channel)
     stored = cache / f"{config.digest(corpus.fingerprint, name, corpus.channel, CODE)}.npy"
     if not stored.exists():
@@ -178,7 +179,7 @@ def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files
                 np.save(file, np.stack(found).astype(np.float64))
             seal(beside)
     if not is_sealed(stored):
-        raise ValueError(f"{stored}: damaged; remove it and it is computed again")
+        raise SerlibError(f"{stored}: damaged; remove it and it is computed again")
     return np.load(stored)
 
 
@@ -186,7 +187,7 @@ def _package(name: str, remedy: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ValueError(f"{name} is not installed: {remedy}") from error
+        raise SerlibError(f"{name} is not installed: {remedy}") from error
 
 
 def _opensmile(feature_set: str) -> Callable[[Waveform], ndarray]:

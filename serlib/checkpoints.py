@@ -13,6 +13,7 @@ from safetensors.torch import save as to_bytes
 
 from serlib import config
 from serlib.convert import structure
+from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
 
@@ -57,14 +58,16 @@ def load(path: Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[s
         model = SpectrogramViT(structure(config.Model, about.pop("model")))
         model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such weights") from error
+        raise SerlibError(f"{path}: no such weights") from error
     except (SafetensorError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = said.splitlines()[0].removesuffix(":")
-        raise ValueError(f"{path}: not weights that serlib wrote ({reason})") from error
+        raise SerlibError(f"{path}: not weights that serlib wrote ({reason})") from error
     if about.get("speaker_norm") and not speaker_norm:
         what = "each speaker's images normalised by several utterances of the same speaker"
-        raise ValueError(f"{path}: the network takes {what}; choose the weights of a run without {config.SPEAKER_NORM}")
+        raise SerlibError(
+            f"{path}: the network takes {what}; choose the weights of a run without {config.SPEAKER_NORM}"
+        )
     return model.eval(), about
 
 
@@ -128,10 +131,10 @@ def load_release_checkpoint(
         model = SpectrogramViT(c)
         model.load_state_dict(state)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such checkpoint") from error
+        raise SerlibError(f"{path}: no such checkpoint") from error
     except ValueError as error:
-        raise ValueError(f"{path}: does not fit images of {image_size[0]} x {image_size[1]}: {error}") from error
+        raise SerlibError(f"{path}: does not fit images of {image_size[0]} x {image_size[1]}: {error}") from error
     except Exception as error:  # torch.load raises many kinds for a file that is none of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a checkpoint in the released format ({reason})") from error
+        raise SerlibError(f"{path}: not a checkpoint in the released format ({reason})") from error
     return model.eval()

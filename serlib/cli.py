@@ -13,6 +13,7 @@ from pathlib import Path
 
 from serlib import config
 from serlib.data import corpora, splits
+from serlib.errors import SerlibError
 from serlib.files import spare
 
 MOST_THREADS = 256
@@ -40,7 +41,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ValueError as error:
+    except SerlibError as error:
         print(corpora.printable(f"{name}: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
@@ -207,14 +208,14 @@ def _train(options: argparse.Namespace) -> None:
 
     if options.threads is not None:
         if not 1 <= options.threads <= MOST_THREADS:
-            raise ValueError(f"threads {options.threads} must be at least 1 and at most {MOST_THREADS}")
+            raise SerlibError(f"threads {options.threads} must be at least 1 and at most {MOST_THREADS}")
         torch.set_num_threads(options.threads)
     for name in ("seed", "fold"):
         if not 0 <= getattr(options, name) < 2**32:
-            raise ValueError(f"{name} {getattr(options, name)} must be at least 0 and below 2^32")
+            raise SerlibError(f"{name} {getattr(options, name)} must be at least 0 and below 2^32")
     corpus = load(options)
     if len(corpus.emotions) < 2:
-        raise ValueError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
+        raise SerlibError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
     if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)
@@ -223,7 +224,7 @@ def _train(options: argparse.Namespace) -> None:
     run = run_config.run
     if options.epochs is not None:
         if run.model is None:
-            raise ValueError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
+            raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
         schedule = f"{options.schedule}-{options.epochs}-epochs"
         changed = replace(run_config.training, epochs=options.epochs * run.epoch_factor)
         run_config = replace(run_config, schedule=schedule, training=changed)
@@ -251,10 +252,10 @@ def _teacher(run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
     from serlib import records
 
     if not path.exists():
-        raise ValueError(f"{path}: no such record; train the run {run!r} first")
+        raise SerlibError(f"{path}: no such record; train the run {run!r} first")
     record = records.read(path)
     if (record.fingerprint, record.split) != (corpus.fingerprint, split.digest):
-        raise ValueError(f"{path}: not trained on these recordings and this split; train it again")
+        raise SerlibError(f"{path}: not trained on these recordings and this split; train it again")
     return _network(path, record), record.result
 
 
@@ -264,7 +265,7 @@ def _network(path: Path, record):
 
     network, about = checkpoints.load(path.with_suffix(".safetensors"))
     if about.get("result") != record.result:
-        raise ValueError(f"{path}: the weights beside it are of another run")
+        raise SerlibError(f"{path}: the weights beside it are of another run")
     return network
 
 
@@ -295,7 +296,7 @@ def read(paths: Iterable[Path]) -> Iterator:
     for path in paths:
         found = records.read_all(path) if path.is_dir() else [records.read(path)]
         if not found:
-            raise ValueError(f"{path}: no record in this folder")
+            raise SerlibError(f"{path}: no record in this folder")
         yield from found
 
 
@@ -312,7 +313,7 @@ def _probe(options: argparse.Namespace) -> None:
     for path in options.runs:
         record = records.read(path)
         if record.fingerprint != corpus.fingerprint:
-            raise ValueError(f"{path}: not a run on the recordings in {data(options)}")
+            raise SerlibError(f"{path}: not a run on the recordings in {data(options)}")
         images = _images(options, corpus, record.configuration.features)
         probe = probes.execute(record, _network(path, record), images, rows)
         place = options.out / record.location
@@ -335,7 +336,7 @@ def _weights(path: Path):
             raise ValueError("made for other images or other emotions than they say")
         return network, settings, emotions
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not the weights of a run ({error})") from error
+        raise SerlibError(f"{path}: not the weights of a run ({error})") from error
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -351,7 +352,7 @@ def _predict(options: argparse.Namespace) -> None:
         with torch.no_grad():
             logits = network(picture[None]).logits
         if not logits.isfinite().all():
-            raise ValueError(f"{options.weights}: gives no finite answer for {file}")
+            raise SerlibError(f"{options.weights}: gives no finite answer for {file}")
         for note in notes:
             print(corpora.printable(f"serlib: note: {file}: {note}"), file=sys.stderr)
         chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), emotions, strict=True), reverse=True)
@@ -383,7 +384,7 @@ def _audit(options: argparse.Namespace) -> None:
     for protocol in splits.PROTOCOLS:
         try:
             made = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
-        except ValueError as error:  # too few speakers or utterances
+        except SerlibError as error:  # too few speakers or utterances
             print(f"{protocol}: {error}")
             continue
         for split in made:

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, get_args
 
+from serlib.errors import SerlibError
+
 Position = Literal["none", "coordinates", "learned", "sinusoidal"]
 Pooling = Literal["class", "mean", "spread"]
 Fill = Literal["black", "repeat"]
@@ -33,7 +35,7 @@ PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the pap
 def check(what: str, name: str, known: Iterable[str]) -> None:
     """Raises ValueError if ``name`` is none of those known."""
     if name not in known:
-        raise ValueError(f"{what} {name!r} is none of {', '.join(known)}")
+        raise SerlibError(f"{what} {name!r} is none of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ class Features:
 
     def __post_init__(self) -> None:
         if self.image_size[0] != self.mel_bands:
-            raise ValueError(f"image_size {self.image_size}: the height must be mel_bands = {self.mel_bands}")
+            raise SerlibError(f"image_size {self.image_size}: the height must be mel_bands = {self.mel_bands}")
         if min(self.image_size) < 1 or self.image_size[1] > WIDEST:
-            raise ValueError(f"image_size {self.image_size}: both must be at least 1 pixel, the width at most {WIDEST}")
+            raise SerlibError(
+                f"image_size {self.image_size}: both must be at least 1 pixel, the width at most {WIDEST}"
+            )
         if self.channel < 0:
-            raise ValueError(f"channel {self.channel}: channels are counted from 1; 0 is their mean")
+            raise SerlibError(f"channel {self.channel}: channels are counted from 1; 0 is their mean")
         if self.window_length > self.fft_length:
-            raise ValueError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
+            raise SerlibError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
 
     @property
     def images(self) -> str:
@@ -105,28 +109,28 @@ class Model:
     def __post_init__(self) -> None:
         for axis, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
             if patch < 1 or image % patch:
-                raise ValueError(f"patch {axis} {patch} does not divide image {axis} {image}")
+                raise SerlibError(f"patch {axis} {patch} does not divide image {axis} {image}")
         if not 0 <= self.window <= self.image_size[1]:
-            raise ValueError(
+            raise SerlibError(
                 f"window {self.window} must be at least 0 and at most the image's {self.image_size[1]} columns"
             )
         if self.columns % self.patch_size[1]:
-            raise ValueError(f"patch width {self.patch_size[1]} does not divide window {self.window}")
+            raise SerlibError(f"patch width {self.patch_size[1]} does not divide window {self.window}")
         if self.segments < 1 or (self.segments > 1 and self.columns == self.image_size[1]):
-            raise ValueError(
+            raise SerlibError(
                 f"segments {self.segments} must be at least 1, and 1 without a window narrower than the image"
             )
         if any(min(layer) < 1 for layer in self.convolutions):
-            raise ValueError(f"convolutions {self.convolutions}: channels and strides must be at least 1")
+            raise SerlibError(f"convolutions {self.convolutions}: channels and strides must be at least 1")
         if self.convolutions and self.patch_size != (self.image_size[0], 1):
-            raise ValueError(f"patch_size {self.patch_size}: after convolutions patches are full-height columns")
+            raise SerlibError(f"patch_size {self.patch_size}: after convolutions patches are full-height columns")
         check("fill", self.fill, get_args(Fill))
         if not 1 <= self.num_classes <= MOST_CLASSES:
-            raise ValueError(f"num_classes {self.num_classes} must be at least 1 and at most {MOST_CLASSES}")
+            raise SerlibError(f"num_classes {self.num_classes} must be at least 1 and at most {MOST_CLASSES}")
         check("position", self.position, POSITIONS)
         check("pooling", self.pooling, get_args(Pooling))
         if self.stem and self.stem[-1] != 1:
-            raise ValueError(f"stem {self.stem}: the last convolution must give 1 channel, the image")
+            raise SerlibError(f"stem {self.stem}: the last convolution must give 1 channel, the image")
 
     @property
     def columns(self) -> int:
@@ -197,17 +201,17 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
+            raise SerlibError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
         check("precision", self.precision, get_args(Precision))
         if self.validation:
-            raise ValueError(f"validation {self.validation} must be 0: every stage ends with its last epoch")
+            raise SerlibError(f"validation {self.validation} must be 0: every stage ends with its last epoch")
         if not set(self.augment) <= set(AUGMENTATIONS):
-            raise ValueError(f"augment {self.augment}: each must be one of {', '.join(AUGMENTATIONS)}")
+            raise SerlibError(f"augment {self.augment}: each must be one of {', '.join(AUGMENTATIONS)}")
         for name in ("smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 0 and less than 1")
+                raise SerlibError(f"{name} {getattr(self, name)} must be at least 0 and less than 1")
         if self.ema_decay and self.log_test_accuracy:
-            raise ValueError("ema_decay: a mean over epochs cannot be looked at epoch by epoch")
+            raise SerlibError("ema_decay: a mean over epochs cannot be looked at epoch by epoch")
 
     @property
     def beyond(self) -> bool:
@@ -231,7 +235,7 @@ class Run:
     def __post_init__(self) -> None:
         check("match", self.match, MATCHES)
         if self.speaker_norm and self.teacher:
-            raise ValueError(f"speaker_norm: the teacher {self.teacher!r} takes images as they are")
+            raise SerlibError(f"speaker_norm: the teacher {self.teacher!r} takes images as they are")
 
 
 TEACHER = Model(depth=6, stem=(16, 32, 64, 32, 16, 1), position="coordinates")  # [A figs. 2-4, C]
@@ -359,21 +363,21 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
         check("step", step, STEPS)
     if base in BASELINES:
         if steps:
-            raise ValueError(f"run {name!r}: a baseline takes no steps")
+            raise SerlibError(f"run {name!r}: a baseline takes no steps")
         normalised = name.endswith(SPEAKER_NORM)
         return RunConfig(name, Run(None, speaker_norm=normalised), BASELINE, Training(seed=seed), features)
     run, training = RUNS[base], SCHEDULES[schedule]
     if run.teacher and steps:
-        raise ValueError(f"run {name!r}: a student with a teacher takes no steps")
+        raise SerlibError(f"run {name!r}: a student with a teacher takes no steps")
     features = replace(features, seconds=run.seconds or features.seconds)
     model = {"num_classes": num_classes, "image_size": features.image_size}
     learning = {"seed": seed, "augment": training.augment}
     for i, step in enumerate(map(STEPS.get, steps)):
         if steps[i] in steps[:i]:
-            raise ValueError(f"run {name!r}: step {steps[i]!r} is named twice")
+            raise SerlibError(f"run {name!r}: step {steps[i]!r} is named twice")
         if step.seconds:
             if "window" in model:
-                raise ValueError(f"run {name!r}: step {steps[i]!r} gives it a second window")
+                raise SerlibError(f"run {name!r}: step {steps[i]!r} gives it a second window")
             model["window"] = round(step.seconds / features.seconds * features.image_size[1])
         model |= step.model
         added = (*learning["augment"], *step.training.get("augment", ()))
@@ -382,7 +386,7 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     run = replace(run, model=replace(run.model, **model))
     training = replace(training, **learning, epochs=training.epochs * run.epoch_factor)
     if run.speaker_norm and "tilt" in training.augment:
-        raise ValueError(f"run {name!r}: step 'tilt' changes levels in [0, 1], not those of normalised images")
+        raise SerlibError(f"run {name!r}: step 'tilt' changes levels in [0, 1], not those of normalised images")
     return RunConfig(name, run, schedule, training, features)
 
 

@@ -26,6 +26,7 @@ from torch.nn import functional
 from serlib.attention import rollout
 from serlib.config import Features
 from serlib.data import features
+from serlib.errors import SerlibError
 from serlib.files import atomic_write
 from serlib.frontend import with_derivatives
 from serlib.model import SpectrogramViT
@@ -42,7 +43,7 @@ class ToImage(nn.Module):
     def __init__(self, settings: Features) -> None:
         super().__init__()
         if settings.colour != "linear":
-            raise ValueError(f"colour {settings.colour!r}: only linear images can be exported")
+            raise SerlibError(f"colour {settings.colour!r}: only linear images can be exported")
         self.settings = c = settings
         before = (c.fft_length - c.window_length) // 2  # the window stands in the middle of the transform's samples
         self.columns = c.n_frames + c.window_length // c.hop_length  # that frames of ``c.seconds`` and the padding fill
@@ -117,7 +118,9 @@ class FromChannels(nn.Module):
         c = network.config
         otherwise = c.stem or c.convolutions or c.window or c.fill == "repeat" or c.per_band_norm
         if c.deltas and (otherwise or c.position == "coordinates"):
-            raise ValueError("a network with derivatives is exported in parts only where its patches are cut from them")
+            raise SerlibError(
+                "a network with derivatives is exported in parts only where its patches are cut from them"
+            )
         self.network = copy.deepcopy(network)
         for layer in self.network.stem:
             layer[1] = InstanceNorm(layer[1].eps)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serlib.errors import SerlibError
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -49,7 +51,7 @@ def spare(out: Path, *read: Path) -> None:
     """Raises ValueError if writing ``out`` would replace a file that is read."""
     for path in read:
         if out.exists() and path.exists() and out.samefile(path):
-            raise ValueError(f"{out}: would replace a file that is read; give another one to write")
+            raise SerlibError(f"{out}: would replace a file that is read; give another one to write")
 
 
 def sha256(path: Path) -> str:

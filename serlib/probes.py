@@ -24,6 +24,7 @@ from torch import Tensor
 
 from serlib import config
 from serlib.convert import structure
+from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
 from serlib.padding import content_width
@@ -83,7 +84,7 @@ def execute(
         ValueError: the network has not one patch for each column of the image.
     """
     if network.config.grid != (1, images.shape[3]) or network.config.fill == "repeat":
-        raise ValueError(f"run {record.run!r} has not one patch for each column of the image, which the probe needs")
+        raise SerlibError(f"run {record.run!r} has not one patch for each column of the image, which the probe needs")
     train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
     everyone = torch.arange(len(test))
     known, known_at, _ = _columns(network, images, train)

@@ -24,12 +24,13 @@ from serlib import config
 from serlib.convert import structure
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 
 VERSION = 2  # workflow/upgrade.py carries records of version 1 over
 
 
-class RecordError(ValueError):
+class RecordError(SerlibError):
     """A record that cannot be used; the message names the file and the remedy."""
 
 

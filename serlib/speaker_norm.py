@@ -16,6 +16,7 @@ from torch import Tensor
 from serlib.config import RunConfig
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.errors import SerlibError
 from serlib.frontend import speech_columns
 from serlib.records import Record
 
@@ -28,7 +29,7 @@ def refuse_shared(run_config: RunConfig, corpus: Corpus, split: Split) -> None:
     train, test = ({corpus.utterances[row].speaker for row in corpus.rows(keys)} for keys in (split.train, split.test))
     if train & test:
         remedy = "choose a speaker-independent protocol"
-        raise ValueError(f"{run_config.name}: {min(train & test)} is in training and test set; {remedy}")
+        raise SerlibError(f"{run_config.name}: {min(train & test)} is in training and test set; {remedy}")
 
 
 def with_fewer(

@@ -39,6 +39,7 @@ from serlib.checkpoints import save
 from serlib.data.augment import augmented
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.errors import SerlibError
 from serlib.files import DIGEST_BYTES, atomic_write, is_sealed, seal
 from serlib.model import Output, SpectrogramViT
 from serlib.precision import device_name, products
@@ -183,13 +184,13 @@ def execute(
     """
     run, settings = run_config.run, run_config.training
     if run.teacher and teacher is None:
-        raise ValueError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
+        raise SerlibError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
     if run.speaker_norm:
         speaker_norm.refuse_shared(run_config, corpus, split)
     fabric = launched(accelerator, settings.precision)
     if fabric.world_size > 1 and run.model and run.model.alone:
         what = "dropout, windows and norms over the batch"
-        raise ValueError(f"run {run_config.name!r}: {what} are of one process alone, not of {fabric.world_size}")
+        raise SerlibError(f"run {run_config.name!r}: {what} are of one process alone, not of {fabric.world_size}")
     with together(fabric):
         if callable(images):
             with fabric.rank_zero_first():
@@ -210,8 +211,8 @@ def launched(accelerator: str = "cpu", precision: str = "32-true") -> Fabric:
     options = {"devices": local, "num_nodes": world // local, "strategy": strategy, "plugins": plugins}
     try:
         fabric = Fabric(accelerator=accelerator, precision=precision, **options)
-    except (RuntimeError, ImportError) as error:  # not on this machine
-        raise ValueError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, ImportError, ValueError) as error:  # not on this machine
+        raise SerlibError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from error
     fabric.launch()
     torch.backends.cudnn.allow_tf32 = False  # single precision is meant, in convolutions as well
     return fabric
@@ -228,7 +229,7 @@ def together(fabric: Fabric) -> Iterator[None]:
     def ended(*_: object, cause: Exception | None = None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the line is said once, and whole
         why = "another was lost, or it was told to; the same command goes on from the last whole epoch"
-        raise ValueError(f"{which} ends: {why}") from cause
+        raise SerlibError(f"{which} ends: {why}") from cause
 
     signal.signal(signal.SIGTERM, ended)  # as torchrun ends the others
     try:
@@ -341,7 +342,7 @@ def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
             if state.checkpoint is not None:
                 state.checkpoint.unlink(missing_ok=True)  # going on from it would end here again
             where = state.checkpoint.with_suffix(".json") if state.checkpoint else "training"
-            raise ValueError(
+            raise SerlibError(
                 f"{where}: {stage}, epoch {epoch + 1}: the loss is not finite; try another seed or schedule"
             )
         for name, value in means.items():

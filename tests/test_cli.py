@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from companion import experiments, listeners, paper
 from companion.__main__ import main as tell
-from serlib import cli, config, files, probes
+from serlib import cli, config, errors, files, probes
 from serlib.checkpoints import load
 from serlib.cli import main
 from serlib.records import read, write
@@ -700,3 +700,18 @@ def test_a_file_that_the_system_cuts_off_is_named_and_not_kept(fail, folder, kil
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert re.fullmatch(rf"build/\S+{suffix}: File too large", message)
     assert {path.suffix for path in written()} == ({".npy"} if suffix == ".state" else set())
+
+
+def test_what_the_user_can_mend_is_a_line_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
+    def fails(error):
+        def command(options):
+            raise error
+
+        return command
+
+    monkeypatch.setattr(cli, "_flops", fails(errors.SerlibError("run 'x' is none of y")))
+    assert main(["flops"]) == 1
+    assert capsys.readouterr().err == "serlib: run 'x' is none of y\n"
+    monkeypatch.setattr(cli, "_flops", fails(ValueError("not enough values to unpack (expected 2, got 1)")))
+    with pytest.raises(ValueError, match="to unpack"):
+        main(["flops"])

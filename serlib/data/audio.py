@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from serlib.config import Features
+from serlib.errors import SerlibError
 from serlib.files import check
 
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3")
@@ -45,7 +46,7 @@ CHUNK = re.compile(rb"[ -~]{4}.{4}", re.DOTALL)
 STREAM = re.compile(rb"OggS\0[\2\3\6\7]")  # the first page of one
 
 
-class AudioError(ValueError):
+class AudioError(SerlibError):
     """A recording that cannot be used; the message is the reason, without the file's name."""
 
 

@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 from serlib import config
 from serlib.data import facts
+from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 
 Speech = Literal["recordings", "synthetic"]
@@ -37,7 +38,7 @@ LETTERS = "at most 100 letters, digits, '-', '_' and '.', and starts with one of
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
-class CorpusError(ValueError):
+class CorpusError(SerlibError):
     """A corpus that cannot be used as it is; the message names the thing and the remedy."""
 
 

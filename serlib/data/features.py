@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from serlib.config import ORIGINAL, PERTURBATIONS, Features, check, digest
 from serlib.data import audio
+from serlib.errors import SerlibError
 from serlib.files import atomic_write, is_sealed, seal
 
 FEW, TOGETHER = 200, 16  # files that are not worth processes of their own; files that one takes at once
@@ -51,9 +52,9 @@ def _opened(
     try:
         recording = audio.read(path, config)
     except audio.AudioError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise SerlibError(f"{path}: {error}") from error
     if sha256 and sha256 != (recording.sha256 if version == ORIGINAL else digest(recording.sha256, version)):
-        raise ValueError(
+        raise SerlibError(
             f"{path}: changed since the corpus was checked; check it again with `python -m serlib corpora`"
         )
     return resample(torch.from_numpy(recording.samples), recording.rate, config.sample_rate), recording
@@ -82,7 +83,7 @@ def picture(path: Path, config: Features, version: str = ORIGINAL, sha256: str =
     seed = int((sha256 or recording.sha256)[:8], 16)
     made = image(perturb(waveform, version, config, seed), config)
     if not 0 < (brightest := float(made.amax())) < math.inf:
-        raise ValueError(f"{path}: its image is {'not finite' if brightest else 'black'}")
+        raise SerlibError(f"{path}: its image is {'not finite' if brightest else 'black'}")
     return made, recording.notes
 
 
@@ -200,7 +201,7 @@ def images(
         finally:
             torch.set_num_threads(threads)
     elif not is_sealed(stored):
-        raise ValueError(f"{stored}: damaged; remove it and the images are made again")
+        raise SerlibError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 

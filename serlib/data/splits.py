@@ -31,6 +31,7 @@ from pathlib import Path
 
 from serlib.config import ORIGINAL, check
 from serlib.data.corpora import Corpus, Utterance
+from serlib.errors import SerlibError
 from serlib.files import atomic_write
 
 FOLDS = 5
@@ -103,19 +104,19 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     if protocol == "augmented-grouped":
         return _together(corpus, fold)
     if fold < 0 or (protocol not in DRAWN and fold >= folds(corpus, protocol)):
-        raise ValueError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
+        raise SerlibError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
     keys, labels, everyone = [u.key for u in corpus.utterances], corpus.labels, corpus.speakers
     emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
     needed = 2 if protocol in DRAWN else FOLDS if protocol in ("stratified-folds", "speaker-folds") else 1
     if fewest < needed:
-        raise ValueError(
+        raise SerlibError(
             f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
         )
     if protocol in DRAWN and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
-        raise ValueError(f"{protocol}: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
+        raise SerlibError(f"{protocol}: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
     least, word = FEWEST_SPEAKERS.get(protocol, (1, "one"))
     if len(everyone) < least:
-        raise ValueError(f"{protocol} needs at least {word} speakers; {corpus.name} has {len(everyone)}")
+        raise SerlibError(f"{protocol} needs at least {word} speakers; {corpus.name} has {len(everyone)}")
     if protocol in BY_ACTORS:
         return _by_actors(corpus, protocol)
     speakers = [u.speaker for u in corpus.utterances]
@@ -140,11 +141,11 @@ def _by_actors(corpus: Corpus, protocol: str) -> Split:
         part_of = {row["actor"]: row["part"] for row in csv.DictReader(file)}
     unknown = [speaker for speaker in corpus.speakers if speaker not in part_of]
     if unknown:
-        raise ValueError(f"{protocol} is of CREMA-D's actors; {corpus.name} has the speaker {unknown[0]}")
+        raise SerlibError(f"{protocol} is of CREMA-D's actors; {corpus.name} has the speaker {unknown[0]}")
     parts = {name: tuple(u.key for u in corpus.utterances if part_of[u.speaker] == name) for name in ACTOR_PARTS}
     empty = [name for name, keys in parts.items() if not keys]
     if empty:
-        raise ValueError(f"{protocol}: {corpus.name} has none of the {empty[0]} actors; it needs the whole corpus")
+        raise SerlibError(f"{protocol}: {corpus.name} has none of the {empty[0]} actors; it needs the whole corpus")
     if protocol == ACTOR_SELECTION:
         return Split(protocol, 0, parts["train"], parts["validation"])
     return Split(protocol, 0, parts["train"], parts["test"], parts["validation"])

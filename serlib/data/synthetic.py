@@ -31,6 +31,7 @@ from scipy.signal import resample_poly
 
 from serlib.config import check
 from serlib.data.facts import CORPORA
+from serlib.errors import SerlibError
 from serlib.files import atomic_write
 
 SAMPLE_RATE = 22_050  # Hz: espeak-ng's own
@@ -213,7 +214,7 @@ def make_corpus(name: str, folder: Path) -> int:
         file for file in there if (folder / file).read_bytes() != _wav(name, *files[file])
     }
     if foreign:
-        raise ValueError(
+        raise SerlibError(
             f"{folder} holds {len(foreign)} files such as {min(foreign)} that are not of the synthetic {name}: "
             "give an empty folder, or delete this one if nothing in it is worth keeping"
         )
