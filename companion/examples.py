@@ -82,11 +82,8 @@ def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: M
 
     if record.fingerprint != corpus.fingerprint:
         raise SerlibError(f"{path}: the record was not made from these recordings; give the corpus it names")
-    utterances, test, settings = (
-        {u.key: u for u in corpus.utterances},
-        record.parts["test"],
-        record.configuration.features,
-    )
+    utterances, test = {u.key: u for u in corpus.utterances}, record.parts["test"]
+    settings = config.from_plain(config.Features, record.configuration.features)
     rows, images = chosen(record), []
     for i in rows:
         utterance = utterances[test.file[i]]

@@ -298,7 +298,7 @@ class Build:
     @cached_property
     def _built(self) -> list[records.Record]:
         found = records.read_all(self.root / "build/runs" / self.speech)
-        return [record for record in found if record.configuration.schedule == self.schedule]
+        return [record for record in found if record.schedule == self.schedule]
 
     @cached_property
     def probes(self) -> list["Probe"]:

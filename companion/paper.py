@@ -11,7 +11,6 @@ from pathlib import Path
 from scipy.optimize import linear_sum_assignment
 
 from serlib import config
-from serlib.convert import structure
 from serlib.data import splits
 
 
@@ -104,7 +103,7 @@ def _read(name: str) -> dict:
     return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-PAPER = structure(Paper, _read("paper.toml"))
+PAPER = config.from_plain(Paper, _read("paper.toml"))
 PUBLISHED, REPORTED, CLAIMS, SOURCES = PAPER.published, PAPER.reported, PAPER.claims, PAPER.sources
 CONFUSIONS = {confusion.corpus: confusion for confusion in PAPER.confusions}
 
@@ -124,5 +123,5 @@ def settings() -> list[Setting]:
         "transfer": config.RUNS["student-pooled"],
         "schedules": config.SCHEDULES,
     }
-    found = (structure(Setting, {"name": name, **row}) for name, row in _read("settings.toml").items())
+    found = (config.from_plain(Setting, {"name": name, **row}) for name, row in _read("settings.toml").items())
     return [Setting(s.name, s.stated, s.sources, s.here.format(**known), s.why) for s in found]

@@ -373,7 +373,7 @@ def build_note(built: Sequence[records.Record]) -> str:
     """What speech this build's runs were made from, and how long they trained."""
     if not built:
         return "This build holds no runs."
-    counts = Counter((r.speech, r.corpus, r.configuration.training.epochs) for r in built)
+    counts = Counter((r.speech, r.corpus, r.epochs) for r in built)
     said = []
     for speech, words in (("recordings", "recordings of people"), ("synthetic", "synthetic speech")):
         corpora_of = ", ".join(

@@ -80,20 +80,19 @@ def runs(found: Iterable[records.Record]) -> pd.DataFrame:
 
 
 def _identity(r: records.Record) -> dict:
-    c = r.configuration
     return {
         "speech": r.speech,
         "corpus": r.corpus,
         "fingerprint": r.fingerprint,
-        "image": c.features.images,
-        "precision": c.training.precision,
-        "schedule": c.schedule,
+        "image": r.images,
+        "precision": r.precision,
+        "schedule": r.schedule,
         "protocol": r.protocol,
         "fold": r.fold,
         "split": r.split,
         "run": r.run,
         "seed": r.seed,
-        "epochs": c.training.epochs,
+        "epochs": r.epochs,
         "complete": not r.notes,  # the recordings are those of the corpus as published
     }
 

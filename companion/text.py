@@ -452,8 +452,8 @@ def commands(used: Iterable[records.Record]) -> Markdown:
     """
     cells: dict[tuple[Any, ...], dict[int, set[int]]] = {}
     for r in used:
-        features = r.configuration.features
-        run = (r.corpus, features.images, features.channel, r.configuration.schedule, r.protocol, r.run)
+        channel = r.configuration.features.get("channel", 0)
+        run = (r.corpus, r.images, channel, r.schedule, r.protocol, r.run)
         cells.setdefault(run, {}).setdefault(r.seed, set()).add(r.fold)
     alike: dict[tuple[Any, ...], dict[str, None]] = {}
     for (*where, run), folds_of in cells.items():
@@ -486,7 +486,7 @@ def sources(used: Iterable[records.Record]) -> Markdown:
             f"{facts.title(r.corpus)}, {SPEAKERS[r.speech]}",
             f"`{r.protocol}` {r.fold}",
             r.seed,
-            f"`{r.configuration.schedule}`",
+            f"`{r.schedule}`",
             f"{r.provenance['seconds']:.0f}",
             f"`{r.provenance['commit'][:8]}`{' + changes' if r.provenance['dirty'] else ''}",
             f"`{r.result[:12]}`",

@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from serlib import config
-from serlib.convert import structure
 from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
@@ -55,7 +54,7 @@ def load(path: Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[s
             raise ValueError("changed since they were written: fetch or train them again")
         if not all(tensor.isfinite().all() for tensor in state.values()):
             raise ValueError("a weight is not a finite number")
-        model = SpectrogramViT(structure(config.Model, about.pop("model")))
+        model = SpectrogramViT(config.from_plain(config.Model, about.pop("model")))
         model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
     except FileNotFoundError as error:
         raise SerlibError(f"{path}: no such weights") from error

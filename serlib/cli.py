@@ -314,7 +314,8 @@ def _probe(options: argparse.Namespace) -> None:
         record = records.read(path)
         if record.fingerprint != corpus.fingerprint:
             raise SerlibError(f"{path}: not a run on the recordings in {data(options)}")
-        images = _images(options, corpus, record.configuration.features)
+        settings = config.from_plain(config.Features, record.configuration.features)
+        images = _images(options, corpus, settings)
         probe = probes.execute(record, _network(path, record), images, rows)
         place = options.out / record.location
         probes.write(probe, place)
@@ -325,11 +326,10 @@ def _probe(options: argparse.Namespace) -> None:
 def _weights(path: Path):
     """A trained network, the images that it takes, its emotions."""
     from serlib import checkpoints
-    from serlib.convert import structure
 
     network, about = checkpoints.load(path)
     try:
-        settings, emotions = structure(config.Features, about["features"]), about["emotions"]
+        settings, emotions = config.from_plain(config.Features, about["features"]), about["emotions"]
         if not isinstance(emotions, list) or not all(isinstance(emotion, str) for emotion in emotions):
             raise ValueError("emotions that are no names")
         if (settings.image_size, len(emotions)) != (network.config.image_size, network.config.num_classes):

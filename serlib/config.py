@@ -13,9 +13,13 @@ Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 from serlib.errors import SerlibError
 
@@ -24,6 +28,8 @@ Pooling = Literal["class", "mean", "spread"]
 Fill = Literal["black", "repeat"]
 Match = Literal["pooled", "tokens"]
 Precision = Literal["32-true", "bf16-mixed"]  # as Lightning Fabric names them; these train alike on every device
+
+Kind = TypeVar("Kind")
 
 POSITIONS, MATCHES = get_args(Position), get_args(Match)
 AUGMENTATIONS = ("warp", "masks", "mixup", "tilt")  # see serlib.data.augment
@@ -36,6 +42,11 @@ def check(what: str, name: str, known: Iterable[str]) -> None:
     """Raises ValueError if ``name`` is none of those known."""
     if name not in known:
         raise SerlibError(f"{what} {name!r} is none of {', '.join(known)}")
+
+
+def images_name(size: Sequence[int], channel: int) -> str:
+    """``128x128`` for the size of images, height x width; with a chosen channel ``128x128-channel2``."""
+    return "x".join(map(str, size)) + (f"-channel{channel}" if channel else "")
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Features:
     @property
     def images(self) -> str:
         """The images' size and, where one was chosen, the channel: ``128x128``, ``128x128-channel2``."""
-        return "x".join(map(str, self.image_size)) + (f"-channel{self.channel}" if self.channel else "")
+        return images_name(self.image_size, self.channel)
 
     @property
     def n_samples(self) -> int:
@@ -190,7 +201,6 @@ class Training:
     batch_size: int = 32  # [I]: the released code's default largest batch
     learning_rate: float = 3e-4  # peak of AdamW's one-cycle schedule [-]
     weight_decay: float = 0.01  # [-]
-    validation: float = 0.0  # share of the training set that chooses the epoch: none; records hold the field
     seed: int = 0
     precision: str = "32-true"  # as Lightning Fabric names it; predictions are always made in single precision
     augment: tuple[str, ...] = ()  # changes of the training images, of AUGMENTATIONS; in cross entropy alone
@@ -203,8 +213,6 @@ class Training:
         if self.epochs < 1 or self.batch_size < 1:
             raise SerlibError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
         check("precision", self.precision, get_args(Precision))
-        if self.validation:
-            raise SerlibError(f"validation {self.validation} must be 0: every stage ends with its last epoch")
         if not set(self.augment) <= set(AUGMENTATIONS):
             raise SerlibError(f"augment {self.augment}: each must be one of {', '.join(AUGMENTATIONS)}")
         for name in ("smoothing", "ema_decay"):
@@ -393,6 +401,38 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
 def plain(value: Any) -> Any:
     """Dataclasses as dictionaries, for JSON."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+@cache
+def _adapter(kind: type) -> "TypeAdapter":
+    from pydantic import TypeAdapter  # here, because reading this module must not wait for it
+
+    return TypeAdapter(kind)
+
+
+def from_plain(kind: type[Kind], values: Any) -> Kind:
+    """The dataclass ``kind`` from what :func:`plain` and JSON made of one, as :func:`from_json`."""
+    return from_json(kind, json.dumps(values))
+
+
+def from_json(kind: type[Kind], text: str, extra: Literal["forbid", "ignore"] = "forbid") -> Kind:
+    """The dataclass ``kind`` from a JSON text; defaults where a field is missing.
+
+    Raises:
+        ValueError: a field is unknown (unless ``extra`` says to ignore it), missing without a default, of another type,
+            or of a value that the class refuses; one line.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_json(text, strict=True, extra=extra)
+    except ValidationError as error:
+        raise SerlibError("; ".join(map(_reason, error.errors()))) from error
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {error['msg']}".removeprefix(": ").replace("Value error, ", "")
 
 
 def digest(*configs: Any) -> str:

@@ -23,7 +23,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from serlib import config
-from serlib.convert import structure
 from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
@@ -93,7 +92,7 @@ def execute(
     part, same = record.parts["test"], ("corpus", "speech", "protocol", "fold", "run", "seed", "emotions", "result")
     return Probe(
         **{name: getattr(record, name) for name in same},
-        schedule=record.configuration.schedule,
+        schedule=record.schedule,
         file=part.file,
         speaker=part.speaker,
         true=part.true,
@@ -162,7 +161,7 @@ def read_all(folder: Path) -> list[Probe]:
             plain = json.loads(check(path).read_text(encoding="utf-8"))
             if plain.pop("digest") != config.digest(plain):
                 raise ValueError("changed since it was written")
-            found.append(structure(Probe, plain))
+            found.append(config.from_plain(Probe, plain))
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise RecordError(f"{path}: not a probe ({error}); make it again") from error
     return found

@@ -3,6 +3,9 @@
 One JSON file holds what a run was (configuration, corpus, split, seed), what came of it (learning curves and the
 prediction for every utterance, so that any figure of merit can be computed later) and where it was made. Its ``digest``
 covers everything else in the file; :func:`read` refuses a record that was edited or has another version.
+
+The configuration is data, a mapping, and not one of today's classes: a record of a run that the code no longer has is read
+as any other. ``provenance["commit"]`` names the code that made it.
 """
 
 import hashlib
@@ -21,17 +24,33 @@ from typing import Any
 import numpy as np
 
 from serlib import config
-from serlib.convert import structure
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.errors import SerlibError
 from serlib.files import atomic_write, check
 
-VERSION = 2  # workflow/upgrade.py carries records of version 1 over
+VERSION = 2
 
 
 class RecordError(SerlibError):
     """A record that cannot be used; the message names the file and the remedy."""
+
+
+class Settings(dict):
+    """JSON values by name, in a record's order; a name is an attribute too: ``settings.training.epochs``.
+
+    A field that is younger than the record is missing: ``settings.training.get("log_test_accuracy", False)``.
+    """
+
+    @classmethod
+    def of(cls, configuration: Any) -> "Settings":
+        """What a record says of a configuration, or of a part of one."""
+        return cls(json.loads(json.dumps(config.plain(configuration))))
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(f"no setting {name!r}, only {', '.join(self)}")
+        return Settings(self[name]) if isinstance(self[name], dict) else self[name]
 
 
 @dataclass(frozen=True)
@@ -57,13 +76,18 @@ class Record:
     protocol: str
     fold: int
     split: str  # digest of the split
-    configuration: config.RunConfig
+    configuration: Any  # of a config.RunConfig; held as :class:`Settings`
     teacher: str  # digest of the teacher run's result, "" for none
     curves: dict[str, dict[str, tuple[float, ...]]]  # stage, loss, one value per epoch
     parts: dict[str, Part]  # "train", "test" and, of a protocol that has one, "validation"
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "configuration", Settings.of(self.configuration))
+        try:
+            _ = self.run, self.seed, self.schedule, self.epochs, self.precision, self.images
+        except (AttributeError, TypeError) as error:
+            raise RecordError(f"configuration: {error}") from error
         for name, part in self.parts.items():
             columns = {len(getattr(part, column.name)) for column in fields(Part)}
             if len(columns) != 1:
@@ -82,20 +106,39 @@ class Record:
     def seed(self) -> int:
         return self.configuration.training.seed
 
+    @property
+    def schedule(self) -> str:
+        return self.configuration.schedule
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of each stage."""
+        return self.configuration.training.epochs
+
+    @property
+    def precision(self) -> str:
+        """As Lightning Fabric names it."""
+        return self.configuration.training.precision
+
+    @property
+    def images(self) -> str:
+        """The images' size and channel, as :attr:`serlib.config.Features.images`."""
+        features = self.configuration.features
+        return config.images_name(features.image_size, features.get("channel", 0))
+
     @cached_property
     def result(self) -> str:
         """SHA-256 (hex) over all but ``provenance``: equal for two runs with the same outcome.
 
         Of a record that was read, over what its file says: a setting that is younger than the file changes nothing.
         """
-        return _result(asdict(self))
+        return _result(_texts(json.loads(json.dumps(asdict(self)))))
 
     @property
     def location(self) -> str:
         """Where the record lies below a folder of runs."""
-        c = self.configuration
-        where = (self.speech, self.corpus, c.schedule, self.protocol, self.fold, self.run, self.seed)
-        return location(*where, c.features.images)
+        where = (self.speech, self.corpus, self.schedule, self.protocol, self.fold, self.run, self.seed)
+        return location(*where, self.images)
 
     def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """True and predicted labels of a part, integers (utterances,)."""
@@ -106,8 +149,7 @@ class Record:
         speech = "recordings" if self.speech == "recordings" else "synthetic speech"
         fold, test = f"{self.protocol} fold {self.fold}", len(self.parts["test"].file)
         said = f"{self.corpus} ({speech}), {fold}, {test} test utterances, seed {self.seed}"
-        trained = self.configuration.run.model or self.run in config.RESNETS
-        return f"{said}, {self.configuration.training.epochs} epochs a stage" if trained else said
+        return f"{said}, {self.epochs} epochs a stage" if self.curves else said
 
 
 def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
@@ -149,7 +191,10 @@ def finish(
 def write(record: Record, path: Path) -> None:
     """Write ``record`` as JSON, with its version and digest."""
     plain = {"version": VERSION, **json.loads(json.dumps(asdict(record)))}
-    lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in {**plain, "digest": _digest(plain)}.items())
+    lines = (
+        f"{json.dumps(name)}: {json.dumps(value)}"
+        for name, value in {**plain, "digest": _sha256(_texts(plain))}.items()
+    )
     with atomic_write(path) as beside:
         beside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -161,7 +206,8 @@ def read(path: Path) -> Record:
         RecordError: missing, not a record, of another version, or changed since it was written.
     """
     try:
-        plain = json.loads(check(path).read_text(encoding="utf-8"))
+        text = check(path).read_text(encoding="utf-8")
+        plain = json.loads(text)
     except FileNotFoundError as error:
         raise RecordError(f"{path}: no such record") from error
     except (ValueError, RecursionError) as error:
@@ -170,14 +216,16 @@ def read(path: Path) -> Record:
         raise RecordError(f"{path}: not a run record")
     if plain["version"] != VERSION:
         raise RecordError(f"{path}: version {plain['version']}, this serlib reads {VERSION}; make the record again")
-    if plain.pop("digest", None) != _digest(plain):
+    digest, texts = plain.pop("digest", None), _texts(plain)
+    if digest != _sha256(texts):
         raise RecordError(f"{path}: changed since it was written (digest differs); restore it or make it again")
-    del plain["version"]
     try:
-        record = structure(Record, plain)
+        if unknown := plain.keys() - {"version", *(field.name for field in fields(Record))}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        record = config.from_json(Record, text, extra="ignore")
     except ValueError as error:
         raise RecordError(f"{path}: not a whole record ({error})") from error
-    record.__dict__["result"] = _result(plain)
+    record.__dict__["result"] = _result(texts)
     return record
 
 
@@ -231,9 +279,16 @@ def _commit() -> dict[str, Any]:
         return {"commit": "unknown", "dirty": True}
 
 
-def _result(plain: dict[str, Any]) -> str:
-    return config.digest({name: value for name, value in plain.items() if name != "provenance"})
+def _texts(plain: dict[str, Any]) -> dict[str, str]:
+    """Each field's canonical JSON, fields in order."""
+    return {name: json.dumps(plain[name], sort_keys=True, separators=(",", ":")) for name in sorted(plain)}
 
 
-def _digest(plain: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def _result(texts: dict[str, str]) -> str:
+    return _sha256({k: v for k, v in texts.items() if k not in ("version", "provenance")}, "[{}]")
+
+
+def _sha256(texts: dict[str, str], around: str = "{}") -> str:
+    """SHA-256 (hex) of the JSON object, within brackets as a list of one."""
+    whole = ",".join(f"{json.dumps(name)}:{text}" for name, text in texts.items())
+    return hashlib.sha256(around.replace("{}", "{" + whole + "}", 1).encode()).hexdigest()

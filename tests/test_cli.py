@@ -25,7 +25,7 @@ from companion.__main__ import main as tell
 from serlib import cli, config, errors, files, probes
 from serlib.checkpoints import load
 from serlib.cli import main
-from serlib.records import read, write
+from serlib.records import Settings, read, write
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "export", "flops", "audit")
 TELLING = ("evidence", "claims", "table", "listeners")
@@ -211,7 +211,7 @@ def test_train_writes_a_record_and_weights_and_says_where(trained):
     assert second == f"student-alone: {record.describe()}"
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.with_suffix(".safetensors").name]
     assert (record.run, record.fold, record.seed, record.emotions) == ("student-alone", 0, 0, ("anger", "sadness"))
-    assert record.configuration.training == replace(config.SCHEDULES["paper"], epochs=1)
+    assert record.configuration.training == Settings.of(replace(config.SCHEDULES["paper"], epochs=1))
     assert {name: len(values) for name, values in record.curves["cross entropy"].items()} == {"loss": 1}
     names = {file.name for file in (there / "emodb" / "wav").iterdir()}
     assert set(record.parts["train"].file) | set(record.parts["test"].file) == names

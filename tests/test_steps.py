@@ -234,7 +234,7 @@ def test_every_step_changes_the_run_and_its_record_reads_back(step, tmp_path):
     made, plain = (resolve(name, "paper", 0, 7, WIDE) for name in (f"{base}+{step}", base))
     assert (made.run, made.training) != (plain.run, plain.training)
     records.write(tiny_record(configuration=made), tmp_path / "run.json")
-    assert records.read(tmp_path / "run.json").configuration == made
+    assert records.read(tmp_path / "run.json").configuration == records.Settings.of(made)
 
 
 @pytest.mark.parametrize(

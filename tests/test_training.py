@@ -289,8 +289,6 @@ def test_balance_bears_a_class_that_no_training_image_has(tmp_path, corpus, imag
 def test_a_mean_over_epochs_is_not_looked_at_and_no_epoch_is_chosen():
     with pytest.raises(ValueError, match="ema_decay"):
         replace(SETTINGS, ema_decay=0.9, log_test_accuracy=True)
-    with pytest.raises(ValueError, match=r"validation 0\.1 must be 0"):
-        replace(SETTINGS, validation=0.1)
 
 
 def test_bands_are_measured_on_the_training_part_alone(tmp_path, corpus, split, images):

@@ -13,7 +13,6 @@ import torch
 
 from companion import results, text
 from serlib import checkpoints, config, flops, records, training
-from serlib.convert import structure
 from serlib.data import corpora, facts, features, splits
 from serlib.files import atomic_write, sha256
 
@@ -47,7 +46,7 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoints.save(network.half(), weights, **about)
     halved, _ = checkpoints.load(weights)
-    wanted = structure(config.Features, about["features"])
+    wanted = config.from_plain(config.Features, about["features"])
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     images = features.images(paths, hashes, wanted, options.cache)
     row = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
@@ -65,7 +64,7 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     """The model card in Markdown; what it says of the run's other folds and seeds is of ``committed``, the prediction rows
     of every committed record. ``changed``: test predictions that half precision changes.
     """
-    c, settings, images = (record.configuration.run.model, record.configuration.training, record.configuration.features)
+    images = record.configuration.features
     test, train = record.parts["test"], record.parts["train"]
     predicted, alike = results.predictions([record]), [*results.CONDITION, "run"]
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
@@ -76,7 +75,7 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     steps = f": {text.added(record.run)}" if "+" in record.run else ""
     command = (
         f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
-        f"{record.configuration.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
+        f"{record.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
     )
     held_out = splits.HELD_OUT[record.protocol]
     rows = [
@@ -85,8 +84,8 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
         ("emotions", ", ".join(record.emotions)),
         (
             "trained on",
-            f"{len(train.file):,} utterances of {_speakers(train)}, {settings.epochs} epochs a stage, seed {record.seed}, "
-            f"precision {settings.precision}",
+            f"{len(train.file):,} utterances of {_speakers(train)}, {record.epochs} epochs a stage, seed {record.seed}, "
+            f"precision {record.precision}",
         ),
         (
             "test set",
@@ -96,7 +95,12 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
         ("UA %, test set", text.percent(results.accuracy(tested, "UA"))),
         ("WA %, training set", text.percent(results.accuracy(trained))),
         ("changed by half precision", f"{changed} of {len(test.file):,} test predictions"),
-        ("parameters, FLOPs per image", "{0.parameters:,}, {0.flops:,}".format(flops.count(c))),
+        (
+            "parameters, FLOPs per image",
+            "{0.parameters:,}, {0.flops:,}".format(
+                flops.count(config.from_plain(config.Model, record.configuration.run.model))
+            ),
+        ),
         (
             "record",
             f"result `{record.result[:12]}`, code `{record.provenance['commit'][:8]}`, {record.provenance['date']}",

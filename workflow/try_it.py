@@ -23,7 +23,6 @@ import torch
 from scipy.signal import resample_poly
 
 from serlib import attention, checkpoints, config, export
-from serlib.convert import structure
 from serlib.data import facts, features, synthetic
 from serlib.files import atomic_write, sha256
 
@@ -106,7 +105,7 @@ def unpack(archive: Path, expected: str) -> dict[str, bytes]:
 def weights(name: str):
     """A committed network, the images that it takes, its emotions."""
     network, about = checkpoints.load(ROOT / f"weights/{name}.safetensors")
-    return network.eval(), structure(config.Features, about["features"]), about["emotions"]
+    return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"]
 
 
 def packed(data: bytes) -> str:
