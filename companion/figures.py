@@ -47,6 +47,7 @@ def style() -> None:
     a figure from below, unless a function names a ``fontsize``.
     """
     warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which librosa's downloads load
+    plt.rcdefaults()  # none of the user's matplotlibrc
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -56,6 +57,7 @@ def style() -> None:
             "figure.dpi": 110,
             "figure.constrained_layout.use": True,
             "font.size": 10,
+            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: a machine's own fonts move no word
             "axes.titlesize": 10,
             "axes.spines.top": False,
             "axes.spines.right": False,

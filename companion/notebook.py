@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 
@@ -64,6 +65,8 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
             raise SerlibError(f"parameter {name} = {namespace[name]}: give a number from {low} to {high}")
     if "protocol" in namespace:
         config.check("protocol", namespace["protocol"], splits.HELD_OUT)
+    if shell := get_ipython():
+        shell.run_line_magic("matplotlib", "inline")  # whatever MPLBACKEND says: a page shows its pictures
     figures.style()
     wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
     return Build(find_root(Path.cwd()), **wanted)

@@ -3,7 +3,17 @@
 ``audio files - corpora - features - model - stages - run record - figures - notebooks - book``
 
 Each module knows only what stands left of it; a run record is the only thing that crosses from computing to telling.
-Nothing is imported here, so that ``import serlib`` costs nothing.
+Nothing of the package is imported here, so that ``import serlib`` costs nothing.
 """
+
+import getpass
+import os
+
+# Before any library is imported: onnxruntime reports usage to its maker otherwise; see SECURITY.md.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+try:  # torch names a folder after the user, who has no entry in the password file of some containers
+    getpass.getuser()
+except (KeyError, ImportError, OSError):
+    os.environ["LOGNAME"] = "serlib"
 
 __version__ = "0.1.0"

@@ -11,6 +11,7 @@ as any other. ``provenance["commit"]`` names the code that made it.
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -262,21 +263,34 @@ def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")},
-        **_commit(),
+        **commit(Path(__file__).parents[1]),
     }
 
 
-def _commit() -> dict[str, Any]:
-    """The commit of the checkout that holds this package, and whether its code differs from it."""
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git says of the checkout whose top level is ``folder``; None where it is none, or git fails or is missing.
 
-    def git(*arguments: str) -> str:
-        command = ("git", "-C", Path(__file__).parents[1], *arguments)
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    A repository around ``folder`` is another project's, and so may be one that GIT_DIR names, as in a hook.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
+
+    def ask(*arguments: str) -> str:
+        command = ("git", "--no-optional-locks", "-c", "core.fileMode=false", "-C", folder, *arguments)
+        ran = subprocess.run(command, env=environment, capture_output=True, check=True)
+        return os.fsdecode(ran.stdout).strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "serlib"))}
+        own = Path(ask("rev-parse", "--show-toplevel")).resolve() == folder.resolve()
+        return ask(*arguments) if own else None
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": "unknown", "dirty": True}
+        return None
+
+
+def commit(folder: Path) -> dict[str, Any]:
+    """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
+    found = git(folder, "rev-parse", "HEAD")
+    changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib")
+    return {"commit": found or "unknown", "dirty": not found or changed != ""}
 
 
 def _texts(plain: dict[str, Any]) -> dict[str, str]:

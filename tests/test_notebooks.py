@@ -1,6 +1,7 @@
 """The committed notebooks: executed, honest about their parameters, and compared for real."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import nbformat
 import pytest
 
 from companion import notebook
+from workflow import execute
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -114,13 +116,48 @@ def test_an_unknown_parameter_stops_the_build(checkout):
     assert not out.exists()
 
 
-def test_a_page_has_the_same_bytes_every_time(checkout):
-    pages = checkout / "one.ipynb", checkout / "two.ipynb"
-    for page in pages:
-        result = python(ROOT / "workflow/execute.py", ROOT / "notebooks/fig4_teacher.ipynb", page, cwd=checkout)
-        assert result.returncode == 0, result.stderr
-    assert "<svg" in pages[0].read_text()
-    assert pages[0].read_bytes() == pages[1].read_bytes()
+def hostile(folder: Path) -> dict[str, str]:
+    """The environment of a user whose settings, kernel and machine would each change a page, or end it."""
+    rc, startup = folder / ".config/matplotlib/matplotlibrc", folder / ".ipython/profile_default/startup/0.py"
+    for path, text in (
+        (rc, "text.usetex: true\nfont.family: serif\nsavefig.dpi: 30\nlines.linewidth: 9\n"),
+        (startup, "import pandas; pandas.set_option('display.precision', 1); print('hello')\n"),
+        (folder / ".ipython/profile_default/ipython_config.py", "c.InteractiveShell.ast_node_interactivity = 'all'\n"),
+        (folder / ".jupyter/jupyter_config.py", "c.KernelManager.transport = 'none'\n"),
+        (folder / "jupyter/kernels/python3/kernel.json", '{"argv": ["false"], "display_name": "", "language": "R"}'),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    long = folder / ("t" * 120)
+    long.mkdir()
+    changed = {"HOME": folder, "MATPLOTLIBRC": rc, "PYTHONSTARTUP": startup, "JUPYTER_PATH": folder / "jupyter"}
+    changed |= {"IPYTHONDIR": folder / ".ipython", "JUPYTER_RUNTIME_DIR": "/proc/none", "TMPDIR": long}
+    changed |= {"MPLBACKEND": "Agg", "COLUMNS": 30, "OMP_NUM_THREADS": 2, "LC_ALL": "C", "PYTHONHASHSEED": 7}
+    return os.environ | {name: str(value) for name, value in changed.items()}
+
+
+def test_a_page_has_the_same_bytes_every_time_and_everywhere(checkout, tmp_path):
+    (checkout / "hostile").mkdir()
+    pages = {checkout / "one.ipynb": None, checkout / "two.ipynb": hostile(checkout / "hostile")}
+    for page, env in pages.items():
+        command = (sys.executable, ROOT / "workflow/execute.py", ROOT / "notebooks/fig4_teacher.ipynb", page)
+        result = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, "")
+    one, two = (page.read_text() for page in pages)
+    assert "<svg" in one
+    assert one == two
+
+
+@pytest.mark.parametrize("source", ["picture(figure)", "x = 1\npicture(\n    figure)", "if x:\n    picture(figure)"])
+def test_a_page_whose_picture_is_missing_is_refused(source):
+    data = {"image/svg+xml": "<svg/>"}
+    shown = nbformat.v4.new_output("display_data", data, metadata={"picture": {"name": "a"}})
+    cell = nbformat.v4.new_code_cell(source, outputs=[shown])
+    assert execute.without_picture(nbformat.v4.new_notebook(cells=[cell])) == []
+    shown["data"] = {"text/plain": "<Figure size 640x480 with 1 Axes>"}
+    assert execute.without_picture(nbformat.v4.new_notebook(cells=[cell])) == [source.partition("\n")[0]]
+    cell["outputs"] = []
+    assert bool(execute.without_picture(nbformat.v4.new_notebook(cells=[cell]))) == ("if" not in source)
 
 
 def test_a_failing_cell_stops_the_build_in_one_line(checkout):

@@ -1,20 +1,25 @@
 """Execute a notebook: ``execute.py IN OUT [NAME=VALUE ...]``.
 
-papermill runs it with the given parameters; what would differ from run to run (time stamps, versions of the kernel) is
-taken out; the result takes its name only when every cell has run. An unknown parameter or a failing cell is one line on
-standard error and exit status 1.
+papermill runs it with the given parameters in a kernel that knows none of the user's settings; what would differ from
+run to run (time stamps, versions of the kernel) is taken out; the result takes its name only when every cell has run and
+every picture is there. An unknown parameter or a failing cell is one line on standard error and exit status 1.
 """
 
 import ast
+import os
+import re
 import sys
 import warnings
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 import nbformat  # noqa: E402
 import papermill  # noqa: E402
+from jupyter_client.kernelspec import KernelSpecManager  # noqa: E402
+from jupyter_client.manager import AsyncKernelManager  # noqa: E402
 from papermill.exceptions import PapermillException, PapermillExecutionError  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
@@ -28,6 +33,29 @@ PICTURES = (
     "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Date': None}}",
 )
 
+KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SERLIB_BUILD")  # of the user's environment; the last is graph.MARK
+HOME = Path("build/home")  # of every kernel: where libraries look for settings and keep what they cache
+LONGEST_FOLDER = 80  # bytes: the whole path of a socket may have 107
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel of this Python, whatever kernels the user has installed, in an environment and a home of its own."""
+
+    def _kernel_spec_manager_default(self) -> KernelSpecManager:
+        return KernelSpecManager(parent=self, kernel_dirs=[])
+
+    async def _async_pre_start_kernel(self, **options: Any) -> Any:
+        return await super()._async_pre_start_kernel(**options | {"env": environment()})
+
+
+def environment() -> dict[str, str]:
+    """The environment variables of a kernel."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    checkout = Path(__file__).resolve().parents[1]
+    own = {"HOME": HOME.resolve(), "PYTHONPATH": checkout, "PYTHONUTF8": 1, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | {name: str(value) for name, value in own.items()}
+
 
 def main(source: str, target: str, *assignments: str) -> int:
     parameters = {}
@@ -37,6 +65,7 @@ def main(source: str, target: str, *assignments: str) -> int:
             parameters[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             parameters[name] = value
+    short = len(os.fsencode(gettempdir())) <= LONGEST_FOLDER
     try:
         known = papermill.inspect_notebook(source)
         unknown = [name for name in parameters if name not in known]
@@ -46,14 +75,18 @@ def main(source: str, target: str, *assignments: str) -> int:
         parameters = {name: value for name, value in parameters.items() if value != defaults[name]}
         with (
             atomic_write(Path(target)) as beside,
-            TemporaryDirectory() as sockets,
-        ):  # the kernel is not spoken to by network
-            local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+            TemporaryDirectory(dir=None if short else "/tmp") as sockets,  # nosec B108: a folder of its own
+        ):
+            # The kernel is not spoken to by network.
+            speaks = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
             page = Path(source).resolve() != Path(target).resolve()  # of the book, not the committed notebook
-            pictures = PICTURES if page else ()
-            local.NotebookClient.extra_arguments = ["--log-level=CRITICAL", *pictures]
+            asked = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:", *(PICTURES if page else ())]
+            client = {"kernel_manager_class": Kernel, "extra_arguments": asked}
+            local = Config({"KernelManager": speaks, "NotebookClient": client})
             notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
             notebook = clean(notebook)
+            if missing := without_picture(notebook):
+                raise ValueError(f"no picture comes of {missing[0]!r}")
             if page:
                 given = defaults | parameters
                 made = records.provenance("cpu", 1, 0.0)
@@ -63,10 +96,21 @@ def main(source: str, target: str, *assignments: str) -> int:
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1
-    except (PapermillException, OSError, ValueError) as error:
+    except (PapermillException, OSError, ValueError, RuntimeError) as error:  # the last: the kernel died
         print(f"{source}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def without_picture(notebook: nbformat.NotebookNode) -> list[str]:
+    """First lines of the cells that should show a picture and do not."""
+    missing = []
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        shown = [output for output in cell.outputs if "picture" in output.get("metadata", {})]
+        drawn = [output for output in shown if any(kind.startswith("image/") for kind in output.data)]
+        if len(drawn) < len(shown) or (not drawn and re.search(r"^picture\(", cell.source, re.MULTILINE)):
+            missing.append(cell.source.partition("\n")[0])
+    return missing
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -6,7 +6,6 @@ repository's layout, so that a page's "edit" link names a file that exists. ``ST
 """
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 
 from companion import prose
 from serlib.files import atomic_write
+from serlib.records import git
 
 HOSTS = ("github.com", "gitlab.com")
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
@@ -23,9 +23,9 @@ BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 def main(root: Path, stage: Path) -> None:
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    address = repository(_git(root, "remote", "get-url", "origin"))
+    address = repository(git(root, "config", "--local", "--get", "remote.origin.url") or "")
     if address:
-        branch = _git(root, "symbolic-ref", "--short", "HEAD") or "main"
+        branch = git(root, "symbolic-ref", "--short", "HEAD") or "main"
         config["repository"] = {"url": address, "branch": branch, "path_to_book": ""}
         config["html"] |= {"use_repository_button": True, "use_edit_page_button": True}
         if urlsplit(address).hostname == "github.com":  # the stage has the repository's layout: the links name files
@@ -45,15 +45,6 @@ def repository(origin: str) -> str:
     if parts.scheme != "https" or parts.hostname not in HOSTS:
         return ""
     return f"https://{parts.hostname}{parts.path.rstrip('/').removesuffix('.git')}"
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git says, "" where it fails or is not installed."""
-    try:
-        ran = subprocess.run(("git", "-C", root, *arguments), capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return ran.stdout.strip()
 
 
 def _copy(source: Path, target: Path) -> None:

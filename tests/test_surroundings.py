@@ -1,0 +1,97 @@
+"""Nothing leaks in from around the files, and nothing leaks out: the user's settings, other checkouts, odd machines."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from serlib import records
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_git(folder: Path, *arguments: str | Path) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    subprocess.run(("git", *who, "-C", folder, *arguments), capture_output=True, check=True)
+
+
+def repository(folder: Path, file: str = "serlib/a.py", origin: str = "https://github.com/someone/other.git") -> Path:
+    """A checkout with one commit."""
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text("first")
+    run_git(folder, "init", "-q", "-b", "main")
+    run_git(folder, "add", ".")
+    run_git(folder, "commit", "-q", "-m", "first")
+    run_git(folder, "remote", "add", "origin", origin)
+    return folder
+
+
+def unpacked(folder: Path) -> Path:
+    (folder / "serlib").mkdir(parents=True)
+    (folder / "serlib/a.py").write_text("second")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "place", ["beside", "ignored", "committed", "deep", "with a broken .git", "with an empty .git"]
+)
+def test_of_an_archive_inside_another_checkout_no_commit_is_said(tmp_path, place):
+    outer = repository(tmp_path / "outer")
+    inner = unpacked(outer / ("a/b/c/companion" if place == "deep" else "companion"))
+    if place == "ignored":
+        (outer / ".gitignore").write_text("companion/\n")
+    elif place == "committed":
+        run_git(outer, "add", ".")
+        run_git(outer, "commit", "-q", "-m", "second")
+    elif place == "with a broken .git":
+        (inner / ".git").write_text("gitdir: /nowhere")
+    elif place == "with an empty .git":
+        (inner / ".git").mkdir()
+    assert records.commit(inner) == {"commit": "unknown", "dirty": True}
+    assert records.git(inner, "config", "--local", "--get", "remote.origin.url") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"]
+)
+def test_what_a_hook_of_another_repository_sets_changes_nothing(tmp_path, monkeypatch, name):
+    own, other = repository(tmp_path / "own"), repository(tmp_path / "other", "serlib/b.py")
+    said = records.commit(own)
+    assert re.fullmatch("[0-9a-f]{40}", said["commit"])
+    assert not said["dirty"]
+    path = {
+        "GIT_WORK_TREE": other,
+        "GIT_INDEX_FILE": other / ".git/index",
+        "GIT_OBJECT_DIRECTORY": other / ".git/objects",
+    }
+    monkeypatch.setenv(name, str(path.get(name, other / ".git")))
+    assert records.commit(own) == said
+
+
+def test_a_checkout_of_any_kind_says_its_own_commit(tmp_path):
+    """A link to it, a second work tree, a submodule."""
+    own = repository(tmp_path / "own")
+    said = records.commit(own)
+    (tmp_path / "link").symlink_to(own)
+    assert records.commit(tmp_path / "link") == said
+    run_git(own, "worktree", "add", "-q", tmp_path / "second")
+    assert records.commit(tmp_path / "second") == said
+    outer = repository(tmp_path / "outer")
+    run_git(outer, "-c", "protocol.file.allow=always", "submodule", "add", "-q", own, "companion")
+    assert records.commit(outer / "companion") == said
+    (outer / "companion/serlib/new.py").touch()
+    assert records.commit(outer / "companion") == said | {"dirty": True}
+
+
+def test_the_users_settings_of_git_change_nothing(tmp_path, monkeypatch):
+    own, home = repository(tmp_path / "own"), tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    settings = '[url "git@github.com:"]\n\tinsteadOf = https://github.com/\n[status]\n\tshowUntrackedFiles = no\n'
+    (home / ".gitconfig").write_text(settings + "[color]\n\tui = always\n")
+    assert records.git(own, "config", "--local", "--get", "remote.origin.url") == "https://github.com/someone/other.git"
+    (own / "serlib/a.py").chmod(0o755)
+    assert not records.commit(own)["dirty"]
+    (own / "serlib/new.py").touch()
+    assert records.commit(own)["dirty"]
