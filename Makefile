@@ -9,15 +9,19 @@ GIVEN := CORPUS DATA SCHEDULE SEED THREADS CHANNEL CORES V PYTHON PIP_ARGS BENCH
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
+# Modules are those of this folder and of .venv, whatever the user's Python is told.
+unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
+
 .DELETE_ON_ERROR:
-.PHONY: book test runs evidence bench notebooks results pdf unlock lock clean
+.NOTPARALLEL:
+.PHONY: book test runs evidence bench notebooks results pdf lock clean
 .DEFAULT_GOAL := book
 
-# runs: what the book reads. unlock: after a build was killed.
+# runs: what the book reads.
 # notebooks: re-executes them on this build's synthetic speech and writes their outputs into notebooks/, to be committed.
 # evidence: the runs that the claims rest on, worth most first, each experiment's records into results/, to be committed.
 # results: puts the records of runs on recordings, and the splits, into results/, to be committed.
-book runs notebooks evidence results unlock: .venv/installed
+book runs notebooks evidence results: .venv/installed
 	@$(RUN) $@
 
 test: .venv/installed

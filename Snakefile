@@ -22,7 +22,7 @@ SPEECH = "recordings" if CORPUS else "synthetic"
 SCHEDULE = CHOSEN.schedule or ("short" if CORPUS else "synthetic")
 SHAPE = serlib_config.Features(channel=CHOSEN.channel).images
 
-if not workflow.dryrun:
+if workflow.is_main_process and not workflow.dryrun:
     guard()
 # What a step writes goes into its log, and is shown as well unless make is asked for one line (V is then empty or 0).
 shell.prefix('set -euo pipefail; keep() {{ if test "${{V-1}}" = 1; then tee "$1"; else cat > "$1"; fi; }}; ')

@@ -2,7 +2,7 @@
 
 Two clones of this checkout's last commit are built below FOLDER, from synthetic speech to the book, on one core and with
 two epochs a stage: one undisturbed, one killed KILLS times (50), each after at most SECONDS (60) of computing, so that a
-busy machine gets as far as an idle one. After a kill it is unlocked as README.md says and started again; where it ends
+busy machine gets as far as an idle one. After a kill it is started again; where it ends
 before, it is removed and made anew. Each kill takes make's whole group, make alone or the build alone; nothing may go on
 computing. At the end runs, weights, images, probes, tables and outputs of notebooks are compared. Takes hours.
 """
@@ -118,13 +118,8 @@ def main(where: str, kills: str = "50", longest: str = "60") -> int:
                 time.sleep(0.1)
             else:
                 return print(f"still at work after a kill of {whom}: {others}") or 1
-            locked = any((killed / ".snakemake/locks").glob("*"))
-            if locked and not make(killed, "book").wait():
-                return print("a locked build was started again") or 1
-            if make(killed, "unlock").wait():
-                return print("make unlock failed") or 1
             done = sum(1 for _ in (killed / "build/book/notebooks").glob("*.ipynb"))
-            print(f"{int(kills) - left}: {whom}, {'locked, ' if locked else ''}{done} notebooks done", flush=True)
+            print(f"{int(kills) - left}: {whom}, {done} notebooks done", flush=True)
             continue
         rounds += 1
         found = digests(killed)

@@ -1,12 +1,20 @@
 """Nothing leaks in from around the files, and nothing leaks out: the user's settings, other checkouts, odd machines."""
 
+import getpass
+import importlib
+import os
+import pwd
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import serlib
 from serlib import records
+from workflow import graph, run
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,3 +103,90 @@ def test_the_users_settings_of_git_change_nothing(tmp_path, monkeypatch):
     assert not records.commit(own)["dirty"]
     (own / "serlib/new.py").touch()
     assert records.commit(own)["dirty"]
+
+
+def test_of_a_user_without_a_name_libraries_find_one(monkeypatch):
+    """As in a container that runs as a number: torch names a folder after the user."""
+
+    def no_entry(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises((KeyError, OSError)):
+        getpass.getuser()
+    importlib.reload(serlib)
+    assert getpass.getuser() == "serlib"
+    monkeypatch.delenv("LOGNAME")
+
+
+SNAKEFILE = """
+from workflow.graph import guard
+guard()
+rule runs:
+    output: "out"
+    log: "log"
+    shell: "sleep 600 > {output}"
+"""
+
+
+def said(process: subprocess.Popen, pattern: str) -> None:
+    """Read what a process writes until a line matches."""
+    for line in process.stderr:
+        if re.search(pattern, line):
+            return
+    pytest.fail(f"nothing like {pattern!r} was said")
+
+
+def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
+    """And a profile for another workflow, which the environment names, is not taken."""
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    given = {"SNAKEMAKE_PROFILE": "nosuch", "PYTHONPATH": str(ROOT), "MAKEFLAGS": "", "PYTHONSAFEPATH": "1"}
+    options = {"cwd": tmp_path, "env": os.environ | given, "text": True, "stderr": subprocess.PIPE}
+    command = (sys.executable, "-m", "workflow.run", "runs")
+    with subprocess.Popen(command, start_new_session=True, **options) as first:
+        said(first, "1/1")
+        second = subprocess.run(command, **options)
+        assert (second.returncode, second.stderr) == (
+            1,
+            "serlib: another build is at work in this folder: wait until it ends\n",
+        )
+        os.killpg(first.pid, signal.SIGINT)
+        assert first.stderr.read() == "serlib: interrupted; the same command goes on where this one stopped\n"
+        assert first.wait() == run.INTERRUPTED
+
+
+def test_a_lock_that_a_killed_build_left_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hold = "from workflow.graph import lock; import time; lock(); print(flush=True); time.sleep(600)"
+    with subprocess.Popen(
+        (sys.executable, "-c", hold), stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ROOT}
+    ) as process:
+        process.stdout.readline()
+        with pytest.raises(SystemExit):
+            graph.lock()
+        process.kill()
+        process.wait()
+        graph.lock()
+        os.close(graph.lock.held)
+
+
+@pytest.mark.parametrize("folder", [".", "build", "_build", ".snakemake"])
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch, capsys, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    with pytest.raises(SystemExit):
+        run.check({})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"serlib: {(tmp_path / folder).resolve()} cannot be written to")
+
+
+def test_a_line_of_snakemake_that_ends_a_build_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "PROFILE", ("--profile", "nosuch"))
+    with pytest.raises(SystemExit):
+        run.graph("book", chosen={}, cores="1")
+    assert "profile" in capsys.readouterr().err

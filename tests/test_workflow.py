@@ -439,14 +439,6 @@ def test_what_cannot_be_is_said_before_anything_is_installed(stand_in, given, me
     assert not (stand_in / "pip.txt").exists()
 
 
-def test_a_lock_that_a_killed_build_left_is_named_with_its_remedy(stand_in):
-    (stand_in / ".snakemake/locks").mkdir(parents=True)
-    (stand_in / ".snakemake/locks/0.input.lock").touch()
-    assert complaint(make(stand_in)).endswith("If none is at work: make unlock")
-    assert make(stand_in, "unlock").returncode == 0
-    assert make(stand_in).returncode == 0
-
-
 def test_only_records_are_kept(tmp_path, monkeypatch):
     from workflow.run import keep
 

@@ -51,7 +51,7 @@ class Kernel(AsyncKernelManager):
 def environment() -> dict[str, str]:
     """The environment variables of a kernel."""
     HOME.mkdir(parents=True, exist_ok=True)
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).absolute().parents[1]
     own = {"HOME": HOME.resolve(), "PYTHONPATH": checkout, "PYTHONUTF8": 1, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1}
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {name: str(value) for name, value in own.items()}

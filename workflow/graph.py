@@ -1,6 +1,7 @@
 """What the graph is made of: its settings checked, the code that a step depends on, what a folder of recordings holds."""
 
 import ast
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from serlib.data.corpora import LETTERS, NAME
 
 PACKAGES = ("serlib", "companion")
 LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256), "channel": (0, 255)}
+ROOT = Path(__file__).parents[1]
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
 MARK = "SERLIB_BUILD"  # environment variable by which the guard knows what a build has started
 
 
@@ -106,11 +109,29 @@ def check_settings(asked: Settings) -> None:
 
 
 def guard() -> None:
-    """Start a process that outlives this one, only to end what this one leaves running, however it may be killed."""
+    """Take this folder's lock, and start a process that outlives this one, to end what it leaves running when killed."""
+    lock()
     os.environ[MARK] = uuid4().hex  # what is started from here on carries it
+    os.environ["PYTHONPATH"] = str(ROOT)  # every step imports this checkout, whatever the user's Python is told
+    os.environ.pop("PYTHONSAFEPATH", None)
     command = (sys.executable, "-m", "workflow.guard")
-    options = {"cwd": Path(__file__).parents[1], "start_new_session": True}
+    options = {"cwd": ROOT, "start_new_session": True}
     guard.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, **options)
+
+
+def lock() -> None:
+    """Hold the lock until this process ends, however it ends; end with one line if another build has it."""
+    import fcntl
+
+    try:
+        Path(".snakemake").mkdir(exist_ok=True)
+        lock.held = os.open(".snakemake/build", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stop("another build is at work in this folder: wait until it ends")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            stop(f"{error.filename or '.snakemake/build'}: {error.strerror}: a build writes into its folder")
 
 
 def code(*sources: str) -> list[str]:

@@ -15,6 +15,7 @@ class LogHandler(LogHandlerBase):
 
     writes_to_stream = has_filter = has_formatter = True
     writes_to_file = needs_rulegraph = False
+    interrupted = False
 
     def __post_init__(self) -> None:
         self.done, self.total, self.titles = 0, 0, {}
@@ -22,6 +23,8 @@ class LogHandler(LogHandlerBase):
         self.terminal = sys.stderr.isatty()
 
     def emit(self, record: LogRecord) -> None:
+        if self.interrupted:
+            return
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO:
             self.total = record.stats["total"]
@@ -48,7 +51,9 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         errors, self.errors = self.errors, []
-        for error in () if self.failed else errors:  # after a failed step they only repeat that it failed
+        for error in (
+            () if self.failed or self.interrupted else errors
+        ):  # after a failed step they only repeat that it failed
             self.say(error)
         if self.terminal:
             self.say("", passing=True)

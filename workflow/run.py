@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 from workflow.graph import Settings, number, settings, stop
 
@@ -23,7 +25,8 @@ GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
 OTHERS = ("CORES", "V", "PYTHON", "PIP_ARGS", "BENCH")
 MOST_CORES = 4096
 NEVER = f"{os.pathsep}${{}}"  # venv refuses the first, setuptools takes the others for variables
-PROFILE = ("--workflow-profile", "workflow/profiles/default")
+INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
+PROFILE = ("--profile", "none", "--workflow-profile", "workflow/profiles/default")  # not the one of SNAKEMAKE_PROFILE
 RECORDS, PROBES = Path("build/runs/recordings"), Path("build/probes/recordings")
 
 
@@ -34,6 +37,9 @@ def check(given: Mapping[str, str]) -> tuple[Settings, str]:
         stop(
             f"the folder {here!r}: Python's installer cannot work below a folder with {found[0]!r} in its name: rename it"
         )
+    written = (folder for folder in (".", ".snakemake", "build", "_build") if Path(folder).exists())
+    if found := [folder for folder in written if not os.access(folder, os.W_OK)]:
+        stop(f"{Path(found[0]).resolve()} cannot be written to: a build installs and writes there; copy the checkout")
     _, _, overrides = given.get("MAKEFLAGS", "").partition("-- ")
     for name in re.findall(r"(?:^|(?<!\\)\s)([A-Za-z_]\w*):{0,3}[+?]?=", overrides):
         if name not in (*GRAPH, *OTHERS):
@@ -48,8 +54,6 @@ def check(given: Mapping[str, str]) -> tuple[Settings, str]:
 
 def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
     """Run the graph up to the targets, or end with exit status 1."""
-    if any(Path(".snakemake/locks").glob("*")):
-        stop("another build is at work in this folder, or was killed. If none is at work: make unlock")
     from snakemake import cli
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
@@ -63,10 +67,31 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
         file = Path(folder, "config.json")  # --config would take a name of digits for a number
         file.write_text(json.dumps(chosen), encoding="utf-8")
         arguments = [*PROFILE, *line, "--cores", cores, "--configfile", str(file), "--", *targets]
-        with redirect_stderr(sys.stderr if loud else io.StringIO()):
-            parser, options = cli.parse_args(arguments)
-        if not cli.args_to_api(options, parser):
+        said = io.StringIO()
+        try:
+            with redirect_stderr(sys.stderr if loud else said):
+                parser, options = cli.parse_args(arguments)
+        except SystemExit:
+            stop(said.getvalue().strip().rpartition("\n")[2])
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            done = cli.args_to_api(options, parser)
+        except KeyboardInterrupt:
+            done = False
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if logger.LogHandler.interrupted:
+            print("serlib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            raise SystemExit(INTERRUPTED)
+        if not done:
             raise SystemExit(1)
+
+
+def interrupt(*_: object) -> NoReturn:
+    from workflow.line import LogHandler
+
+    LogHandler.interrupted = True  # the steps that end now are told as no failures
+    raise KeyboardInterrupt
 
 
 def keep() -> None:
@@ -97,8 +122,6 @@ def main(action: str) -> None:
     chosen, cores = check(os.environ)
     if action == "check":
         return
-    if action == "unlock":
-        return shutil.rmtree(".snakemake/locks", ignore_errors=True)
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     given = {"chosen": chosen.given(), "cores": cores}
     if action in ("evidence", "results") and not (chosen.corpus and chosen.data):
