@@ -1,6 +1,10 @@
 """Small corpora of noise under real file names, enough to read, train on and tell apart; and a small record."""
 
-from collections.abc import Iterable
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +92,59 @@ def outcome(
         }
         records.append(tiny_record(**about | change))
     return records
+
+
+def failures(check: Callable[[Any], None], cases: Iterable[Any]) -> dict[str, str]:
+    """The cases in which ``check`` fails, each with its reason; all of them are tried."""
+    found = {}
+    for case in cases:
+        try:
+            check(case)
+        except AssertionError as error:
+            found[str(case)] = str(error)
+    return found
+
+
+# Imports what a dry run needs once; every case is a fork of it. A case is a folder, and the arguments.
+DRY_RUNS = """
+import json, os, sys
+from pathlib import Path
+from snakemake import cli
+from companion import experiments
+import workflow.graph
+
+PROFILE = ("--cores", "1", "--dry-run")
+for number, (folder, arguments) in enumerate(json.loads(sys.stdin.read())):
+    child = os.fork()
+    if not child:
+        failed = True
+        try:
+            os.chdir(folder)
+            out = os.open(f"{sys.argv[1]}/{number}", os.O_CREAT | os.O_WRONLY)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            profile = () if "--workflow-profile" in arguments else ("--workflow-profile", "workflow/profiles/default")
+            parser, options = cli.parse_args([*profile, *PROFILE, *arguments])
+            failed = not cli.args_to_api(options, parser)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(failed)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+def dry_runs(out: Path, *cases: tuple[Path, tuple[str, ...]]) -> list[tuple[int, str]]:
+    """Snakemake's exit status and words for each case: a folder and the arguments. ``out`` must be empty."""
+    given = json.dumps([(str(folder), arguments) for folder, arguments in cases])
+    command = (sys.executable, "-c", DRY_RUNS, str(out))
+    ended = subprocess.run(
+        command, cwd=Path(__file__).parents[1], input=given, capture_output=True, text=True, check=True
+    )
+    return [(int(status), (out / str(i)).read_text()) for i, status in enumerate(ended.stdout.split())]
+
+
+def jobs(said: str) -> set[str]:
+    """The messages of the jobs that Snakemake plans."""
+    return set(re.findall(r"^Job \d+: (.*)$", said, re.MULTILINE))

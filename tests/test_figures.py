@@ -25,6 +25,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from companion import figures, text
 from serlib import config, records
 from serlib.data import features
+from tests.helpers import failures
 
 SETTINGS = config.Features()
 _spec = importlib.util.spec_from_file_location("light_pages", Path(__file__).parents[1] / "book/_ext/light_pages.py")
@@ -45,18 +46,23 @@ def luminance(colour) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-@pytest.mark.parametrize("colour", [*figures.COLOURS.values(), *figures.CORPORA, *figures.PALETTE])
-def test_every_colour_serves_for_text_on_white(colour):
+DRAWN = [*figures.COLOURS.values(), *figures.CORPORA, *figures.PALETTE]
+
+
+def test_every_colour_serves_for_text_on_white():
     """WCAG 2.2, success criterion 1.4.3."""
-    assert 1.05 / (luminance(colour) + 0.05) >= 4.5
+    assert [colour for colour in DRAWN if not 1.05 / (luminance(colour) + 0.05) >= 4.5] == []
 
 
-@pytest.mark.parametrize("colour", [*figures.COLOURS.values(), *figures.CORPORA, *figures.PALETTE, "#262626"])
-def test_every_colour_serves_for_text_on_a_dark_page(colour):
+def serves_on_a_dark_page(colour: str) -> None:
     dark = re.fullmatch(
         rf"light-dark\({colour.lower()}, (#[0-9a-f]{{6}})\)", light_pages.either(re.match(light_pages.COLOUR, colour))
     )[1]
     assert (luminance(dark) + 0.05) / (luminance("#121212") + 0.05) >= 4.5
+
+
+def test_every_colour_serves_for_text_on_a_dark_page():
+    assert failures(serves_on_a_dark_page, [*DRAWN, "#262626"]) == {}
 
 
 def test_a_figure_in_a_page_keeps_its_words_and_shares_no_name(ax, tmp_path):

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from companion import notebook
+from tests.helpers import failures
 from workflow import execute
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +39,11 @@ def test_it_is_committed_with_outputs(path):
     assert not unexecuted(path)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_fold_has_a_name_of_its_own(path):
+def test_every_fold_has_a_name_of_its_own():
+    assert failures(folds_are_named, NOTEBOOKS) == {}
+
+
+def folds_are_named(path: Path) -> None:
     folded = [cell.metadata.mystnb for cell in code_cells(path) if "hide-input" in cell.metadata.get("tags", [])]
     names = [fold.code_prompt_show.removeprefix("Code: ") for fold in folded]
     assert len(set(names)) == len(names)

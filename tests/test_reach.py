@@ -161,28 +161,27 @@ def test_what_was_not_tried_is_every_other_step():
 
 
 @pytest.fixture(scope="module")
-def committed() -> pd.DataFrame:
-    there = (ROOT / "results/recordings").rglob(f"{PLAIN}*.json")
+def predicted(committed) -> pd.DataFrame:
     protocols, runs = {*splits.BY_ACTORS, "leave-one-speaker-out"}, (f"{PLAIN}-seed", f"{PLAIN}+")
-    wanted = (p for p in there if p.parent.name.rpartition("-")[0] in protocols and p.name.startswith(runs))
-    return results.predictions(records.read(path) for path in wanted)
+    wanted = (r for p, r in committed.items() if r.protocol in protocols and p.name.startswith(runs))
+    return results.predictions(wanted)
 
 
-def test_the_committed_records_choose_what_is_reported(committed):
-    scores = reach.scores(committed)
+def test_the_committed_records_choose_what_is_reported(predicted):
+    scores = reach.scores(predicted)
     assert reach.complete(scores)
     assert reach.chosen(scores) == CHOSEN
     assert (reach.normalised(CHOSEN),) == experiments.NORMALISED
     normalised = [e for e in experiments.experiments_of("crema-d") if e.runs == experiments.NORMALISED]
     assert reach.SCHEDULE in {e.schedule for e in normalised}
-    report = reach.reported(committed, CHOSEN)
+    report = reach.reported(predicted, CHOSEN)
     assert {corpus: (c.schedule, c.seeds, c.missing) for corpus, c in report.items()} == {
         "emodb": ("paper-bf16", [0, 1, 2], 0),
         "crema-d": ("search-bf16", [0, 1, 2], 0),
     }
 
 
-def test_the_actors_that_choose_are_not_those_of_the_report(committed):
+def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
     tested = results.test(committed[committed["corpus"] == "crema-d"])
     choosing, reporting = (set(tested.loc[tested["protocol"] == p, "speaker"]) for p in splits.BY_ACTORS[::-1])
     trained = committed[committed["protocol"].eq(splits.ACTOR_SELECTION) & committed["part"].eq("train")]
@@ -192,8 +191,8 @@ def test_the_actors_that_choose_are_not_those_of_the_report(committed):
     assert set(trained["speaker"]).isdisjoint(choosing | reporting)
 
 
-def test_the_note_says_what_was_chosen_and_what_it_gains(committed):
-    said = prose.reach_note(committed)
+def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
+    said = prose.reach_note(predicted)
     assert said.startswith(f"12 additions were tried. Chosen: {config.STEPS['deltas'].adds} (`{CHOSEN}`).")
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said

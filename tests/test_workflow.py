@@ -1,9 +1,11 @@
 """The graph: what is up to date is left alone, what is touched is followed by what depends on it and nothing else."""
 
 import ast
+import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,8 @@ import pytest
 
 from companion import experiments, text
 from serlib import config
-from tests.helpers import tiny_emodb, tiny_record
+from tests.helpers import dry_runs, jobs, tiny_emodb, tiny_record
+from workflow import run
 from workflow.graph import MARK, Settings, check_settings, code, listing, settings
 from workflow.stage import repository
 
@@ -24,75 +27,108 @@ ROOT = Path(__file__).parents[1]
 built = pytest.mark.skipif(not (ROOT / "_build/html/index.html").exists(), reason="no book is built: make book")
 
 
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    """The sources with their times, beside what was built from them: to be touched, and never built."""
-    folders = ("serlib", "companion", "notebooks", "book", "workflow", "results", "benchmarks", "weights", "docs")
-    for name in folders:
-        if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "_config.yml", "Makefile"):
-        shutil.copy2(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
-    for name in ("build", "_build"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
+CHANGES = {
+    "nothing": (),
+    "notebook": ("notebooks/fig5_student.ipynb",),
+    "prose": ("book/index.md",),
+    "model": ("serlib/model.py",),
+    "features": ("serlib/data/features.py",),
+    "telling": tuple(f"companion/{name}.py" for name in ("paper", "claims", "figures", "prose")),
+}
 
 
-def snakemake(checkout: Path, *arguments: str) -> subprocess.CompletedProcess:
-    profile = ("--workflow-profile", "workflow/profiles/default", "--cores", "1")
-    command = (sys.executable, "-m", "snakemake", *profile, *arguments)
-    return subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory) -> dict[str, set[str]]:
+    """What a build would do after each of the changes: the messages of its jobs. Nothing is built."""
+    cases = []
+    for name, changed in CHANGES.items():
+        folder = tmp_path_factory.mktemp(name)
+        for source in ("serlib", "companion", "notebooks", "book", "workflow"):
+            shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+        for source in ("Snakefile", "_config.yml", "Makefile", "CITATION.cff", "CITATION.bib"):
+            shutil.copy2(ROOT / source, folder / source)
+        shutil.copytree(ROOT / ".snakemake/metadata", folder / ".snakemake/metadata")
+        for source in ("build", "_build", "results", "weights", "benchmarks"):
+            (folder / source).symlink_to(ROOT / source)
+        for file in changed:
+            with (folder / file).open("a", encoding="utf-8") as text:
+                text.write("\n")
+        cases.append((folder, ("--", "book")))
+    found = dry_runs(tmp_path_factory.mktemp("said"), *cases)
+    assert [status for status, _ in found] == [0] * len(cases), found
+    return {name: jobs(said) for name, (_, said) in zip(CHANGES, found, strict=True)}
 
 
-def planned(checkout: Path) -> set[str]:
-    """What a run would do: the messages of its jobs."""
-    result = snakemake(checkout, "--dry-run", "--", "book")
-    assert result.returncode == 0, result.stderr
-    return set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
+RUNS, FOLDS, SEEDS = ("student-pooled", "student-alone+deltas"), (3, 1), (0, 2)
+EXPERIMENTS = experiments.experiments_of("emodb")
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory) -> dict[str, tuple[int, str]]:
+    """What Snakemake plans for recordings, by the name of the request: its exit status and its words."""
+    data = tiny_emodb(tmp_path_factory.mktemp("recordings") / "data/emodb")
+    named = [
+        tiny_record(
+            fold=fold, protocol="leave-one-speaker-out", configuration=config.resolve(run, "paper-bf16", seed, 7)
+        )
+        for run in RUNS
+        for fold in FOLDS
+        for seed in SEEDS
+    ]
+    fence, command, _ = text.commands(named).data.splitlines()
+    assert fence == "```bash"
+    program, *rest = command.replace("data=data/", f"data={data.parent}/").split(" ")
+    assert program == ".venv/bin/snakemake"
+    shell = subprocess.run(["/bin/bash", "-c", f"echo {' '.join(rest)}"], capture_output=True, text=True, check=True)
+    given = ("--config", "corpus=emodb", f"data={data}")
+    cases = {
+        "wrong": ("--config", "corpus=emodb", "schedule=long", "data=."),
+        "experiments": (*given, "--", *(f"evidence_{number}" for number, _ in enumerate(EXPERIMENTS, 1))),
+        "channel": ("--printshellcmds", *given, "channel=2", "--", "book", "evidence_1"),
+        "command": ("--printshellcmds", *shell.stdout.split()),
+    }
+    found = dry_runs(tmp_path_factory.mktemp("said"), *((ROOT, arguments) for arguments in cases.values()))
+    return dict(zip(cases, found, strict=True))
 
 
 @built
-def test_a_second_run_does_nothing(checkout):
-    assert planned(checkout) == set()
+def test_a_second_run_does_nothing(planned):
+    assert planned["nothing"] == set()
 
 
 @built
-def test_a_touched_notebook_is_executed_alone(checkout):
-    os.utime(checkout / "notebooks/fig5_student.ipynb")
-    assert planned(checkout) == {"notebook fig5_student", "rendering the book"}
+def test_a_changed_notebook_is_executed_alone(planned):
+    assert planned["notebook"] == {"notebook fig5_student", "rendering the book"}
 
 
 @built
-def test_touched_prose_only_renders(checkout):
-    os.utime(checkout / "book/index.md")
-    assert planned(checkout) == {"rendering the book"}
+def test_changed_prose_only_renders(planned):
+    assert planned["prose"] == {"rendering the book"}
 
 
 @built
-def test_the_touched_model_is_followed_by_what_depends_on_it(checkout):
-    os.utime(checkout / "serlib/model.py")
-    jobs = planned(checkout)
-    assert {job.split(":")[0] for job in jobs if job.startswith("training")} >= {"training teacher"}
-    assert not {job for job in jobs if job.startswith(("synthetic speech", "log-Mel images"))}
-    assert {"notebook fig4_teacher", "notebook flops_vs_accuracy", "rendering the book"} <= jobs
+def test_the_changed_model_is_followed_by_what_depends_on_it(planned):
+    found = planned["model"]
+    assert {job.split(":")[0] for job in found if job.startswith("training")} >= {"training teacher"}
+    assert not {job for job in found if job.startswith(("synthetic speech", "log-Mel images"))}
+    assert {"notebook fig4_teacher", "notebook flops_vs_accuracy", "rendering the book"} <= found
 
 
 @built
-@pytest.mark.parametrize("told", ["paper", "claims", "figures", "prose"])
-def test_the_touched_telling_makes_no_record_anew(checkout, told):
-    os.utime(checkout / f"companion/{told}.py")
-    jobs = planned(checkout)
-    assert "rendering the book" in jobs
-    assert {job.split()[0] for job in jobs} <= {"notebook", "rendering"}
+def test_the_changed_telling_makes_no_record_anew(planned):
+    assert "rendering the book" in planned["telling"]
+    assert {job.split()[0] for job in planned["telling"]} <= {"notebook", "rendering"}
+
+
+def test_the_pages_depend_on_every_module_of_the_telling():
+    """A change of any one of them renders the book, as the last test shows of all together."""
+    assert set(CHANGES["telling"]) <= set(code("workflow/stage.py"))
 
 
 @built
-def test_touched_features_leave_the_speech_alone(checkout):
-    os.utime(checkout / "serlib/data/features.py")
-    jobs = planned(checkout)
-    assert "log-Mel images: emodb" in jobs
-    assert not {job for job in jobs if job.startswith("synthetic speech")}
+def test_changed_features_leave_the_speech_alone(planned):
+    assert "log-Mel images: emodb" in planned["features"]
+    assert not {job for job in planned["features"] if job.startswith("synthetic speech")}
 
 
 @pytest.mark.parametrize(
@@ -112,62 +148,37 @@ def test_a_wrong_setting_is_named(capsys, given, message):
     assert capsys.readouterr().err.startswith(f"serlib: {message}")
 
 
-def test_a_wrong_setting_of_the_graph_is_one_line():
-    result = snakemake(ROOT, "--dry-run", "--config", "corpus=emodb", "schedule=long", "data=.")
-    assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
-    assert len(lines) == 1
-    assert "SCHEDULE=long is none of paper, " in lines[0]
+def test_a_wrong_setting_of_the_graph_is_one_line(plans):
+    status, said = plans["wrong"]
+    assert status != 0
+    (line,) = [line for line in said.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert "SCHEDULE=long is none of paper, " in line
 
 
-def test_every_experiment_can_be_planned(tmp_path):
-    config = ("--config", "corpus=emodb", f"data={tiny_emodb(tmp_path / 'emodb')}")
-    targets = [f"evidence_{number}" for number, _ in enumerate(experiments.experiments_of("emodb"), 1)]
-    result = snakemake(ROOT, "--dry-run", *config, "--", *targets)
-    assert result.returncode == 0, result.stderr
-    planned = set(re.findall(r"^Job \d+: (.*)$", result.stdout + result.stderr, re.MULTILINE))
-    assert {f"evidence, emodb: {experiment.title}" for experiment in experiments.experiments_of("emodb")} <= planned
-    assert "baseline majority: emodb (recordings), random-0" in planned
+def test_every_experiment_can_be_planned(plans):
+    status, said = plans["experiments"]
+    assert status == 0, said
+    assert {f"evidence, emodb: {experiment.title}" for experiment in EXPERIMENTS} <= jobs(said)
+    assert "baseline majority: emodb (recordings), random-0" in jobs(said)
 
 
-def test_the_chosen_channel_reaches_every_step(tmp_path):
-    given = ("corpus=emodb", f"data={tiny_emodb(tmp_path / 'emodb')}", "channel=2")
-    result = snakemake(ROOT, "--dry-run", "--printshellcmds", "--config", *given, "--", "book", "evidence_1")
-    assert result.returncode == 0, result.stderr
-    said = result.stdout + result.stderr
+def test_the_chosen_channel_reaches_every_step(plans):
+    status, said = plans["channel"]
+    assert status == 0, said
     assert re.search(r"-m serlib corpora emodb .* --channel 2 --table", said)
     assert set(re.findall(r"build/(?:runs|probes)/recordings/emodb/([^/]+)/", said)) == {"128x128-channel2"}
     assert set(re.findall(r"--image-width (\S+)", said)) == {"128"}
 
 
-def test_the_command_named_beside_a_number_makes_its_records(tmp_path):
-    data = tiny_emodb(tmp_path / "data/emodb")
-    named = [
-        tiny_record(
-            fold=fold, protocol="leave-one-speaker-out", configuration=config.resolve(run, "paper-bf16", seed, 7)
-        )
-        for run in ("student-pooled", "student-alone+deltas")
-        for fold in (3, 1)
-        for seed in (0, 2)
+def test_the_command_named_beside_a_number_makes_its_records(plans):
+    status, said = plans["command"]
+    assert status == 0, said
+    trained = {job.removeprefix("training ") for job in jobs(said) if job.startswith("training ")}
+    cells = [
+        f"emodb (recordings), leave-one-speaker-out-{fold}, seed {seed}" for fold in sorted(FOLDS) for seed in SEEDS
     ]
-    fence, command, _ = text.commands(named).data.splitlines()
-    assert fence == "```bash"
-    program, *rest = command.replace("data=data/", f"data={data.parent}/").split(" ")
-    assert program == ".venv/bin/snakemake"
-    targets = subprocess.run(["/bin/bash", "-c", f"echo {' '.join(rest)}"], capture_output=True, text=True, check=True)
-    result = subprocess.run(
-        (sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", *targets.stdout.split()),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    planned = result.stdout + result.stderr
-    jobs = set(re.findall(r"^Job \d+: training (.*)$", planned, re.MULTILINE))
-    where = "emodb (recordings), leave-one-speaker-out-"
-    cells = [f"{where}{fold}, seed {seed}" for fold in (1, 3) for seed in (0, 2)]
-    assert jobs == {f"{run}: {cell}" for run in ("teacher", "student-pooled", "student-alone+deltas") for cell in cells}
-    assert planned.count("--image-width 128 --schedule paper-bf16") == 12
+    assert trained == {f"{run}: {cell}" for run in ("teacher", *RUNS) for cell in cells}
+    assert said.count("--image-width 128 --schedule paper-bf16") == 12
 
 
 def test_runs_and_seeds_with_other_folds_have_a_command_of_their_own():
@@ -277,6 +288,7 @@ def made_checkout(folder: Path) -> Path:
     for name, source in (
         ("snakemake/__init__.py", ""),
         ("snakemake/cli.py", SNAKEMAKE),
+        ("benchmarks/__init__.py", ""),
         ("benchmarks/cpu.py", "import json, sys; json.dump(sys.argv[1:], open('bench.json', 'w'))"),
         (
             ".venv/bin/python",
@@ -293,6 +305,29 @@ def made_checkout(folder: Path) -> Path:
 @pytest.fixture
 def stand_in(tmp_path) -> Path:
     return made_checkout(tmp_path / "checkout")
+
+
+@pytest.fixture
+def called(stand_in, monkeypatch):
+    """``called(action, NAME=value, ...)`` does in this process what make starts, there and beside the stand-ins."""
+    monkeypatch.chdir(stand_in)
+    monkeypatch.setattr(run, "end_with", lambda parent: None)
+    for name in (*run.GRAPH, *run.OTHERS, "MAKEFLAGS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(action: str = "book", **given: str) -> None:
+        with monkeypatch.context() as patch:
+            for name in ("snakemake", "snakemake.cli"):
+                source = stand_in / f"{name.replace('.', '/')}{'/__init__' if name == 'snakemake' else ''}.py"
+                spec = importlib.util.spec_from_file_location(name, source)
+                patch.setitem(sys.modules, name, importlib.util.module_from_spec(spec))
+                spec.loader.exec_module(sys.modules[name])
+            sys.modules["snakemake"].cli = sys.modules["snakemake.cli"]
+            for name, value in {"V": "", **given}.items():
+                patch.setenv(name, value)
+            run.main(action)
+
+    return call
 
 
 def make(folder: Path, target: str = "book", by: str = "argument", **given: str) -> subprocess.CompletedProcess:
@@ -313,39 +348,61 @@ def complaint(result: subprocess.CompletedProcess) -> str:
 
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_value_reaches_python_as_it_was_typed(stand_in, by):
+    """Neither make nor a shell reads the value of any variable."""
+    given = run.GRAPH + run.OTHERS
+    tell = f"import json, os; print(json.dumps([os.environ[name] for name in {given}]))"
+    (stand_in / ".venv/bin/python").write_text(f"#!/bin/sh\nexec {sys.executable} -c {shlex.quote(tell)}\n")
+    for value in (*HOSTILE, *FOLDERS):
+        result = make(stand_in, by=by, **dict.fromkeys(given, value))
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout) == [value] * len(given)
+    assert not list(stand_in.rglob("*pwned*"))
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_value_of_make_is_refused_and_never_executed(stand_in, name, by):
+def test_a_value_of_make_is_refused(called, capsys, name):
     for value in HOSTILE:
         others = {"CORPUS": "emodb", "DATA": "."} if name == "SCHEDULE" else {}
-        said = complaint(make(stand_in, by=by, **{name: value}, **others))
-        assert re.match(rf"serlib: {name}=.* (a name is made of|is no whole number|is neither)", said)
-    assert not list(stand_in.rglob("*pwned*"))
-    assert not (stand_in / "asked.json").exists()
+        with pytest.raises(SystemExit):
+            called(**{name: value}, **others)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.match(rf"serlib: {name}=.* (a name is made of|is no whole number|is neither)", line)
+    assert not list(Path().rglob("*pwned*"))
+    assert not Path("asked.json").exists()
 
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_a_folder_of_any_name_reaches_the_graph_as_it_is(stand_in, by):
-    for value in (*filter(str.isprintable, HOSTILE), *FOLDERS):
-        (stand_in / value).mkdir()
-        result = make(stand_in, by=by, CORPUS="emodb", DATA=value)
-        assert result.returncode == 0, result.stderr
-        asked = json.loads((stand_in / "asked.json").read_text())
-        assert asked == {"given": {"corpus": "emodb", "data": value}, "targets": ["book"], "cores": "all"}
+def test_make_ends_with_what_python_refuses(stand_in, by):
     assert complaint(make(stand_in, by=by, CORPUS="emodb", DATA="a\nb")).startswith("serlib: DATA=")
-    assert (
-        complaint(make(stand_in, by=by, CORPUS="emodb", DATA="$(nope)"))
-        == "serlib: DATA=$(nope): no such file or folder"
-    )
-    assert not [path for path in stand_in.rglob("*pwned*") if path.name == "pwned"]
+    assert complaint(make(stand_in, by=by, CORPUS=HOSTILE[1])).startswith(f"serlib: CORPUS={HOSTILE[1]!r}: a name is")
+    assert not (stand_in / "asked.json").exists()
+    (stand_in / HOSTILE[5]).mkdir()
+    result = make(stand_in, by=by, CORPUS="emodb", DATA=HOSTILE[5])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"The book: {stand_in}/_build/html/index.html\n"
+    assert json.loads((stand_in / "asked.json").read_text())["given"] == {"corpus": "emodb", "data": HOSTILE[5]}
+    assert [path.name for path in stand_in.rglob("*pwned*")] == [HOSTILE[5]]
 
 
-@pytest.mark.parametrize("by", ["argument", "environment"])
-def test_a_name_of_digits_is_a_name(stand_in, by):
-    (stand_in / "own.CSV").touch()
+def test_a_folder_of_any_name_reaches_the_graph_as_it_is(called, capsys):
+    for value in (*filter(str.isprintable, HOSTILE), *FOLDERS):
+        Path(value).mkdir()
+        called(CORPUS="emodb", DATA=value)
+        asked = json.loads(Path("asked.json").read_text())
+        assert asked == {"given": {"corpus": "emodb", "data": value}, "targets": ["book"], "cores": "all"}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        called(CORPUS="emodb", DATA="$(nope)")
+    assert capsys.readouterr().err == "serlib: DATA=$(nope): no such file or folder\n"
+    assert not [path for path in Path().rglob("*pwned*") if path.name == "pwned"]
+
+
+def test_a_name_of_digits_is_a_name(called):
+    Path("own.CSV").touch()
     for name in ("2024_05", "1e3", "0x10", "true", "null"):
-        result = make(stand_in, by=by, CORPUS=name, DATA="own.CSV", SEED="7", CORES="3", THREADS="2")
-        assert result.returncode == 0, result.stderr
-        asked = json.loads((stand_in / "asked.json").read_text())
+        called(CORPUS=name, DATA="own.CSV", SEED="7", CORES="3", THREADS="2")
+        asked = json.loads(Path("asked.json").read_text())
         assert asked["given"] == {"corpus": name, "data": "own.CSV", "seed": 7, "threads": 2}
         assert asked["cores"] == "3"
 
@@ -353,9 +410,10 @@ def test_a_name_of_digits_is_a_name(stand_in, by):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_checkout_in_a_folder_of_any_name_works(tmp_path, name):
     folder = made_checkout(tmp_path / name)
+    (folder / ".venv/bin/python").write_text('#!/bin/sh\npwd\necho "$@"\n')
     result = make(folder)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == f"The book: {folder}/_build/html/index.html\n"
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{folder}\n-m workflow.run book\n"
     assert not [path for path in tmp_path.rglob("*pwned*") if path.name == "pwned"]
 
 
@@ -389,9 +447,14 @@ def test_the_graph_itself_works_there(tmp_path):
     assert line.endswith("(build/logs/recordings-emodb.log)")
 
 
-@pytest.mark.parametrize("name", ["a$b", "a:b", "{a}", "a\tb"])
-def test_a_checkout_where_the_installer_cannot_work_is_refused_before_it_starts(tmp_path, name):
-    folder = made_checkout(tmp_path / name)
+def test_a_checkout_where_the_installer_cannot_work_is_refused_before_it_starts(tmp_path, monkeypatch, capsys):
+    for name in ("a$b", "a:b", "{a}", "a\tb"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with pytest.raises(SystemExit):
+            run.check({})
+        assert "its name: rename it" in capsys.readouterr().err
+    folder = made_checkout(tmp_path / "c$d")
     (folder / ".venv/installed").unlink()
     assert "its name: rename it" in complaint(make(folder, PYTHON=sys.executable))
     assert not (folder / "pip.txt").exists()
@@ -399,15 +462,15 @@ def test_a_checkout_where_the_installer_cannot_work_is_refused_before_it_starts(
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
 def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
-    for value in HOSTILE[1:4]:
-        (stand_in / ".venv/installed").unlink()
-        assert make(stand_in, by=by, PYTHON=sys.executable, PIP_ARGS=value).returncode == 0
-        assert value in (stand_in / "pip.txt").read_text()
-        assert make(stand_in, "bench", by=by, BENCH=f"--data 'My Papers' {value}").returncode == 0
-        assert json.loads((stand_in / "bench.json").read_text()) == ["--data", "My Papers", *value.split()]
-        (stand_in / ".venv/installed").unlink()
-        assert make(stand_in, by=by, PYTHON=value).returncode != 0
-        (stand_in / ".venv/installed").touch()
+    value = " ".join(HOSTILE[1:4])
+    (stand_in / ".venv/installed").unlink()
+    assert make(stand_in, by=by, PYTHON=sys.executable, PIP_ARGS=value).returncode == 0
+    assert value in (stand_in / "pip.txt").read_text()
+    assert make(stand_in, "bench", by=by, BENCH=f"--data 'My Papers' {value}").returncode == 0
+    assert json.loads((stand_in / "bench.json").read_text()) == ["--data", "My Papers", *value.split()]
+    for program in HOSTILE[1:4]:
+        (stand_in / ".venv/installed").unlink(missing_ok=True)
+        assert make(stand_in, by=by, PYTHON=program).returncode != 0
     assert not (stand_in / "pwned").exists()
 
 
@@ -428,26 +491,36 @@ def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
         ({"CORPUS": "EmoDB", "DATA": "requirements.lock.csv"}, "CORPUS=EmoDB: a table of your own cannot be called so"),
         ({"CORPUS": "x" * 101}, f"CORPUS={'x' * 101!r}: a name is made of at most 100 letters"),
         ({"CORPUS": "emodb", "DATA": "/dev/null"}, "DATA=/dev/null: not a folder"),
+    ],
+)
+def test_what_cannot_be_is_said(called, capsys, given, message):
+    Path("requirements.lock.csv").touch()
+    with pytest.raises(SystemExit):
+        called("check", **given)
+    assert capsys.readouterr().err.startswith(f"serlib: {message}")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"SEED": "1.5"}, "SEED='1.5' is no whole number from 0 to 4294967295"),
         ({"SHCEDULE": "short"}, "SHCEDULE is none of the variables CORPUS, DATA, "),
         ({"PRECISION": "$(touch pwned)"}, "PRECISION is none of the variables CORPUS, DATA, "),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_installed(stand_in, given, message):
     (stand_in / ".venv/installed").unlink()
-    (stand_in / "requirements.lock.csv").touch()
     assert complaint(make(stand_in, PYTHON=sys.executable, **given)).startswith(f"serlib: {message}")
     assert not (stand_in / "pip.txt").exists()
 
 
 def test_only_records_are_kept(tmp_path, monkeypatch):
-    from workflow.run import keep
-
     monkeypatch.chdir(tmp_path)
     place = Path("build/runs/recordings/emodb")
     place.mkdir(parents=True)
     for name in ("a.json", "a.safetensors", ".a.state"):
         (place / name).touch()
-    keep()
+    run.keep()
     assert [path.name for path in Path("results").rglob("*") if path.is_file()] == ["a.json"]
 
 
