@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: book test runs evidence bench notebooks results pdf lock clean
+.PHONY: book test check-all runs evidence bench notebooks results pdf lock clean
 .DEFAULT_GOAL := book
 
 # runs: what the book reads.
@@ -26,8 +26,17 @@ book runs notebooks evidence results: .venv/installed
 
 test: .venv/installed
 	@$(RUN) book
-	@$(BIN)/python -m pytest -n logical --dist loadscope
+	@$(BIN)/python -m pytest -n logical --dist worksteal
 	@$(BIN)/python -m pytest -n logical --dist loadscope --nbval --nbval-current-env -W default notebooks
+
+# What takes too long for every change: more generated inputs, two killed builds, a Slurm of this host, the PDF, the audit
+# of the pins. Takes hours; .github/workflows/nightly.yml does it every night.
+check-all: test
+	@$(BIN)/python -m tests.fuzz 100
+	@$(BIN)/python -m pytest -m nightly
+	@$(BIN)/python -m workflow.pdf _build/book.pdf
+	@.ci/audit
+	@$(BIN)/python -m tests.kills build/kills 10
 
 # The book as one file, _build/book.pdf: tagged, with an outline; needs Chromium.
 pdf: .venv/installed

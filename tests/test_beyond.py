@@ -1,7 +1,6 @@
 """Beyond the paper: the choice rests on the speakers that choose, and the report on the others."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from helpers import tiny_record

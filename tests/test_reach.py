@@ -182,9 +182,9 @@ def test_the_committed_records_choose_what_is_reported(predicted):
 
 
 def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
-    tested = results.test(committed[committed["corpus"] == "crema-d"])
+    tested = results.test(predicted[predicted["corpus"] == "crema-d"])
     choosing, reporting = (set(tested.loc[tested["protocol"] == p, "speaker"]) for p in splits.BY_ACTORS[::-1])
-    trained = committed[committed["protocol"].eq(splits.ACTOR_SELECTION) & committed["part"].eq("train")]
+    trained = predicted[predicted["protocol"].eq(splits.ACTOR_SELECTION) & predicted["part"].eq("train")]
     assert len(choosing) == 9
     assert len(reporting) == 19
     assert choosing.isdisjoint(reporting)
@@ -197,7 +197,7 @@ def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0
-    assert prose.reach_note(committed[committed["protocol"] == "actor-split"]) == "Nothing was tried yet."
+    assert prose.reach_note(predicted[predicted["protocol"] == "actor-split"]) == "Nothing was tried yet."
 
 
 def test_an_aim_is_reached_by_the_whole_interval():

@@ -18,6 +18,7 @@ MISSING = [name for name in slurm.NEEDED if not shutil.which(name, path=PATH)]
 MISSING += [name for name in ["snakemake_executor_plugin_slurm"] if not importlib.util.find_spec(name)]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(bool(MISSING), reason=f"no Slurm here: {', '.join(MISSING)} not found (docs/clusters.md)")
 def test_a_lost_job_and_a_lost_node_leave_the_records_as_they_are_on_one_machine():
     command = (sys.executable, "-m", "workflow.slurm")
