@@ -3,8 +3,9 @@
 #   snakemake --workflow-profile workflow/profiles/default              the book on synthetic speech
 #   ... --config corpus=emodb data=path/to/emodb                        the book on recordings
 #
-# Each step depends on the modules that it imports, so that a change is followed by what depends on it and nothing else:
-# no step of serlib depends on companion, so a change of wording trains nothing.
+# Each step reads the modules that it imports, so that a change is followed by what depends on it and nothing else: no
+# step of serlib depends on companion, so a change of wording trains nothing. What a step reads of the checkout is a
+# digest among its parameters; only what other steps make is its input. So contents decide, and no times.
 
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from companion import experiments
 from serlib import config as serlib_config, records
 from serlib.data import facts
-from workflow.graph import NAME, code, guard, listing, settings, stop
+from workflow.graph import NAME, code, digest, guard, listing, settings, stop
 
 PYTHON = sys.executable
 CHOSEN = settings(config)
@@ -100,10 +101,11 @@ rule runs:
 
 rule synthesize:
     message: "synthetic speech: {wildcards.corpus}"
-    input: code("serlib/data/synthetic.py", "serlib/data/corpora.py")
     output: "build/synthetic/{corpus}/corpus.csv"
     log: "build/logs/synthetic-{corpus}.log"
-    params: audio=lambda w: f"build/synthetic/{w.corpus}/audio"
+    params:
+        audio=lambda w: f"build/synthetic/{w.corpus}/audio",
+        read=digest(code("serlib/data/synthetic.py", "serlib/data/corpora.py")),
     shell:
         "rm -rf {params.audio:q} && {PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data {params.audio:q} --synthesize "
         "--table {output:q} 2>&1 | keep {log:q}"
@@ -111,14 +113,14 @@ rule synthesize:
 
 rule check:
     message: "checking the recordings: {wildcards.corpus}"
-    input: code("serlib/data/corpora.py")
     output: "build/recordings/{corpus}/corpus.csv"
     log: "build/logs/recordings-{corpus}.log"
     params: # functions, because Snakemake fills in braces in texts
         data=lambda _: DATA,
         folder=lambda _: str(Path(DATA).resolve().parent if Path(DATA).is_file() else Path(DATA).resolve()),
-        listing=listing(DATA) if DATA else "",
+        listing=lambda _: listing(DATA),
         channel=CHOSEN.channel,
+        read=digest(code("serlib/data/corpora.py")),
     shell:
         "ln -sfn {params.folder:q} build/recordings/{wildcards.corpus:q}/audio && "
         "{PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data={params.data:q} --channel {params.channel} "
@@ -141,11 +143,13 @@ def cell(w):
 
 rule images:
     message: "log-Mel images: {wildcards.corpus}"
-    input: code("serlib/data/features.py"), table="build/{speech}/{corpus}/corpus.csv"
-    output: touch("build/{speech}/{corpus}/images")
+    input: table="build/{speech}/{corpus}/corpus.csv"
+    output: "build/{speech}/{corpus}/images" # what they were made from
     log: "build/logs/{speech}-{corpus}-images.log"
-    params: corpus=recordings
-    shell: "{PYTHON:q} -m serlib features {params.corpus:q} 2>&1 | keep {log:q}"
+    params: corpus=recordings, read=digest(code("serlib/data/features.py"))
+    shell:
+        "{PYTHON:q} -m serlib features {params.corpus:q} 2>&1 | keep {log:q} && "
+        "{{ cat {input.table:q} && echo {params.read}; }} > {output:q}"
 
 
 def teacher(wildcards):
@@ -160,7 +164,6 @@ def teacher(wildcards):
 rule train:
     message: "training {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}, seed {wildcards.seed}"
     input:
-        code("serlib/training.py", "serlib/data/splits.py", "serlib/records.py"),
         teacher,
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
@@ -169,7 +172,10 @@ rule train:
         "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.safetensors",
     wildcard_constraints: schedule=f"(?!{serlib_config.BASELINE}/)[^/]+"  # the rule below makes the baselines
     log: "build/logs/{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
-    params: corpus=recordings, cell=cell
+    params:
+        corpus=recordings,
+        cell=cell,
+        read=digest(code("serlib/training.py", "serlib/data/splits.py", "serlib/records.py")),
     threads: CHOSEN.threads
     shell:
         "{PYTHON:q} -m serlib train {params.corpus:q} {params.cell:q} --schedule {wildcards.schedule:q} --threads {threads} "
@@ -179,25 +185,26 @@ rule train:
 rule baseline:
     message: "baseline {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
-        code("serlib/baselines.py", "serlib/data/splits.py", "serlib/records.py"),
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
     output: "build/runs/{speech}/{corpus}/{image}/" + serlib_config.BASELINE + "/{split}/{run}-seed{seed}.json"
     log: "build/logs/{speech}-{corpus}-{image}-" + serlib_config.BASELINE + "-{split}-{run}-seed{seed}.log"
-    params: corpus=recordings, cell=cell
+    params:
+        corpus=recordings,
+        cell=cell,
+        read=digest(code("serlib/baselines.py", "serlib/data/splits.py", "serlib/records.py")),
     shell: "{PYTHON:q} -m serlib train {params.corpus:q} {params.cell:q} --threads 1 2>&1 | keep {log:q}"
 
 
 rule probe:
     message: "probing {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
-        code("serlib/probes.py"),
         record="build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
     output: "build/probes/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json"
     log: "build/logs/probe-{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
-    params: corpus=recordings
+    params: corpus=recordings, read=digest(code("serlib/probes.py"))
     shell: "{PYTHON:q} -m serlib probe {params.corpus:q} --runs {input.record:q} 2>&1 | keep {log:q}"
 
 
@@ -211,32 +218,43 @@ for number, experiment in enumerate(experiments.experiments_of(CORPUS) if CORPUS
             [f"build/probes/{place}" for place in experiment.probes(CORPUS, SHAPE)],
 
 
+def made(name):
+    """What a notebook reads of what other steps make."""
+    return [file for file in NOTEBOOKS[name][1] if file.startswith("build/")]
+
+
+def read_by(name):
+    source = f"notebooks/{name}.ipynb"
+    return digest([source, *code(source, "workflow/execute.py"), *(set(NOTEBOOKS[name][1]) - set(made(name)))])
+
+
 rule notebook:
     message: "notebook {wildcards.name}"
-    input:
-        lambda w: code(f"notebooks/{w.name}.ipynb", "workflow/execute.py"),
-        lambda w: NOTEBOOKS[w.name][1],
-        source="notebooks/{name}.ipynb",
+    input: lambda w: made(w.name)
     output: "build/book/notebooks/{name}.ipynb"
     log: "build/logs/notebook-{name}.log"
-    params: given=lambda w: [f"{name}={value!r}" for name, value in NOTEBOOKS[w.name][0].items()]
-    shell: "{PYTHON:q} workflow/execute.py {input.source:q} {output:q} {params.given:q} 2>&1 | keep {log:q}"
+    params:
+        given=lambda w: [f"{name}={value!r}" for name, value in NOTEBOOKS[w.name][0].items()],
+        read=lambda w: read_by(w.name),
+    shell: "{PYTHON:q} workflow/execute.py notebooks/{wildcards.name:q}.ipynb {output:q} {params.given:q} 2>&1 | keep {log:q}"
 
 
 rule try_it:
     message: "the networks of the page that computes in the browser"
-    input: code("workflow/try_it.py"), sorted(map(str, Path("weights").glob("*"))), sorted(map(str, Path("workflow").glob("*.tar.xz")))
     output: directory("build/book/try")
     log: "build/logs/try-it.log"
+    params: read=digest([*code("workflow/try_it.py"), *map(str, Path("weights").glob("*")), *map(str, Path("workflow").glob("*.tar.xz"))])
     shell: "{PYTHON:q} workflow/try_it.py {output:q} 2>&1 | keep {log:q}"
 
 
 rule pages:
     message: "rendering the book"
-    input: STAGED, PROSE, ALL_RUNS, COMMITTED, code("workflow/stage.py", "workflow/describe.py"), "_config.yml", "build/book/try"
+    input: STAGED, ALL_RUNS, "build/book/try"
     output: "_build/html/index.html"
     log: "build/logs/pages.log"
-    params: jupyter_book="from jupyter_book.cli.main import main; main()"  # its script's first line may hold no space
+    params:
+        jupyter_book="from jupyter_book.cli.main import main; main()", # its script's first line may hold no space
+        read=digest([*PROSE, *COMMITTED, *code("workflow/stage.py", "workflow/describe.py"), "_config.yml", "CITATION.bib", "CITATION.cff"]),
     shell:
         "(rm -rf _build && {PYTHON:q} workflow/stage.py . build/book && {PYTHON:q} -c {params.jupyter_book:q} build build/book "
         "--path-output . --config build/book/_config.yml --toc \"$PWD/build/book/book/_toc.yml\" -W --keep-going -n -q && "

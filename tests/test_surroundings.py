@@ -190,3 +190,30 @@ def test_a_line_of_snakemake_that_ends_a_build_is_shown(tmp_path, monkeypatch, c
     with pytest.raises(SystemExit):
         run.graph("book", chosen={}, cores="1")
     assert "profile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("when", [0, 1, None], ids=["older", "the same time", "now"])
+def test_contents_decide_and_times_do_not(tmp_path, when):
+    file = tmp_path / "a.py"
+    file.write_text("first")
+    first, at = graph.digest([str(file)]), file.stat().st_mtime_ns
+    times = {0: {"ns": (0, 0)}, 1: {"ns": (at, at)}, None: {}}[when]
+    os.utime(file, **times)
+    assert graph.digest([str(file)]) == first
+    file.write_text("other")  # as long
+    os.utime(file, **times)
+    assert graph.digest([str(file)]) != first
+    file.write_text("first")
+    assert graph.digest([str(file)]) == first
+
+
+def test_no_step_of_the_graph_has_a_source_for_an_input():
+    """Inputs are compared by their times; what a step reads of the checkout is a digest among its parameters."""
+    rules = re.split(r"^rule ", (ROOT / "Snakefile").read_text(), flags=re.MULTILINE)[1:]
+    inputs = {rule.partition(":")[0]: re.search(r"^    input:(.*?)^    \S", rule, re.M | re.S) for rule in rules}
+    sources = r"code\(|notebooks/|PROSE|COMMITTED|EXAMPLES|WEIGHTS|BENCHMARKS|Path\(|_config"
+    assert {name for name, found in inputs.items() if found and re.search(sources, found[1])} == set()
+    reading = {
+        rule.partition(":")[0] for rule in rules if re.search(r"^        read=|read=(digest|read_by)", rule, re.M)
+    }
+    assert reading == {rule.partition(":")[0] for rule in rules if "    shell:" in rule}

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from uuid import uuid4
 from serlib import config
 from serlib.data import corpora, facts
 from serlib.data.corpora import LETTERS, NAME
+from serlib.files import sha256
 
 PACKAGES = ("serlib", "companion")
 LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256), "channel": (0, 255)}
@@ -176,10 +177,21 @@ def names(text: str) -> set[str]:
 
 
 def listing(data: str) -> str:
-    """A digest over names, sizes and times of the recordings, so that an added or changed file is noticed."""
+    """A digest over names and contents of the recordings, so that an added or changed file is noticed."""
     try:
         files = [Path(data), *corpora.recordings(Path(data))]
     except corpora.CorpusError:  # the check of the recordings says what is wrong with the table
         files = [Path(data)]
-    lines = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files if path.is_file())
+    return digest(str(path) for path in files if path.is_file())
+
+
+def digest(files: Iterable[str]) -> str:
+    """SHA-256 over names and contents of files, whatever their times."""
+    lines = (f"{content(file, Path(file).stat().st_ctime_ns)} {file}\n" for file in sorted(set(files)))
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+@cache
+def content(file: str, changed: int) -> str:
+    """SHA-256 of a file's bytes, computed once; ``changed`` is when they were last changed."""
+    return sha256(Path(file))
