@@ -14,7 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from companion import experiments
 from serlib import config as serlib_config, records
 from serlib.data import facts
-from workflow.graph import NAME, code, digest, guard, listing, settings, stop
+from workflow.graph import NAME, check_page, code, digest, guard, listing, settings, stop
 
 PYTHON = sys.executable
 CHOSEN = settings(config)
@@ -87,6 +87,8 @@ NOTEBOOKS = {
     "reach": ({}, COMMITTED),
     "speed": ({}, BENCHMARKS),
 }
+for name, (given, _) in NOTEBOOKS.items():
+    check_page(f"notebooks/{name}.ipynb", given)
 STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)
 PROSE = sorted(str(path) for part in ("book", "docs") for path in Path(part).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 

@@ -3,7 +3,6 @@
 A notebook reads. Where something has not been made, the message says the command that makes it.
 """
 
-import ast
 import html
 import json
 import shlex
@@ -19,7 +18,7 @@ from IPython import get_ipython
 from IPython.display import HTML, Audio, Markdown, display
 from matplotlib.figure import Figure
 
-from companion import claims, figures, results, text
+from companion import claims, figures, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
@@ -59,7 +58,7 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
     """
     cells = [cell for cell in namespace["In"] if cell.strip()]
     if cells:  # nbval keeps no history of cells, and injects nothing
-        check_parameters(cells[0], [cell for cell in cells[1:] if cell.startswith("# Parameters")])
+        parameters.check(cells[0], [cell for cell in cells[1:] if cell.startswith("# Parameters")])
     for name, (low, high) in (RANGES | ranges).items():
         if name in namespace and not low <= namespace[name] <= high:
             raise SerlibError(f"parameter {name} = {namespace[name]}: give a number from {low} to {high}")
@@ -70,40 +69,6 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
     figures.style()
     wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
     return Build(find_root(Path.cwd()), **wanted)
-
-
-def check_parameters(declared: str, injected: Iterable[str]) -> None:
-    """Hold the injected parameters against the notebook's own ``parameters`` cell; both are source text."""
-    defaults = _assigned(declared)
-    for cell in injected:
-        for name, value in _assigned(cell).items():
-            if name not in defaults:
-                raise SerlibError(f"unknown parameter {name!r}; this notebook takes {', '.join(defaults)}")
-            wanted = type(defaults[name])
-            if type(value) is not wanted and (type(value), wanted) != (int, float):
-                advice = "; papermill passes text by -r instead of -p" if wanted is str else ""
-                raise SerlibError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
-            if wanted is str and _shares(defaults[name]) and not _shares(value):
-                raise SerlibError(f"parameter {name} = {value!r}: give numbers from 0 to 1, with commas between them")
-
-
-def _shares(listed: str) -> bool:
-    """Whether a text lists numbers from 0 to 1, as ``0.70, 0.84``."""
-    try:
-        return all(0 <= float(number) <= 1 for number in listed.split(","))
-    except ValueError:
-        return False
-
-
-def _assigned(source: str) -> dict[str, Any]:
-    found = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError as error:  # papermill writes float("nan") so
-                raise SerlibError(f"parameter {ast.unparse(node)}: no number and no text") from error
-    return found
 
 
 def find_root(start: Path) -> Path:

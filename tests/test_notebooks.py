@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from companion import notebook
+from companion import notebook, parameters
 from tests.helpers import failures
-from workflow import execute
+from workflow import execute, graph
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -183,13 +183,30 @@ def test_papermill_itself_stops_at_an_unknown_parameter(checkout):
     assert "unknown parameter 'shore'; this notebook takes share" in result.stderr
 
 
+def test_no_page_asks_for_an_emotion_that_a_corpus_of_ones_own_may_not_have():
+    """Nor for a speaker, an utterance or a fold beyond the first: the default is any."""
+    for path in NOTEBOOKS:
+        declared = parameters.assigned(code_cells(path)[0].source)
+        asked = {name: declared.get(name) for name in ("emotion", "speaker", "utterance", "file", "fold", "draw")}
+        assert not any(asked.values()), (path.name, asked)
+
+
+@pytest.mark.parametrize("given", [{"sede": 3}, {"fold": "first"}, {"draw": 0.5}, {"speech": None}, {"corpus": 2024}])
+def test_what_a_page_does_not_take_is_said_before_anything_is_trained(given, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    graph.check_page("notebooks/fig2_stem.ipynb", {"corpus": "mine", "speech": "recordings"})
+    with pytest.raises(SystemExit):
+        graph.check_page("notebooks/fig2_stem.ipynb", given)
+    assert capsys.readouterr().err.startswith("serlib: notebooks/fig2_stem.ipynb: ")
+
+
 def test_parameters_are_held_against_the_notebooks_own():
     declared = 'corpus = "emodb"  # which\nseed = 0\n'
-    notebook.check_parameters(declared, ['# Parameters\ncorpus = "savee"\nseed = 3\n'])
+    parameters.check(declared, ['# Parameters\ncorpus = "savee"\nseed = 3\n'])
     with pytest.raises(ValueError, match="unknown parameter 'sede'; this notebook takes corpus, seed"):
-        notebook.check_parameters(declared, ["# Parameters\nsede = 3\n"])
+        parameters.check(declared, ["# Parameters\nsede = 3\n"])
     with pytest.raises(ValueError, match="parameter seed = 'three': expected int"):
-        notebook.check_parameters(declared, ['# Parameters\nseed = "three"\n'])
+        parameters.check(declared, ['# Parameters\nseed = "three"\n'])
 
 
 def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
@@ -244,12 +261,12 @@ def test_a_number_out_of_its_range_is_refused(share):
 
 @pytest.mark.parametrize("aims", ["nan", "0.7;0.8", "", "0.7,", "70", "inf", "high"])
 def test_shares_in_a_text_are_checked(aims):
-    notebook.check_parameters("aims = '0.70, 0.84'", ["# Parameters\naims = '0.5,1'"])
+    parameters.check("aims = '0.70, 0.84'", ["# Parameters\naims = '0.5,1'"])
     with pytest.raises(ValueError, match=r"parameter aims = .*: give numbers from 0 to 1, with commas between them"):
-        notebook.check_parameters("aims = '0.70, 0.84'", [f"# Parameters\naims = {aims!r}"])
+        parameters.check("aims = '0.70, 0.84'", [f"# Parameters\naims = {aims!r}"])
 
 
 def test_a_whole_number_may_stand_for_a_float():
-    notebook.check_parameters("share = 0.5", ["# Parameters\nshare = 1"])
+    parameters.check("share = 0.5", ["# Parameters\nshare = 1"])
     with pytest.raises(ValueError, match="expected str; papermill passes text by -r"):
-        notebook.check_parameters("corpus = 'emodb'", ["# Parameters\ncorpus = 2024"])
+        parameters.check("corpus = 'emodb'", ["# Parameters\ncorpus = 2024"])

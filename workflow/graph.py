@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
 
+from companion import parameters
 from serlib import config
 from serlib.data import corpora, facts
 from serlib.data.corpora import LETTERS, NAME
+from serlib.errors import SerlibError
 from serlib.files import sha256
 
 PACKAGES = ("serlib", "companion")
@@ -149,6 +151,16 @@ def code(*sources: str) -> list[str]:
             found.add(source)
             pending += imports(source)
     return sorted(file for file in found if not file.endswith(".ipynb"))
+
+
+def check_page(notebook: str, given: Mapping[str, object]) -> None:
+    """End with one line if a notebook does not take what this build gives it, before anything is trained."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    (declared,) = ("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
+    try:
+        parameters.check(declared, [f"{name} = {value!r}" for name, value in given.items()])
+    except SerlibError as error:
+        stop(f"{notebook}: {error}")
 
 
 @cache

@@ -1,0 +1,42 @@
+"""Parameters of a notebook: those that it is given are held against its own; no more is imported than that takes."""
+
+import ast
+from collections.abc import Iterable
+from typing import Any
+
+from serlib.errors import SerlibError
+
+
+def check(declared: str, injected: Iterable[str]) -> None:
+    """Hold the injected parameters against the notebook's own ``parameters`` cell; both are source text."""
+    defaults = assigned(declared)
+    for cell in injected:
+        for name, value in assigned(cell).items():
+            if name not in defaults:
+                raise SerlibError(f"unknown parameter {name!r}; this notebook takes {', '.join(defaults)}")
+            wanted = type(defaults[name])
+            if type(value) is not wanted and (type(value), wanted) != (int, float):
+                advice = "; papermill passes text by -r instead of -p" if wanted is str else ""
+                raise SerlibError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
+            if wanted is str and _shares(defaults[name]) and not _shares(value):
+                raise SerlibError(f"parameter {name} = {value!r}: give numbers from 0 to 1, with commas between them")
+
+
+def _shares(listed: str) -> bool:
+    """Whether a text lists numbers from 0 to 1, as ``0.70, 0.84``."""
+    try:
+        return all(0 <= float(number) <= 1 for number in listed.split(","))
+    except ValueError:
+        return False
+
+
+def assigned(source: str) -> dict[str, Any]:
+    """What a cell assigns, by name."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError as error:  # papermill writes float("nan") so
+                raise SerlibError(f"parameter {ast.unparse(node)}: no number and no text") from error
+    return found
