@@ -59,33 +59,28 @@ if not CORPUS:
 PROBES = [run(name).replace("runs", "probes", 1) for name in CORE]
 
 ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training_seed": SEED}
-ALL_CORPORA = {"speech": SPEECH, "schedule": SCHEDULE}
 # Figures of single utterances show committed examples of people's recordings, or the corpus that was named.
 SHOW = ONE_CORPUS if CORPUS else {}
 EXAMPLES = sorted(map(str, Path("results/figures").glob("*.npz")))
 WEIGHTS = sorted(map(str, Path("weights").glob("*.safetensors")))
 # Each notebook: the parameters that this build gives it, and what it reads.
 NOTEBOOKS = {
-    "fig1_process": (ONE_CORPUS, [run("teacher"), run("student-pooled")]),
+    "fig1_process": (SHOW, [run("teacher"), run("student-pooled")] + COMMITTED),
     "fig2_stem": (SHOW, [run("teacher")] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
     "fig3_coordinates": (SHOW, [run("teacher")] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
     "fig4_teacher": ({}, []),
     "fig5_student": ({}, []),
     "attention_maps": (SHOW, [run("teacher"), run("teacher-square-patches")] + IMAGES + EXAMPLES + COMMITTED),
-    "confusion": (ONE_CORPUS, [run("student-pooled")]),
-    "token_similarity": (SHOW, [run(name) for name in CORE] + IMAGES + EXAMPLES + COMMITTED),
-    "settings": (ALL_CORPORA, TABLES),
-    "accuracy": (ALL_CORPORA, ALL_RUNS + COMMITTED),
-    "flops_vs_accuracy": (ALL_CORPORA, ALL_RUNS + COMMITTED),
+    "confusion": ({"corpus": SHOWN}, COMMITTED),
+    "accuracy": ({}, COMMITTED),
+    "flops_vs_accuracy": ({}, COMMITTED + BENCHMARKS),
     "audit_granularity": ({}, []),
-    "audit_permutation": (ONE_CORPUS, [run(name) for name in CORE] + IMAGES),
-    "audit_position": ({"corpus": SHOWN, **ALL_CORPORA}, PROBES + COMMITTED),
-    "audit_splits": ({"speech": SPEECH}, TABLES),
+    "position": (SHOW, [run(name) for name in CORE] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
+    "this_build": (ONE_CORPUS, ALL_RUNS + PROBES + TABLES),
     "evidence": ({}, COMMITTED),
     "baselines": ({}, COMMITTED),
     "beyond": ({}, COMMITTED),
     "reach": ({}, COMMITTED),
-    "speed": ({}, BENCHMARKS),
 }
 for name, (given, _) in NOTEBOOKS.items():
     check_page(f"notebooks/{name}.ipynb", given)

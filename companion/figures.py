@@ -4,11 +4,11 @@
 intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as they stand.
 """
 
-import json
 import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -273,11 +273,16 @@ def wrapped(label: str, width: int = 24) -> str:
     return label if "\n" in label else textwrap.fill(label, width)
 
 
+def link(page: str, rows: str, words: str) -> str:
+    """The address of the rows of a page's tables that hold some words, and what is said of the point that leads there."""
+    return f"{page}?rows={quote(rows)}#!{quote(words)}"
+
+
 def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains: bool = False) -> Axes:
     """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
 
     Args:
-        table: columns corpus, what, estimate, low, high; shares of one, drawn in per cent.
+        table: columns corpus, what, estimate, low, high; shares of one, drawn in per cent; url, if points lead somewhere.
         hollow: rows that were not measured here.
         gains: differences, in points, about a line at zero.
     """
@@ -291,6 +296,8 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
         for filled, some in of.groupby(~of["what"].isin(hollow)):
             face = colour if filled else "none"
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
+        if "url" in of:  # a wide, unseen mark that leads to the row behind the dot
+            ax.scatter(of["estimate"], y, s=260, alpha=0, urls=list(of["url"]))
         offset, side = ((0, -5), "top") if number else ((0, 5), "bottom")  # two corpora's numbers stay apart
         for at, height in zip(of["estimate"], y, strict=True):
             ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), offset, textcoords="offset points",
@@ -364,7 +371,7 @@ def plot_cost(
             who measured it: a key of :data:`MEASURED`.
         networks: named above the axis: name to FLOPs.
     """
-    colours = _split_colours(kinds)
+    colours = dict(zip(kinds, (*PALETTE[: len(kinds) - 1], COLOURS["published"]), strict=True))
     smallest, largest = table.flops.min() / 1e9, table.flops.max() / 1e9
     margin = smallest / (60 if largest < 100 * smallest else 300)
     lowest = table[["low", "estimate"]].min(axis=None)
@@ -404,59 +411,6 @@ def plot_cost(
                            xytext=(0, 3), ha="center", fontsize=9)  # fmt: skip
         _settle(word, [(0, 3 + 25 * rows) for rows in range(3)], taken)
     return ax
-
-
-def _split_colours(kinds: Sequence[str]) -> dict[str, str]:
-    """A colour for each kind of split; the last, of which nothing is known, has that of what is published."""
-    return dict(zip(kinds, (*PALETTE[: len(kinds) - 1], COLOURS["published"]), strict=True))
-
-
-def chart_cost(table: pd.DataFrame, kinds: Sequence[str]) -> dict:
-    """The table of :func:`plot_cost`, with columns corpus and measure, as a Vega-Lite chart to point at and to choose from."""
-    margin = table.flops.min() / 1e9 / 4
-    ticks = [
-        tick for tick in LogLocator(10, (1, 2, 5)).tick_values(margin, table.flops.max() / 1e9) if tick > 1.5 * margin
-    ]
-    shown = table.assign(**100 * table[["estimate", "low", "high"]].astype(float), GFLOP=table["flops"] / 1e9)
-    options = {name: list(table[name].value_counts().index) for name in ("corpus", "measure")}  # the most rows first
-    options["split"] = ["all", *kinds]
-    chosen = "datum.corpus === corpus && datum.measure === measure && (split === 'all' || datum.split === split)"
-    said = [{"field": name} for name in ("label", "by", "split", "measure", "folds missing")]
-    said += [{"field": name, "format": ".3~g"} for name in ("estimate", "low", "high", "GFLOP")]
-    colours = _split_colours(kinds)
-    hue = {"domain": list(colours), "range": list(colours.values())}
-    form = {"domain": list(MEASURED), "range": ["circle", "square", "diamond"]}
-    axis = {"values": [margin, *ticks], "labelExpr": f"datum.value > {margin} ? datum.label : 'not counted'"}
-    x = {
-        "field": "at",
-        "type": "quantitative",
-        "scale": {"type": "log"},
-        "axis": axis,
-        "title": "GFLOP per image or recording",
-    }
-    y = {"field": "estimate", "type": "quantitative", "scale": {"domain": [20, 100]}, "title": "accuracy, %"}
-    dots = {"y": y, "shape": {"field": "by", "scale": form, "title": None}, "tooltip": said}
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "data": {"values": json.loads(shown.round(3).drop(columns="flops").to_json(orient="records"))},
-        "params": [
-            {"name": name, "value": of[0], "bind": {"input": "select", "options": of, "name": f"{name} "}}
-            for name, of in options.items()
-        ],
-        "transform": [{"filter": chosen}, {"calculate": f"datum.GFLOP === null ? {margin} : datum.GFLOP", "as": "at"}],
-        "width": "container",
-        "height": 360,
-        "encoding": {"x": x, "color": {"field": "split", "scale": hue, "title": None}},
-        "layer": [
-            {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
-            {"mark": {"type": "point", "size": 70, "strokeWidth": 2, "opacity": 1}, "encoding": dots},
-            {
-                "mark": {"type": "circle", "size": 70, "opacity": 1, "tooltip": None},
-                "transform": [{"filter": "datum.by === 'measured here'"}],
-                "encoding": {"y": y},
-            },
-        ],
-    }
 
 
 def plot_splits(rows: Mapping[str, Float[ndarray, " kinds"]], kinds: Sequence[str], ax: Axes) -> Axes:

@@ -26,6 +26,9 @@ RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not stated)"
 MATCHED = f"with a teacher,\n{splits.NEW}"  # what was published
+TRAINED, COPIES = "training set", "copies of an utterance\non both sides"
+RANDOM = f"random split,\n{splits.KNOWN}"
+CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, RANDOM, splits.NEW)  # rows that differ in how the test set was chosen alone
 
 
 def ladder(predicted: pd.DataFrame, ratings: Path) -> pd.DataFrame:
@@ -50,9 +53,9 @@ def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.N
     stated = claims.published(corpus, "student-pooled")
     yield 0, corpus, PUBLISHED, stated, None, None
     rungs = [
-        (1, "training set", RUN, apart, "train"),
-        (2, "copies of an utterance\non both sides", RUN, "augmented-leaky", "test"),
-        (3, f"random split,\n{splits.KNOWN}", RUN, "random", "test"),
+        (1, TRAINED, RUN, apart, "train"),
+        (2, COPIES, RUN, "augmented-leaky", "test"),
+        (3, RANDOM, RUN, "random", "test"),
         (4, splits.NEW, RUN, apart, "test"),
         (5, MATCHED, "student-pooled", apart, "test"),
         (7, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),

@@ -3,8 +3,6 @@
 A notebook reads. Where something has not been made, the message says the command that makes it.
 """
 
-import html
-import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import HTML, Audio, Markdown, display
+from IPython.display import Audio, Markdown, display
 from matplotlib.figure import Figure
 
 from companion import claims, figures, parameters, results, text
@@ -83,21 +81,25 @@ def find_root(start: Path) -> Path:
     raise SerlibError(f"{start} is not in a checkout of the companion: run the notebook from there")
 
 
-def picture(figure: Figure, name: str, caption: str, finding: str) -> None:
-    """Show a figure, which the book numbers: text refers to it by ``{numref}``.
+def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.DataFrame | None = None) -> None:
+    """Show a figure with its caption; the book numbers it, and text refers to it by ``{numref}``.
 
     Args:
-        name: one for each figure of the book.
+        name: unique among the figures of the book.
         finding: what it shows in words, computed, for those who cannot see it.
+        data: the plotted numbers, a column each with its unit, which the book offers as CSV.
     """
-    display(figure, metadata={"picture": {"name": name, "caption": caption, "alt": finding}})
+    about = {"name": name, "caption": caption, "alt": finding}
+    if data is not None:
+        one_line = {column: data[column].map(_one_line) for column in data.select_dtypes("str")}
+        about["data"] = data.assign(**one_line).to_csv(index=False, float_format="%.6g")
+    display(figure, metadata={"picture": about})
+    display(Markdown(f"**{caption}** {finding}"), metadata={"caption": name})  # JupyterLab shows no metadata
     plt.close(figure)
 
 
-def chart(spec: Mapping[str, Any], name: str) -> HTML:
-    """A Vega-Lite chart, which the book draws by ``book/_static/chart.js``; elsewhere nothing is shown."""
-    attributes = f'class="chart" role="group" aria-label="{name}" data-spec="{html.escape(json.dumps(spec))}"'
-    return HTML(f'<div {attributes} hidden></div><script src="../_static/chart.js" defer></script>')
+def _one_line(words: Any) -> Any:
+    return " ".join(words.split()) if isinstance(words, str) else words
 
 
 def _pick(emotions: list[str], emotion: str, draw: int) -> int:

@@ -6,7 +6,7 @@ Links are relative to ``book/``, where the prose lies.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 
 
-def values(root: Path, book: Path | None = None) -> dict[str, Any]:
+def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, Any]:
     """Every substitution of the prose. ``root`` is a checkout; without records in it, the tables say so.
 
     Args:
         book: where the pictures and sounds that the substitutions show are made; None: they are not.
+        whence: see :func:`byline`.
 
     Returns:
         name to Markdown (a number, a phrase, a table of several lines), or to such values by name.
@@ -39,6 +40,7 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         front.draw(shown, root / "results/figures", book)
     tokens = results.tokens(probes.read_all(root / "results/probes"))
     found = {
+        "byline": whence or byline("the maintainers of the companion"),
         **_settings(),
         **_counted(),
         **_corpora(),
@@ -61,11 +63,19 @@ def values(root: Path, book: Path | None = None) -> dict[str, Any]:
         "build_note": build_note(built),
         "beyond_note": beyond_note(committed),
         "reach_note": reach_note(committed),
-        "sources_table": _table(("tag", "source"), [(f"[{tag}]", words) for tag, words in paper.SOURCES.items()]),
-        "settings_table": settings_table(),
+        "sources": "; ".join(f"[{tag}] {words}" for tag, words in paper.SOURCES.items()),
+        "settings_chips": settings_chips(),
         "runs_table": runs_table(),
     }
     return found
+
+
+def byline(author: str, address: str = "", doi: str = "") -> str:
+    """Who made this book, and where its code and its archive lie; what is not known has no place in it."""
+    said = [f"By {author}."]
+    said += [f"Code: [{address.partition('//')[2]}]({address}), `git clone {address}`."] if address else []
+    said += [f"Archive: [doi.org/{doi}](https://doi.org/{doi})."] if doi else []
+    return " ".join(said)
 
 
 def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
@@ -390,10 +400,21 @@ def build_note(built: Sequence[records.Record]) -> str:
     return f"This build's runs were made from {'; '.join(said)}.{people}"
 
 
-def settings_table() -> str:
-    """Every setting: what is stated, with its source; what is used here, and why."""
-    rows = [(s.name, f"{s.stated} [{', '.join(s.sources)}]", f"**{s.here}**: {s.why}") for s in paper.settings()]
-    return _table(("setting", "stated", "here, and why"), rows)
+def settings_chips() -> str:
+    """Every setting as a chip that opens: what is stated, with its source; what is used here, and why."""
+    kinds: dict[str, list[str]] = {"stated": [], "inferred": [], "chosen, because not stated": []}
+    for s in paper.settings():
+        kind = 2 if s.stated.startswith("not known") else 1 if "I" in s.sources else 0
+        short = f" {s.here}" if len(s.here) < 32 else ""
+        kinds[[*kinds][kind]].append(
+            f'<details class="chip"><summary><b>{s.name}</b>{short}</summary>\n\nStated: {s.stated} [{", ".join(s.sources)}]. '
+            f"Here: **{s.here}**. Why: {s.why}.\n\n</details>"
+        )
+    groups = (
+        f'<div class="chips"><span>{kind[0].upper()}{kind[1:]}</span>\n\n' + "\n".join(chips) + "\n\n</div>"
+        for kind, chips in kinds.items()
+    )
+    return "\n\n".join(groups)
 
 
 def runs_table() -> str:
@@ -443,6 +464,11 @@ def _counted() -> dict[str, str]:
     from serlib import flops
 
     teacher, student = flops.count(config.TEACHER), flops.count(config.STUDENT)
+    shapes = []
+    for run in ("teacher", "teacher-horizontal-patches", "teacher-square-patches"):
+        network, cost = config.RUNS[run].model, flops.count(config.RUNS[run].model)
+        about = text.times(network.patch_size), f"`{run}`", network.num_patches
+        shapes.append((*about, f"{cost.parameters:,}", f"{cost.flops / 1e9:.2f}"))
     return {
         "classes_counted": str(config.STUDENT.num_classes),
         "teacher_parameters": f"{teacher.parameters:,}",
@@ -451,6 +477,7 @@ def _counted() -> dict[str, str]:
         "student_parameters": f"{student.parameters:,}",
         "student_flops": f"{student.flops:,}",
         "flops_ratio": f"{100 * student.flops / teacher.flops:.1f} %",
+        "patch_shapes": _table(("patch, height x width", "run", "tokens", "parameters", "GFLOP per image"), shapes),
     }
 
 
@@ -556,24 +583,6 @@ def _corpora() -> dict[str, str]:
         )
         for f in known
     ]
-    mini = [
-        (
-            facts.CORPORA[name].title,
-            ", ".join(m.speakers),
-            ", ".join(m.sentences),
-            len(facts.CORPORA[name].emotions),
-            len(m.speakers) * len(m.sentences) * len(facts.CORPORA[name].codes),
-        )
-        for name, m in synthetic.MINIATURES.items()
-    ]
-    signed = ("volume", "tilt")  # decibels
-    prosody = [
-        (
-            emotion,
-            *(format(v, "+g" if v and f.name in signed else "g") for f in fields(p) for v in [getattr(p, f.name)]),
-        )
-        for emotion, p in synthetic.PROSODY.items()
-    ]
     return {
         "corpora_table": _table(
             ("corpus", "language", "speakers", "utterances", "rate (kHz)", "durations", "terms"), rows
@@ -597,14 +606,10 @@ def _corpora() -> dict[str, str]:
             ],
         ),
         "silent_files": ", ".join(f"`{name}`" for name in facts.CREMA_D_SILENT),
-        "identical_table": _table(
-            ("first file", "second file"), [[f"`{name}`" for name in pair] for pair in facts.CREMA_D_IDENTICAL]
-        ),
+        "identical_pairs": "; ".join(" and ".join(f"`{name}`" for name in pair) for pair in facts.CREMA_D_IDENTICAL),
         "emodb_hashes": f"{len(download.manifest('emodb')):,}",
         "crema_d_hashes": f"{len(download.manifest('crema-d')):,}",
         "emodb_archive": f"[one archive]({download.ADDRESSES['emodb']})",
-        "miniatures_table": _table(("corpus", "speakers", "sentences", "emotions", "files"), mini),
-        "prosody_table": _table(("emotion", *(f.name.replace("_", " ") for f in fields(synthetic.Prosody))), prosody),
     }
 
 

@@ -26,19 +26,19 @@ if TYPE_CHECKING:  # it needs torch, which is imported where it is used
 # How a reader meets each run and baseline.
 DISPLAY_NAMES: dict[str, str] = {
     "teacher": "Teacher",
-    "student-alone": "Student (no teacher)",
-    "student-alone-long": "Student (no teacher, twice the epochs)",
-    "student-pooled": "Student (pooled vector matched)",
-    "student-tokens": "Student (token map matched)",
-    "student-no-matching-stage": "Student (no matching stage)",
-    "student-alpha-0.1": "Student (pooled vector matched, α = 0.1)",
-    "student-alpha-10": "Student (pooled vector matched, α = 10)",
-    "student-coordinates": "Student (coordinates, no teacher)",
-    "student-square-patches": "Student (square patches, no teacher)",
-    "student-horizontal-patches": "Student (horizontal patches, no teacher)",
-    "student-per-band-norm": "Student (normalised mel bands, no teacher)",
-    "student-4s": "Student (4 s, no teacher)",
-    "student-alone-speaker-norm": "Student (no teacher), speaker-normalised",
+    "student-alone": "Student alone",
+    "student-alone-long": "Student alone (twice the epochs)",
+    "student-pooled": "Student with teacher",
+    "student-tokens": "Student with teacher (token map)",
+    "student-no-matching-stage": "Student with teacher (no matching stage)",
+    "student-alpha-0.1": "Student with teacher (α = 0.1)",
+    "student-alpha-10": "Student with teacher (α = 10)",
+    "student-coordinates": "Student alone (coordinates)",
+    "student-square-patches": "Student alone (square patches)",
+    "student-horizontal-patches": "Student alone (horizontal patches)",
+    "student-per-band-norm": "Student alone (normalised mel bands)",
+    "student-4s": "Student alone (4 s)",
+    "student-alone-speaker-norm": "Student alone, speaker-normalised",
     "teacher-square-patches": "Teacher (square patches)",
     "teacher-horizontal-patches": "Teacher (horizontal patches)",
     "teacher-no-stem": "Teacher (no stem)",
@@ -63,7 +63,7 @@ DISPLAY_NAMES: dict[str, str] = {
 
 
 def display_name(run: str) -> str:
-    """``Student (no teacher)`` for ``student-alone``; of a run with steps, their names as well."""
+    """``Student alone`` for ``student-alone``; of a run with steps, their names as well."""
     base, *steps = run.split("+")
     return " + ".join((DISPLAY_NAMES[base], *steps))
 

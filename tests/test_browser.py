@@ -24,7 +24,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
 SMALLEST = 8.8  # CSS pixels of a figure's words on the phone
 SLACK = 1  # CSS pixels that rounding may add
 HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
-HEAVIER = frozenset({"book/try_it.html", "notebooks/flops_vs_accuracy.html"})  # they load what computes and draws
+HEAVIER = frozenset({"book/try_it.html"})  # it loads what computes
 
 SETTLED = """async () => {
     const still = "*, *::before, *::after { animation: none !important; transition: none !important; }";
@@ -34,8 +34,7 @@ SETTLED = """async () => {
         image.loading = "eager";
         return image.decode().catch(() => {});
     });
-    const charts = [...document.querySelectorAll(".chart")].map(chart => chart.ready);
-    await Promise.all([...loaded, ...charts, document.fonts.ready, window.tryIt?.ready]);
+    await Promise.all([...loaded, document.fonts.ready, window.tryIt?.ready]);
 }"""
 
 # Serious findings as "rule: how it fails, where"; a long table is looked at by its first rows. What dark mode changes is colours.
@@ -172,9 +171,7 @@ def test_search(phone: BrowserContext) -> None:
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize(
-    ("name", "selector", "weight"), [("index", "i.fa-solid", 900), ("references", "a.github", 400)]
-)
+@pytest.mark.parametrize(("name", "selector", "weight"), [("index", "i.fa-solid", 900), ("glossary", "a.github", 400)])
 def test_icons_are_drawn(phone: BrowserContext, name: str, selector: str, weight: int) -> None:
     """Each from the font that was cut down to them: another glyph than that of a character it does not hold."""
     page, problems, _ = observed(phone)
@@ -190,30 +187,6 @@ def test_icons_are_drawn(phone: BrowserContext, name: str, selector: str, weight
     assert icons
     assert [name for name, named, held in icons if not (named and held)] == []
     assert not problems
-
-
-def test_the_chart_is_drawn_and_chosen_from(phone: BrowserContext) -> None:
-    page, problems, _ = observed(phone)
-    page.goto(f"{BOOK.as_uri()}/notebooks/flops_vs_accuracy.html")
-    page.wait_for_selector(".chart[data-drawn]")
-    marks, menus = page.locator(".chart .mark-symbol.role-mark path"), page.locator(".chart select")
-    before = marks.count()
-    menus.nth(2).select_option(label="speaker-independent")
-    page.wait_for_function(
-        "n => document.querySelectorAll('.chart .mark-symbol.role-mark path').length < n", arg=before
-    )
-    assert 0 < marks.count() < before
-    page.close()
-    assert not problems, "\n".join(problems)
-
-
-def test_without_scripts_the_figure_stands_for_the_chart(phone: BrowserContext) -> None:
-    context = phone.browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{BOOK.as_uri()}/notebooks/flops_vs_accuracy.html")
-    assert page.locator("svg.figure").first.is_visible()
-    assert not page.locator(".chart").is_visible()
-    context.close()
 
 
 @pytest.mark.parametrize("name", ["book/index.html", "notebooks/accuracy.html", "book/try_it.html"])

@@ -55,7 +55,7 @@ def test_a_claim_holds_where_every_difference_lies_above_zero_speaker_independen
     assert (v.finding, v.limits, v.corpora) == (Finding.HOLDS, (Limit.CORPORA,), ("emodb",))
     assert text.found(v) == "holds on EmoDB"
     fifty = f"EmoDB, speaker-independent: +50.0 [+50.0,{NO_BREAK}+50.0] points, 6 speakers, 1 seed."
-    assert text.because(v).startswith(f"Student (pooled vector matched) minus Student (no teacher): {fifty}")
+    assert text.because(v).startswith(f"Student with teacher minus Student alone: {fifty}")
     everywhere = [
         [replace(r, corpus=corpus) for r in of] for corpus in facts.CORPORA for of in transfer(ALWAYS, HALF, HALF)
     ]
@@ -65,10 +65,7 @@ def test_a_claim_holds_where_every_difference_lies_above_zero_speaker_independen
 def test_transfer_must_gain_over_a_student_trained_as_long():
     shorter = decided("transfer", *transfer(ALWAYS, HALF, ALWAYS))
     assert (shorter.finding, shorter.limits) == (Finding.PARTLY, (Limit.FIRST_PAIR,))
-    assert (
-        text.found(shorter)
-        == "holds against Student (no teacher), not shown against Student (no teacher, twice the epochs)"
-    )
+    assert text.found(shorter) == "holds against Student alone, not shown against Student alone (twice the epochs)"
     missing = decided("transfer", *transfer(ALWAYS, HALF, HALF)[:2])
     assert (missing.finding, missing.limits) == (Finding.PARTLY, (Limit.SECOND_PAIR_MISSING,))
     assert "twice the epochs) not complete" in text.found(missing)

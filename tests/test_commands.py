@@ -97,7 +97,7 @@ def test_every_shown_command_is_understood(page, monkeypatch):
         "python -m serlib trian emodb",
         "python -m serlib train emodb --fast",
         "torchrun --nproc-per-node 2 -m -- serlib train emodb --fast",
-        "papermill notebooks/speed.ipynb out.ipynb -p fast 1",
+        "papermill notebooks/position.ipynb out.ipynb -p fast 1",
         "snakemak --cores 1",
     ],
 )

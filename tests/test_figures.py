@@ -330,17 +330,6 @@ def test_published_points_are_hollow_and_measured_ones_carry_their_interval(ax):
     assert named == ["speaker-independent", "split not stated", *figures.MEASURED]
 
 
-def test_the_chart_holds_every_row_and_offers_what_is_in_it():
-    table = COSTS.assign(corpus="EmoDB", measure="WA")
-    table.loc[3, "measure"] = "UA"
-    chart = figures.chart_cost(table.assign(**{"folds missing": 0}), KINDS)
-    assert [row["estimate"] for row in chart["data"]["values"]] == [97, 60, 61, 78]
-    assert [row["GFLOP"] for row in chart["data"]["values"]] == [2.6, 0.53, 0.53, None]
-    offered = {param["name"]: param["bind"]["options"] for param in chart["params"]}
-    assert offered == {"corpus": ["EmoDB"], "measure": ["WA", "UA"], "split": ["all", *KINDS]}
-    assert "datum.measure === measure" in chart["transform"][0]["filter"]  # one measure at a time
-
-
 def test_split_bars_have_the_shares_as_lengths(ax):
     figures.plot_splits({"random": np.array([1.0, 0.5]), "folds": np.array([0.0, 0.25])}, ("speaker", "sentence"), ax)
     assert [[bar.get_width() for bar in container] for container in ax.containers] == [[100, 0], [50, 25]]

@@ -92,7 +92,7 @@ def test_what_was_measured_stands_beside_what_is_published_by_kind(tmp_path: Pat
     teacher = outcome("teacher", dict.fromkeys(SPEAKERS[:2], 1), schedule="short")
     table = prose.values(stored(tmp_path, *pooled, *teacher))["measured_table"]
     all_of, fifty, fourth = (f"{v} [{v},{NO_BREAK}{v}]" for v in ("100.0", "50.0", "25.0"))
-    cells = row(table, "EmoDB | Student (pooled vector matched)")
+    cells = row(table, "EmoDB | Student with teacher")
     trained = f"{all_of} (`leave-one-speaker-out`)"
     assert cells[2:] == ["98.83", trained, "100.0 (draws 0, 1 speaker, 1 seed)", f"{fifty} (6 speakers, 1 seed)"]
     cells = row(table, "EmoDB | Teacher")

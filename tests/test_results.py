@@ -203,7 +203,7 @@ def test_a_run_with_steps_is_a_run_of_its_own_and_follows_the_one_that_they_are_
     ]
     runs = [run for run, _ in results.longest(results.predictions(found))]
     assert runs == ["majority", "teacher", "student-alone", "student-alone+deltas"]
-    assert text.display_name(runs[-1]) == "Student (no teacher) + deltas"
+    assert text.display_name(runs[-1]) == "Student alone + deltas"
 
 
 def test_a_table_of_comparisons_is_adjusted():

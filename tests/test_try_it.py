@@ -147,4 +147,3 @@ def test_another_runtime_is_refused(tmp_path):
     assert {"ort.wasm.min.js", "LICENSE", "ThirdPartyNotices.txt"} <= try_it.unpack(
         try_it.RUNTIME, try_it.RUNTIME_SHA256
     ).keys()
-    assert {"vega.min.js", "vega-lite.min.js", "LICENSE"} <= try_it.unpack(try_it.CHARTS, try_it.CHARTS_SHA256).keys()

@@ -23,7 +23,7 @@ MARGIN, WIDTH = 15, 210  # mm, of A4
 # A page's article, its names and the links to other pages made those of one document; what only a screen shows is gone.
 ARTICLE = """([book, prefix]) => {
     const article = document.querySelector("article.bd-article");
-    const unseen = "script, noscript, audio, .chart, .headerlink, .copybtn, .table-filter, .try-it, details.hide";
+    const unseen = "script, noscript, audio, .headerlink, .copybtn, .table-filter, .try-it, details.hide";
     article.querySelectorAll(unseen).forEach(node => node.remove());
     article.querySelectorAll("th > button").forEach(node => node.replaceWith(...node.childNodes));
     article.querySelectorAll("details").forEach(node => { node.open = true; });

@@ -1,8 +1,8 @@
-"""``python workflow/try_it.py OUT``: what the page "Try it" loads, the part of its text that is computed, and the charts' library.
+"""``python workflow/try_it.py OUT``: what the page "Try it" loads, and the part of its text that is computed.
 
-Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, ``OUT/about.md``,
-and ``OUT/static/chart/vega.js``, of the files of ``npm pack vega@6.4.0 vega-lite@6.4.3 vega-embed@7.3.0`` in the same way. The networks are the committed ones, the utterances synthetic; what the page should answer is computed
-here by PyTorch. The runtime, onnxruntime-web, lies beside this file, so that a build needs no npm: the three files of
+Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, and
+``OUT/about.md``. The networks are the committed ones, the utterances synthetic. PyTorch computes here what the page
+should answer. The runtime, onnxruntime-web, lies beside this file, so that a build needs no npm: the three files of
 ``npm pack onnxruntime-web@1.30.0`` (sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==)
 that one thread needs, with the licences of the same version.
 """
@@ -22,15 +22,13 @@ import soundfile
 import torch
 from scipy.signal import resample_poly
 
-from serlib import attention, checkpoints, config, export
+from serlib import attention, checkpoints, config, export, records
 from serlib.data import facts, features, synthetic
 from serlib.files import atomic_write, sha256
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
 RUNTIME_SHA256 = "fd0200ecc3658979f660ef976659d5eeb505b03c352379ba4d00397ef3b8fc7c"
-CHARTS = ROOT / "workflow/vega-6.4.0.tar.xz"
-CHARTS_SHA256 = "57b136a29deb694ce531912cca93bf458a2fbaf0f93baa300eda9019bb319176"
 LANGUAGES = {"emodb": "German", "crema-d": "English"}  # the first is shown first
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
 TICKS = (250, 500, 1_000, 2_000, 4_000)  # Hz
@@ -40,15 +38,6 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     scripts = out / "static/try"
     scripts.mkdir(parents=True, exist_ok=True)
-    charts = out / "static/chart"
-    charts.mkdir(exist_ok=True)
-    libraries = unpack(CHARTS, CHARTS_SHA256)
-    (charts / "LICENSE.txt").write_bytes(libraries.pop("LICENSE"))
-    write(
-        charts / "vega.js",
-        {"scripts": [packed(libraries[f"{name}.min.js"]) for name in ("vega", "vega-lite", "vega-embed")]},
-        "charts",
-    )
     runtime = unpack(RUNTIME, RUNTIME_SHA256)
     glue, wasm = (runtime[f"ort-wasm-simd-threaded.{kind}"] for kind in ("mjs", "wasm"))
     (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
@@ -60,8 +49,8 @@ def main(out: Path) -> None:
             "weights: one student takes derivatives and another does not; the page makes one image for all"
         )
     for corpus in LANGUAGES:
-        network, settings, emotions = weights(f"{corpus}-student")
-        teacher, of_teacher, same = weights(f"{corpus}-teacher")
+        network, settings, emotions, result = weights(f"{corpus}-student")
+        teacher, of_teacher, same, _ = weights(f"{corpus}-teacher")
         if (of_teacher, same) != (settings, emotions):
             raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {corpus}-student")
         with TemporaryDirectory() as folder:
@@ -70,6 +59,7 @@ def main(out: Path) -> None:
             export.onnx_parts(network, settings, emotions, *parts[:2])  # its image is the page's
             image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
+            spoken.sort(key=lambda said: -said["probabilities"][emotions.index(said["emotion"])])  # the clearest first
         write(
             scripts / f"{corpus}.js",
             {
@@ -77,6 +67,8 @@ def main(out: Path) -> None:
                 "network": networks[0],
                 "teacher": f"{len(networks[1]) / 1e6:.1f} MB",
                 "utterances": spoken,
+                "names": facts.CORPORA[corpus].pattern.replace("(?P<", "(?<"),
+                **reliability(corpus, result),
             },
         )
         write(scripts / f"{corpus}-teacher.js", {"network": networks[1]})
@@ -103,20 +95,41 @@ def unpack(archive: Path, expected: str) -> dict[str, bytes]:
 
 
 def weights(name: str):
-    """A committed network, the images that it takes, its emotions."""
+    """A committed network, the images that it takes, its emotions, the digest of its record's result."""
     network, about = checkpoints.load(ROOT / f"weights/{name}.safetensors")
-    return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"]
+    return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"], about["result"]
+
+
+def reliability(corpus: str, result: str) -> dict:
+    """What the page says beside every answer, from the records of all folds of the network's run; its training speakers.
+
+    Raises:
+        SerlibError: the record of the network is not among the committed ones.
+    """
+    found = records.read_all(ROOT / "results/recordings" / corpus)
+    own = next((record for record in found if record.result == result), None)
+    if own is None:
+        raise SerlibError(f"weights/{corpus}-student: no committed record of this network")
+    alike = ("run", "protocol", "configuration")
+    tests = [r.parts["test"] for r in found if all(getattr(r, name) == getattr(own, name) for name in alike)]
+    right = [a == b for test in tests for a, b in zip(test.true, test.predicted, strict=True)]
+    speakers = len({speaker for test in tests for speaker in test.speaker})
+    said = (
+        f"On {speakers} speakers that it was not trained on, such a network is right for {sum(right) / len(right):.0%} of "
+        f"the utterances ({facts.title(corpus)}). Its percentages are not calibrated."
+    )
+    return {"reliability": said, "speakers": sorted(set(own.parts["train"].speaker))}
 
 
 def packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
-def write(path: Path, value: dict, name: str = "tryIt") -> None:
-    """A script that puts a value, by the name of its file, into an object of the page."""
+def write(path: Path, value: dict) -> None:
+    """A script that puts a value, by the name of its file, into ``tryIt`` of the page."""
     with atomic_write(path) as beside:
         beside.write_text(
-            f"(window.{name} ??= {{}})[{json.dumps(path.stem)}] = {json.dumps(value)};\n", encoding="utf-8"
+            f"(window.tryIt ??= {{}})[{json.dumps(path.stem)}] = {json.dumps(value)};\n", encoding="utf-8"
         )
 
 

@@ -12,11 +12,13 @@
 
 import base64
 import colorsys
+import html
 import io
 import json
 import math
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -37,6 +39,7 @@ FRONT = """<!DOCTYPE html>
 SMALLEST = 8.9  # CSS pixels of a word in a figure
 NARROWEST = 358  # CSS pixels beside the margins of a page on a phone
 ZOOM = 5 / 3  # CSS pixels a point: words of 9 points are as large as the text around a figure
+HIDDEN = ' aria-hidden="true"'  # of a figure whose label says it all
 ANSWER = "> **Answer.**"  # how the line begins that answers a page's question
 COLOUR = r"#[0-9A-Fa-f]{6}\b"
 # What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
@@ -89,7 +92,6 @@ def finish(app, exception) -> None:
         text = page.read_text(encoding="utf-8")
         for pattern, other in MARKUP:
             text = re.sub(pattern, other, text)
-        text = re.sub(r'data-spec="[^"]*"', lambda spec: re.sub(COLOUR, either, spec[0]), text)
         icons.update(re.findall(r"\bfa-[a-z0-9-]+", text))
         page.write_text(re.sub(r"<img\b[^>]*>", Pictures(page), text), encoding="utf-8")
     (out / "_static/scripts/fontawesome.js").unlink()
@@ -125,14 +127,21 @@ def figure(drawn: str, alt: str, number: int) -> str:
     words = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", body[2])]
     least = math.ceil(SMALLEST * width / min(words)) if words else 0
     shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", body[2])
+    shown, links = re.subn(r'<a xlink:href="([^"]*?)#!([^"]*)"[^>]*>', link, shown)
     shown = re.sub(r"data:image/png;base64,([^\"]+)", lighter, shown)
     shown = re.sub(COLOUR, either, shown)
     size = f'width="{round(ZOOM * width)}" height="{round(ZOOM * height)}" style="min-width: {least}px" {box}'
     wide = ' wide" tabindex="0" role="group" aria-label="A picture that scrolls sideways' if least > NARROWEST else ""
     return (
-        f'<div class="frame{wide}"><svg fill="light-dark(#000, #fff)" role="img" aria-label="{alt}" class="figure" {size}>'
-        f'<g aria-hidden="true">{shown.rstrip().removesuffix("</svg>")}</g></svg></div>'
+        f'<div class="frame{wide}"><svg fill="light-dark(#000, #fff)" role="{"group" if links else "img"}" aria-label="{alt}" '
+        f'class="figure" {size}><g{"" if links else HIDDEN}>{shown.rstrip().removesuffix("</svg>")}</g></svg></div>'
     )
+
+
+def link(found: re.Match) -> str:
+    """A point of a figure that leads somewhere: :func:`companion.figures.link` puts its words behind the address."""
+    words = html.escape(unquote(found[2]))
+    return f'<a href="{found[1]}" aria-label="{words}"><title>{words}</title>'
 
 
 def captioned(app, page: str, source: list[str]) -> None:
@@ -147,11 +156,20 @@ def captioned(app, page: str, source: list[str]) -> None:
         drawn = False
         for output in list(cell.get("outputs", [])):
             about = output.get("metadata", {}).pop("picture", None)
+            if "caption" in output.get("metadata", {}):  # for JupyterLab: the page has it below the picture
+                cell["outputs"].remove(output)
+                continue
             if not about and not "".join(output.get("data", {}).get("text/markdown", "")).startswith(ANSWER):
                 continue
             alone = {"tags": ["remove-input"]}
             if about:
-                looks = {"caption": about["caption"], "name": about["name"]}
+                links = f'<a href="../_sources/{page}.ipynb" download>Notebook</a>'
+                if "data" in about:
+                    data = Path(app.outdir, "data/pictures", f"{about['name']}.csv")
+                    data.parent.mkdir(parents=True, exist_ok=True)
+                    data.write_text(about["data"], encoding="utf-8")
+                    links = f'<a href="../data/pictures/{data.name}" download>Data (CSV)</a> · {links}'
+                looks = {"caption": f"{about['caption']} {links}", "name": about["name"]}
                 alone["mystnb"] = {"image": {"alt": about["alt"]}, "figure": looks}
                 drawn = True
             name = about["name"] if about else "answer"

@@ -20,6 +20,9 @@ document.addEventListener("DOMContentLoaded", () => {
       for (const row of body.rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
     });
     table.before(box);
+    box.value = new URLSearchParams(location.search).get("rows") ?? ""; // a point of a figure led here
+    box.dispatchEvent(new Event("input"));
+    if (box.value) box.scrollIntoView();
 
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       if (!head.textContent.trim()) return;

@@ -12,6 +12,9 @@
   const QUIET = -45; // dB: the noise slider's end, where there is none
   const WIDTH = 6, ROLLOFF = 0.99; // of the resampling filter, torchaudio's
   const LARGEST_FILE = 200e6; // bytes
+  const LOUDEST = 1e3; // serlib's, of a sample
+  // The smallest module with a SIMD instruction, which the runtime needs.
+  const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
   let settings, image, corpus;
   let own = null; // what was opened or recorded
   let source; // {samples, title, expected}
@@ -45,6 +48,10 @@
   const session = async (file) => (file.session ??= ort.InferenceSession.create(await file.unpacked));
 
   async function begin() {
+    if (!globalThis.WebAssembly?.validate(new Uint8Array(SIMD))) {
+      throw new Error("This browser cannot run the networks: it lacks WebAssembly SIMD. " +
+        "Chrome and Edge have it from 91 on, Firefox from 89, Safari from 16.4.");
+    }
     const scripts = [load("runtime"), load("ort.wasm.min")];
     settings = await load("settings");
     for (const [name, title] of Object.entries(settings.corpora)) part("corpus").add(new Option(title, name));
@@ -142,23 +149,111 @@
     return out;
   }
 
-  /** Opens or receives what a reader brings. */
-  async function bring(blob, title) {
-    if (blob.size > LARGEST_FILE) throw new Error(`${title}: larger than ${LARGEST_FILE / 1e6} MB. Cut it.`);
+  /** One sample of a WAV file in [-1, 1], by its coding (1: whole numbers, 3: floating point) and bits. */
+  const READERS = {
+    "1,8": (view, at) => (view.getUint8(at) - 128) / 128,
+    "1,16": (view, at) => view.getInt16(at, true) / 2 ** 15,
+    "1,24": (view, at) => (view.getInt8(at + 2) * 2 ** 16 + view.getUint16(at, true)) / 2 ** 23,
+    "1,32": (view, at) => view.getInt32(at, true) / 2 ** 31,
+    "3,32": (view, at) => view.getFloat32(at, true),
+    "3,64": (view, at) => view.getFloat64(at, true),
+  };
+
+  /** Rate and samples (mean of the channels) of a WAV file by its header, as serlib reads it; null for another format.
+      Browsers differ: Firefox reads floating point of 64 bits as of 32. */
+  function readWav(buffer) {
+    const view = new DataView(buffer);
+    const name = (at) => String.fromCharCode(...new Uint8Array(buffer, at, 4));
+    if (buffer.byteLength < 12 || name(0) !== "RIFF" || name(8) !== "WAVE") return null;
+    let format, data, fact = 0;
+    for (let at = 12; at + 8 <= buffer.byteLength; ) {
+      const kind = name(at), size = view.getUint32(at + 4, true);
+      const there = Math.min(size, buffer.byteLength - at - 8);
+      if (kind === "fmt " && there >= 16) {
+        let coding = view.getUint16(at + 8, true);
+        if (coding === 0xfffe && there >= 26) coding = view.getUint16(at + 32, true); // the extensible form
+        format = {coding, channels: view.getUint16(at + 10, true), rate: view.getUint32(at + 12, true),
+          bits: view.getUint16(at + 22, true)};
+      }
+      if (kind === "fact" && there >= 4) fact = view.getUint32(at + 8, true);
+      if (kind === "data") {
+        data = {at: at + 8, declared: size, there: buffer.byteLength - at - 8};
+        break;
+      }
+      at += 8 + size + (size % 2);
+    }
+    if (!format || !data) throw new Error("a WAV file without a format or samples");
+    const unknown = data.declared === 0 || data.declared >= 0x7ffff000; // the writer did not know the length
+    if (!unknown && data.there < data.declared) {
+      throw new Error(`cut off: ${data.there.toLocaleString("en")} of ${data.declared.toLocaleString("en")} bytes of samples`);
+    }
+    const read = READERS[`${format.coding},${format.bits}`];
+    if (!read) return {...format, seconds: fact / format.rate}; // compressed: the browser may know it
+    if (!format.channels || !format.rate) throw new Error("a WAV file without channels or sampling rate");
+    const width = format.bits / 8, frame = width * format.channels;
+    const samples = new Float32Array(Math.floor((unknown ? data.there : data.declared) / frame));
+    for (let i = 0; i < samples.length; i++) {
+      for (let c = 0; c < format.channels; c++) samples[i] += read(view, data.at + i * frame + c * width) / format.channels;
+    }
+    return {...format, samples};
+  }
+
+  /** Samples at the networks' rate. */
+  async function resampled({samples, rate}) {
+    if (rate === settings.sample_rate || !samples.length) return samples;
+    const length = Math.ceil((samples.length * settings.sample_rate) / rate);
+    const context = new OfflineAudioContext(1, length, settings.sample_rate), node = context.createBufferSource();
+    try {
+      node.buffer = context.createBuffer(1, samples.length, rate);
+    } catch {
+      throw new Error(`a sampling rate of ${rate.toLocaleString("en")} Hz, which this browser cannot convert`);
+    }
+    node.buffer.copyToChannel(samples, 0);
+    node.connect(context.destination);
+    node.start();
+    return (await context.startRendering()).getChannelData(0);
+  }
+
+  /** What the browser makes of a file: the mean of its channels, at the networks' rate. */
+  async function decoded(buffer, header) {
     let audio;
     try { // a context of the networks' rate converts to it
-      audio = await new OfflineAudioContext(1, 1, settings.sample_rate).decodeAudioData(await blob.arrayBuffer());
+      audio = await new OfflineAudioContext(1, 1, settings.sample_rate).decodeAudioData(buffer);
     } catch {
-      throw new Error(`${title}: no sound that this browser can read. Try a WAV or MP3 file.`);
+      throw new Error(header
+        ? `a compressed WAV file (coding ${header.coding}), which this browser cannot read. Convert it to 16-bit PCM`
+        : "no sound that this browser can read. Try a WAV file of 16-bit PCM, or an MP3 file");
+    }
+    if (header?.seconds && Math.abs(audio.duration - header.seconds) > 0.01 + 0.01 * header.seconds) {
+      throw new Error(`this browser reads ${audio.duration.toFixed(2)} s; the header says ${header.seconds.toFixed(2)} s`);
     }
     const samples = new Float32Array(audio.length);
     for (let c = 0; c < audio.numberOfChannels; c++) {
       audio.getChannelData(c).forEach((x, i) => (samples[i] += x / audio.numberOfChannels));
     }
-    own = {samples, title};
+    return samples;
+  }
+
+  /** Opens or receives what a reader brings. */
+  async function bring(blob, title) {
+    try {
+      if (blob.size > LARGEST_FILE) throw new Error(`larger than ${LARGEST_FILE / 1e6} MB. Cut it`);
+      const buffer = await blob.arrayBuffer(), header = readWav(buffer);
+      const heard = header?.samples ?? (await decoded(buffer, header));
+      if (!heard.length) throw new Error("no samples");
+      if (!heard.every(Number.isFinite)) throw new Error("a sample is not a finite number");
+      const loudest = heard.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      if (loudest > LOUDEST) throw new Error(`a sample of ${loudest.toExponential(0)}: they lie between -1 and 1`);
+      own = {samples: header?.samples ? await resampled(header) : heard, title, speaker: speakerOf(title)};
+    } catch (error) {
+      throw new Error(`${title}: ${error.message}.`);
+    }
     list();
     await pick("own");
   }
+
+  /** The speaker that a file's name gives, where it is a name of the chosen corpus. */
+  const speakerOf = (title) => title.match(new RegExp(`^${corpus.names}$`, "i"))?.groups.speaker ?? "";
 
   let recorder = null;
   async function record() {
@@ -261,6 +356,7 @@
     const cut = seconds > settings.seconds ? ` The first ${settings.seconds} of ${seconds.toFixed(1)} s are used.` : "";
     const silent = result.pixels.every((x) => x === 0) ? " But this is silence: the image is black." : "";
     part("status").textContent = `The student says ${best(student)}.${silent}${cut}`;
+    part("trust").textContent = trust(result);
     const texts = {speed: `${speed.toFixed(1)} times`, noise: noise > QUIET ? `${noise} dB`.replace("-", "−") : "none", shift: `${shift} s`};
     for (const [name, text] of Object.entries(texts)) {
       part(name).setAttribute("aria-valuetext", text);
@@ -280,6 +376,14 @@
         `Computed in ${result.milliseconds.toFixed(0)} ms.`;
     }
     comparison(result);
+  }
+
+  /** How far an answer can be trusted. */
+  function trust({corpus: {reliability, speakers}, source}) {
+    const asked = source.expected ? ` The synthesizer was asked for ${source.expected.emotion}.` : "";
+    const known = source.speaker && speakers.includes(source.speaker)
+      ? `Speaker ${source.speaker} was in training, so this answer says nothing about new speakers. ` : "";
+    return `${known}${reliability}${asked}`;
   }
 
   function probabilities(shares) {
