@@ -104,12 +104,12 @@ def reliability(corpus: str, result: str) -> dict:
     """What the page says beside every answer, from the records of all folds of the network's run; its training speakers.
 
     Raises:
-        SerlibError: the record of the network is not among the committed ones.
+        ValueError: the record of the network is not among the committed ones.
     """
     found = records.read_all(ROOT / "results/recordings" / corpus)
     own = next((record for record in found if record.result == result), None)
     if own is None:
-        raise SerlibError(f"weights/{corpus}-student: no committed record of this network")
+        raise ValueError(f"weights/{corpus}-student: no committed record of this network")
     alike = ("run", "protocol", "configuration")
     tests = [r.parts["test"] for r in found if all(getattr(r, name) == getattr(own, name) for name in alike)]
     right = [a == b for test in tests for a, b in zip(test.true, test.predicted, strict=True)]
