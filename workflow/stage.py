@@ -5,6 +5,7 @@ uses and, if the checkout came from GitHub or GitLab, the buttons that lead back
 repository's layout, so that a page's "edit" link names a file that exists. ``STAGE/notebooks`` is left alone.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 def main(root: Path, stage: Path) -> None:
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    address = repository(git(root, "config", "--local", "--get", "remote.origin.url") or "")
+    given = os.environ.get("REPOSITORY_URL") or ""  # of the workflow that publishes
+    address = repository(given or git(root, "config", "--local", "--get", "remote.origin.url") or "")
     if address:
         branch = git(root, "symbolic-ref", "--short", "HEAD") or "main"
         config["repository"] = {"url": address, "branch": branch, "path_to_book": ""}
@@ -34,7 +36,9 @@ def main(root: Path, stage: Path) -> None:
     _copy(root / "docs", stage / "docs")  # which pages offer
     _copy(root / "serlib", stage / "serlib")  # of which pages show functions
     shutil.copy(root / "CITATION.bib", stage)
-    config["sphinx"]["config"]["myst_substitutions"] = prose.values(root, stage / "book")
+    config["sphinx"]["config"]["myst_substitutions"] = prose.values(
+        root, stage / "book", prose.byline(config["author"], address, os.environ.get("ARCHIVE_DOI") or "")
+    )
     with atomic_write(stage / "_config.yml") as beside:
         beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
 
