@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -92,6 +93,19 @@ def outcome(
         }
         records.append(tiny_record(**about | change))
     return records
+
+
+def watched(log: Path, *command: str | Path) -> tuple[str | Path, ...]:
+    """A command whose connections, and those of all that it starts, are written to a log where strace is installed."""
+    options = ("-f", "--seccomp-bpf", "-qq", "-e", "trace=connect", "-o", log)
+    return ("strace", *options, *command) if shutil.which("strace") else command
+
+
+def sent(log: Path) -> list[str]:
+    """The connections to other machines, and the questions to a resolver, that a log of :func:`watched` holds."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    asked = [line for line in lines if "AF_INET" in line]
+    return [line for line in asked if "htons(53)" in line or not re.search(r'"(127\.|::1")', line)]
 
 
 def failures(check: Callable[[Any], None], cases: Iterable[Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from companion import notebook, parameters
-from tests.helpers import failures
+from tests.helpers import failures, sent, watched
 from workflow import execute, graph
 
 ROOT = Path(__file__).parents[1]
@@ -145,8 +145,10 @@ def test_a_page_has_the_same_bytes_every_time_and_everywhere(checkout, tmp_path)
     pages = {checkout / "one.ipynb": None, checkout / "two.ipynb": hostile(checkout / "hostile")}
     for page, env in pages.items():
         command = (sys.executable, ROOT / "workflow/execute.py", ROOT / "notebooks/fig4_teacher.ipynb", page)
+        command = watched(checkout / "log", *command)
         result = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (0, "")
+        assert sent(checkout / "log") == []
     one, two = (page.read_text() for page in pages)
     assert "<svg" in one
     assert one == two

@@ -14,6 +14,7 @@ import pytest
 
 import serlib
 from serlib import records
+from tests.helpers import sent, watched
 from workflow import graph, run
 
 ROOT = Path(__file__).parents[1]
@@ -217,3 +218,47 @@ def test_no_step_of_the_graph_has_a_source_for_an_input():
         rule.partition(":")[0] for rule in rules if re.search(r"^        read=|read=(digest|read_by)", rule, re.M)
     }
     assert reading == {rule.partition(":")[0] for rule in rules if "    shell:" in rule}
+
+
+COMMANDS = """
+import os, sys
+from dataclasses import replace
+from pathlib import Path
+from tests.helpers import tiny_emodb, tiny_record
+import serlib
+from serlib import cli, config, records
+from companion import __main__ as companion
+import torch
+
+torch.set_num_threads(1)
+sizes = {"width": 8, "depth": 1, "heads": 1, "head_width": 8, "mlp_width": 8, "stem": ()}
+small = replace(config.RUNS["student-alone"].model, **sizes)
+config.RUNS["student-alone"] = replace(config.RUNS["student-alone"], model=small)
+tiny_emodb(Path("data"), texts=("a01", "a02"))
+run = "build/runs/recordings/emodb/128x128/synthetic-1-epochs/random-0/student-alone-seed0"
+of = "emodb --data data --table table.csv"
+for line in (
+    f"corpora {of}", f"features {of}", f"train {of} --run student-alone --schedule synthetic --epochs 1",
+    "evaluate build/runs", f"export --weights {run}.safetensors --out a.onnx",
+    f"predict data/wav/03a01Wa.wav --weights {run}.safetensors", "flops student-alone", f"audit {of}",
+):
+    assert cli.main(line.split()) == 0, line
+records.write(tiny_record(), Path("results/recordings") / tiny_record().location)
+assert companion.main("table --out results.csv".split()) == 0
+"""
+
+
+def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
+    """onnxruntime, which lightning and export load, did: to its maker, with a number for this machine below ~/.cache."""
+    here, home, temporary = (tmp_path / name for name in ("here", "home", "tmp"))
+    for folder in (here, home, temporary):
+        folder.mkdir()
+    named = {"HOME": home, "TMPDIR": temporary, "PYTHONPATH": ROOT}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "MPL"))}
+    command = watched(tmp_path / "log", sys.executable, "-c", COMMANDS)
+    options = {"cwd": here, "env": environment | {k: str(v) for k, v in named.items()}, "capture_output": True}
+    ran = subprocess.run(command, text=True, **options)
+    assert ran.returncode == 0, ran.stderr
+    assert sent(tmp_path / "log") == []
+    left = {path.relative_to(tmp_path) for folder in (home, temporary) for path in folder.rglob("*") if path.is_file()}
+    assert {path for path in left if "matplotlib" not in path.parts} == set()  # its list of the fonts
