@@ -607,9 +607,9 @@ def _corpora() -> dict[str, str]:
         ),
         "silent_files": ", ".join(f"`{name}`" for name in facts.CREMA_D_SILENT),
         "identical_pairs": "; ".join(" and ".join(f"`{name}`" for name in pair) for pair in facts.CREMA_D_IDENTICAL),
-        "emodb_hashes": f"{len(download.manifest('emodb')):,}",
-        "crema_d_hashes": f"{len(download.manifest('crema-d')):,}",
-        "emodb_archive": f"[one archive]({download.ADDRESSES['emodb']})",
+        "emodb_hashes": f"{len(corpora.manifest('emodb')):,}",
+        "crema_d_hashes": f"{len(corpora.manifest('crema-d')):,}",
+        "emodb_archive": f"[one archive]({download.ADDRESSES['emodb'][0]})",
     }
 
 

@@ -26,6 +26,8 @@ import importlib
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
@@ -49,7 +51,7 @@ from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, is_sealed, seal
+from serlib.files import is_sealed, write_sealed
 from serlib.frontend import speech_columns
 from serlib.model import Output
 
@@ -160,7 +162,7 @@ class ResNet18(nn.Module):
 def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files values"]:
     """What baseline ``name``, a key of :data:`FUNCTIONALS`, computes of every recording, kept in ``cache``.
 
-    The name of the stored file covers the corpus, its channel, the baseline and this module's text.
+    The name of the stored file covers the corpus, the settings, the baseline, the code and the libraries' versions.
 
     Raises:
         ValueError: its package is not installed, the corpus is in versions, which it cannot read, a recording was changed
@@ -169,18 +171,23 @@ def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files
     if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
         raise SerlibError(f"{name} reads recordings as they are, not in versions: choose another protocol")
     settings = config.Features(channel=corpus.channel)
-    stored = cache / f"{config.digest(corpus.fingerprint, name, corpus.channel, CODE)}.npy"
+    stored = Path(cache) / f"{config.digest(corpus.fingerprint, name, settings, CODE, _versions())}.npy"
     if not stored.exists():
         compute, found = FUNCTIONALS[name](), []
         for utterance in tqdm(corpus.utterances, desc=name, unit="file"):
             found.append(compute(features.read_audio(utterance.path, settings, utterance.sha256)))
-        with atomic_write(stored) as beside:
-            with beside.open("wb") as file:
-                np.save(file, np.stack(found).astype(np.float64))
-            seal(beside)
+        np.save(written := BytesIO(), np.stack(found).astype(np.float64))
+        write_sealed(stored, [written.getbuffer()])
     if not is_sealed(stored):
         raise SerlibError(f"{stored}: damaged; remove it and it is computed again")
     return np.load(stored)
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that compute, those which are installed."""
+    packages = ("opensmile", "audinterface", "Resemblyzer", "librosa", "torch", "torchaudio", "numpy")
+    installed = {found.name for found in metadata.distributions()}
+    return {name: metadata.version(name) for name in packages if name in installed}
 
 
 def _package(name: str, remedy: str) -> ModuleType:

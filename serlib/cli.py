@@ -176,11 +176,12 @@ def _corpora(options: argparse.Namespace) -> None:
     corpus = load(options)
     size = f"{len(corpus.utterances):,} utterances, {len(corpus.speakers)} speakers"
     print(f"{corpus.name}: {size}, {corpus.fingerprint[:12]}")
-    for emotion in corpus.emotions:
-        print(f"  {emotion}: {sum(u.emotion == emotion for u in corpus.utterances):,}")
+    for field in ("emotion", "speaker"):
+        for line in corpora.summary(corpus.utterances, field):
+            print(corpora.printable(f"  {line}"))
     for item in corpus.excluded:
         print(corpora.printable(f"  excluded {item.file}: {item.reason}"))
-    for note in corpus.notes:
+    for note in dict.fromkeys((*corpus.notes, *corpora.giveaways(corpus.utterances))):
         print(corpora.printable(f"  note: {note}"))
 
 

@@ -1,43 +1,55 @@
 """Files as the rest of the package needs them: whole or not there, and never a pipe, a device or a pointer."""
 
 import errno
+import filecmp
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from serlib.errors import SerlibError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST_BYTES = hashlib.sha256().digest_size
+UNFINISHED = ".unfinished-"  # how a folder begins that a killed writer may leave
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes the name ``path`` only when the block ends without an error.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A path to write to; the file takes the name ``path`` only when the block ends without an error.
 
     A reader therefore sees the old file, the new file, or none: never a half of one, whatever interrupts the writer.
+    The path lies beside ``path`` in a folder of its own, so that no two writers share one, on one machine or several.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    path = Path(path)
     try:
-        yield beside
-        os.replace(beside, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=UNFINISHED, dir=path.parent, ignore_cleanup_errors=True) as folder:
+            yield (beside := Path(folder, "file"))
+            os.replace(beside, path)
     except OSError as error:  # a full disk does not say which file it was
-        error.filename = str(path) if error.filename in (None, str(beside)) else error.filename
+        error.filename = str(path) if error.filename is None or UNFINISHED in str(error.filename) else error.filename
         raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
-def check(path: Path) -> Path:
+def copy(source: str | Path, target: str | Path) -> None:
+    """Copy a file, whole or not at all; one that is there already with the same content is not touched."""
+    if not (Path(target).is_file() and filecmp.cmp(source, target, shallow=False)):
+        with atomic_write(target) as beside:
+            shutil.copyfile(source, beside)
+
+
+def check(path: str | Path) -> Path:
     """``path``, if it is a file whose content is there.
 
     Raises:
         OSError: it is missing, a folder, a pipe, a device or a Git LFS pointer; ``strerror`` says which.
     """
+    path = Path(path)
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file", str(path))
@@ -47,33 +59,52 @@ def check(path: Path) -> Path:
     return path
 
 
-def spare(out: Path, *read: Path) -> None:
-    """Raises ValueError if writing ``out`` would replace a file that is read."""
-    for path in read:
-        if out.exists() and path.exists() and out.samefile(path):
+def spare(out: str | Path, *read: str | Path) -> None:
+    """Raises SerlibError if writing ``out`` would replace a file that is read."""
+    for path in map(Path, read):
+        if Path(out).exists() and path.exists() and path.samefile(out):
             raise SerlibError(f"{out}: would replace a file that is read; give another one to write")
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
+def below(folder: str | Path, suffix: str) -> list[Path]:
+    """Files whose names end in ``suffix`` below ``folder``, sorted; hidden files and folders are not looked into.
+
+    What a killed writer, a Mac (``._x.json``) or Jupyter (``.ipynb_checkpoints``) leaves is therefore no result.
+    """
+    found = (path.relative_to(folder) for path in Path(folder).rglob(f"*{suffix}"))
+    return [Path(folder, path) for path in sorted(found) if not any(part.startswith(".") for part in path.parts)]
+
+
+def sha256(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(path: Path) -> None:
-    """Append the SHA-256 of a file to it."""
-    digest = bytes.fromhex(sha256(path))
-    with path.open("ab") as file:
-        file.write(digest)
+def write_sealed(path: str | Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write ``parts``, then the SHA-256 of them, and read the file back.
+
+    Raises:
+        SerlibError: what is read is not what was written.
+    """
+    computed = hashlib.sha256()
+    with atomic_write(path) as beside:
+        with beside.open("wb") as file:
+            for part in parts:
+                computed.update(part)
+                file.write(part)
+            file.write(computed.digest())
+        if not is_sealed(beside):
+            raise SerlibError(f"{path}: the disk does not hold what was written; give another folder")
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether a file still is what :func:`seal` left: its last bytes are the SHA-256 of all before.
+def is_sealed(path: str | Path) -> bool:
+    """Whether a file still is what :func:`write_sealed` left: its last bytes are the SHA-256 of all before.
 
     Raises:
         OSError: as :func:`check`.
     """
     left, computed = check(path).stat().st_size - DIGEST_BYTES, hashlib.sha256()
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         while left > 0 and (part := file.read(min(left, 1 << 20))):
             computed.update(part)
             left -= len(part)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from serlib import config
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, check
+from serlib.files import atomic_write, below, check
 from serlib.model import SpectrogramViT
 from serlib.padding import content_width
 from serlib.records import Record, RecordError
@@ -150,13 +150,13 @@ def write(probe: Probe, path: Path) -> None:
 
 
 def read_all(folder: Path) -> list[Probe]:
-    """Every probe below ``folder``, in the order of their paths; what a Mac adds (``._x.json``) is none.
+    """Every probe below ``folder``, in the order of their paths; hidden files and folders hold none.
 
     Raises:
         RecordError: a file is no probe or was changed since it was written.
     """
     found = []
-    for path in sorted(path for path in folder.rglob("*.json") if not path.name.startswith("._")):
+    for path in below(folder, ".json"):
         try:
             plain = json.loads(check(path).read_text(encoding="utf-8"))
             if plain.pop("digest") != config.digest(plain):

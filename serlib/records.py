@@ -28,7 +28,7 @@ from serlib import config
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, check
+from serlib.files import atomic_write, below, check
 
 VERSION = 2
 
@@ -231,8 +231,8 @@ def read(path: Path) -> Record:
 
 
 def read_all(folder: Path) -> list[Record]:
-    """Every record below ``folder``, in the order of their paths; what a Mac adds (``._x.json``) is none."""
-    return [read(path) for path in sorted(folder.rglob("*.json")) if not path.name.startswith("._")]
+    """Every record below ``folder``, in the order of their paths; hidden files and folders hold none."""
+    return [read(path) for path in below(folder, ".json")]
 
 
 def location(

@@ -40,7 +40,7 @@ from serlib.data.augment import augmented
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.errors import SerlibError
-from serlib.files import DIGEST_BYTES, atomic_write, is_sealed, seal
+from serlib.files import DIGEST_BYTES, is_sealed, write_sealed
 from serlib.model import Output, SpectrogramViT
 from serlib.precision import device_name, products
 
@@ -359,9 +359,7 @@ def _keep(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> N
         about = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves}
         written = io.BytesIO()  # torch's own writer hides what went wrong with a file
         torch.save({**saved, **about, "seconds": state.seconds}, written)
-        with atomic_write(state.checkpoint) as beside:
-            beside.write_bytes(written.getbuffer())
-            seal(beside)
+        write_sealed(state.checkpoint, [written.getbuffer()])
 
 
 def _resume(state: TrainState, stage: str, parts: dict[str, Any]) -> int:

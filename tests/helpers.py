@@ -16,7 +16,7 @@ from serlib import config
 from serlib.records import Part, Record
 
 
-def write_wav(path: Path, seconds: float = 0.3, seed: int = 0, rate: int = 16_000) -> Path:
+def write_wav(path: Path, seconds: float = 0.5, seed: int = 0, rate: int = 16_000) -> Path:
     """Noise as 16-bit PCM, the same bytes for the same arguments; another seed gives other bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate))
@@ -29,7 +29,7 @@ def tiny_emodb(
     speakers: Iterable[str] = ("03", "08", "09", "10", "11"),
     codes: Iterable[str] = "WT",
     texts: Iterable[str] = ("a01",),
-    seconds: float = 0.3,
+    seconds: float = 0.5,
 ) -> Path:
     """Every speaker says every text in every emotion, in EmoDB's layout; no two files are alike. Returns ``folder``."""
     names = [f"{speaker}{text}{code}a.wav" for speaker in speakers for text in texts for code in codes]

@@ -137,14 +137,16 @@ def test_help_does_not_wait_for_torch(package, commands):
 def test_corpora_counts_what_is_there(run, folder):
     write_wav(folder / "wav" / "03a01Xa.wav")
     first, *lines = run("corpora", "emodb", "--data", folder).splitlines()
-    assert re.fullmatch("emodb: 10 utterances, 5 speakers, [0-9a-f]{12}", first)
-    assert lines[:3] == [
-        "  anger: 5",
-        "  sadness: 5",
-        "  excluded wav/03a01Xa.wav: emotion code 'X' is none of W, L, E, A, F, N, T",
+    assert [line.split() for line in lines[1:3]] == [
+        [emotion, "5", "16,000", "WAV", "PCM_16", "1", "0.50", "-10.8"] for emotion in ("anger", "sadness")
     ]
-    assert lines[3] == "  note: anger: 5 utterances, published 127"
-    assert lines[-1] == "  note: 5 speakers, published 10"
+    assert [line.split()[:2] for line in lines[4:9]] == [[s, "2"] for s in ("03", "08", "09", "10", "11")]
+    lines = lines[9:]
+    assert re.fullmatch("emodb: 10 utterances, 5 speakers, [0-9a-f]{12}", first)
+    assert lines[0] == "  excluded wav/03a01Xa.wav: emotion code 'X' is none of W, L, E, A, F, N, T"
+    assert lines[1] == "  note: anger: 5 utterances, published 127"
+    assert lines[-2] == "  note: 5 speakers, published 10"
+    assert lines[-1] == "  note: 10 of 10 files differ from those published, 03a01Ta.wav first"
 
 
 def test_synthetic_speech_is_not_held_against_the_published_counts(run, folder):

@@ -1,5 +1,6 @@
 """File names, every defect found by name, the table as CSV, and the real corpora against the paper's counts."""
 
+import re
 import struct
 from collections import Counter
 from dataclasses import replace
@@ -8,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from helpers import tiny_emodb, write_wav
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serlib.data import corpora, facts
-from serlib.data.corpora import Corpus, CorpusError, Excluded, Utterance, load, parse, read, save
-from serlib.data.download import manifest
+from serlib.data.corpora import Corpus, CorpusError, Excluded, Utterance, load, manifest, parse, read, save
 from serlib.files import sha256
 
 # The corpora's naming rules, written out independently of the module.
@@ -159,7 +160,7 @@ def test_a_good_folder_is_read_whole_and_in_the_order_of_its_keys(folder):
     assert corpus.speakers == ("03", "08", "09", "10", "11")
     assert corpus.emotions == ("anger", "sadness")
     assert corpus.labels == [1, 0] * 5
-    assert {u.seconds for u in corpus.utterances} == {0.3}
+    assert {u.seconds for u in corpus.utterances} == {0.5}
     assert [u.sha256 for u in corpus.utterances] == [sha256(folder / "wav" / name) for name in names]
 
 
@@ -167,8 +168,8 @@ def truncated(path: Path) -> str:
     """The header still declares all of the file."""
     whole = write_wav(path).read_bytes()
     path.write_bytes(whole[:5000])
-    assert len(whole) == 9644  # 44 bytes of header, 0.3 s at 16 kHz of 2 bytes
-    return "truncated: 4,956 of 9,600 bytes of samples"
+    assert len(whole) == 16_044  # 44 bytes of header, 0.5 s at 16 kHz of 2 bytes
+    return "truncated: 4,956 of 16,000 bytes of samples"
 
 
 def empty(path: Path) -> str:
@@ -258,7 +259,7 @@ def test_a_recording_of_undeclared_length_is_read(folder):
     header[4:8] = header[40:44] = struct.pack("<I", 0xFFFFFFFF)
     path.write_bytes(header)
     (utterance,) = (u for u in load("emodb", folder).utterances if u.key == "16b10Na.wav")
-    assert utterance.seconds == 0.3
+    assert utterance.seconds == 0.5
 
 
 def test_identical_recordings_under_different_labels_are_all_excluded(folder):
@@ -308,6 +309,7 @@ def test_wrong_counts_are_noted_for_recordings_and_not_for_synthetics(folder):
         "neutral: 0 utterances, published 79",
         "sadness: 5 utterances, published 62",
         "5 speakers, published 10",
+        "10 of 10 files differ from those published, 03a01Ta.wav first",
     )
     assert load("emodb", folder, speech="synthetic").notes == ()
 
@@ -341,7 +343,7 @@ def test_strict_stops_at_the_first_problem_in_one_line(folder):
 
 
 def test_strict_stops_at_wrong_counts_and_passes_what_has_no_problem(folder):
-    with pytest.raises(CorpusError, match=r"8 problem\(s\).*anger: 5 utterances, published 127$"):
+    with pytest.raises(CorpusError, match=r"9 problem\(s\).*anger: 5 utterances, published 127$"):
         load("emodb", folder, strict=True)
     assert len(load("emodb", folder, strict=True, speech="synthetic").utterances) == 10
 
@@ -444,7 +446,7 @@ def test_a_saved_corpus_reads_back_equal(folder, tmp_path):
     silence(folder / "wav" / "16b10Fa.wav")
     unreadable(folder / "wav" / 'odd, "name".wav')
     corpus = load("emodb", folder)
-    assert (len(corpus.excluded), len(corpus.notes)) == (2, 8)
+    assert (len(corpus.excluded), len(corpus.notes)) == (2, 10)
     save(corpus, tmp_path / "table.csv", folder)
     assert read(tmp_path / "table.csv", folder, "emodb", "recordings") == corpus
     moved = folder.rename(tmp_path / "moved")
@@ -474,6 +476,104 @@ def test_what_save_did_not_write_is_refused_by_name(tmp_path, content):
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(CorpusError, match=r"table\.csv"):
         read(tmp_path / "table.csv", tmp_path, "emodb", "recordings")
+
+
+# How recordings are stored
+
+
+def change(samples: np.ndarray, kind: str, changed: bool) -> tuple[np.ndarray, int, str, str]:
+    """Samples, rate, container and encoding of a recording; ``changed`` alone differs, and in ``kind`` alone."""
+    rate, container, encoding = 16_000, "WAV", "PCM_16"
+    if changed and kind == "rate":
+        rate = 8_000
+    elif changed and kind == "bandwidth":  # half the rate and back: what a telephone leaves, at the rate of the others
+        samples = soxr.resample(soxr.resample(samples, 2, 1), 1, 2)
+    elif changed and kind == "format":
+        container = "FLAC"
+    elif changed and kind == "encoding":
+        encoding = "PCM_24"
+    elif changed and kind == "channels":
+        samples = np.stack((samples, samples), 1)
+    elif changed and kind == "length":
+        samples = samples[:9_000]
+    elif changed and kind == "level":
+        samples = samples / 16
+    return samples, rate, container, encoding
+
+
+GIVEAWAYS = {
+    "rate": "the sampling rate",
+    "bandwidth": "the bandwidth",
+    "format": "the format",
+    "encoding": "the format",
+    "channels": "the number of channels",
+    "length": "the length",
+    "level": "the level",
+}
+
+
+@pytest.mark.parametrize("kind", GIVEAWAYS)
+@pytest.mark.parametrize("told", [True, False])
+def test_a_property_that_tells_emotions_apart_is_said_and_one_that_does_not_is_not(tmp_path, kind, told):
+    rows, random = ["path,speaker,emotion"], np.random.default_rng(0)
+    for number in range(48):
+        emotion = ("joy", "rage", "calm", "fear")[number % 4]
+        changed = emotion in ("rage", "fear") if told else number % 8 < 4
+        length = 12_000 + (number // 8) * 100  # other lengths in every emotion alike
+        samples = random.uniform(-0.5, 0.5, length)
+        samples, rate, container, encoding = change(samples, kind, changed)
+        soundfile.write(tmp_path / f"{number}.wav", samples * rate / 16_000, rate, encoding, format=container)
+        rows.append(f"{number}.wav,A{number % 3},{emotion}")
+    (tmp_path / "own.csv").write_text("\n".join(rows))
+    notes = load("own", tmp_path / "own.csv").notes
+    said = [note for note in notes if " alone tells " in note and note.startswith(GIVEAWAYS[kind])]
+    told_apart = rf"{GIVEAWAYS[kind]} alone tells calm from fear \((9\d|100)% right\), and 3 more pair\(s\)"
+    assert [bool(re.fullmatch(told_apart, note)) for note in said] == [True] * told
+    assert ("24 file(s), 1.wav first: 8,000 Hz: nothing above 4 kHz" in notes) == (kind == "rate" and told)
+
+
+def test_a_table_is_said_by_emotion_and_by_speaker(tmp_path):
+    folder = tiny_emodb(tmp_path / "emodb", speakers=("03", "08"), seconds=1)
+    soundfile.write(folder / "wav" / "08a01Wa.wav", np.full((4_000, 2), 0.5), 8_000, format="FLAC")
+    head, anger, sadness = corpora.summary(load("emodb", folder).utterances, "emotion")
+    assert head.split() == ["emotion", "files", "Hz", "format", "channels", "s", "dB"]
+    assert anger.split() == ["anger", "2", "8,000/16,000", "FLAC", "PCM_16/WAV", "PCM_16", "1/2", "0.75", "-8.4"]
+    assert sadness.split() == ["sadness", "2", "16,000", "WAV", "PCM_16", "1", "1.00", "-10.8"]
+    assert [line.split()[:3] for line in corpora.summary(load("emodb", folder).utterances, "speaker")[1:]] == [
+        ["03", "2", "16,000"],
+        ["08", "2", "8,000/16,000"],
+    ]
+
+
+# As published
+
+
+@pytest.mark.parametrize("name", ["emodb", "crema-d"])
+def test_files_that_are_not_those_published_are_said_and_their_fingerprint_is_another(tmp_path, monkeypatch, name):
+    files = manifest(name)
+    monkeypatch.setattr(corpora, "_from_names", lambda *given: ([parse(name, file) for file in files], []))
+    other: set[str] = set()
+
+    def opened(u, settings):
+        if u.key in facts.CREMA_D_SILENT:
+            return Excluded(u.key, "digital silence")
+        return replace(u, sha256="0" * 63 + f"{len(u.key) % 8}" if u.key in other else files[u.key])
+
+    monkeypatch.setattr(corpora, "_open", opened)
+    whole = load(name, tmp_path)
+    assert whole.notes == ()
+    published = corpora.published_fingerprints(name)
+    assert {whole.fingerprint, corpora.versions(whole).fingerprint} == published
+    usable = len(whole.utterances)
+    first = whole.utterances[5].key
+    other.add(first)
+    changed = load(name, tmp_path)
+    assert changed.notes == (f"1 of {usable:,} files differ from those published, {first} first",)
+    assert changed.fingerprint not in published
+
+
+def test_of_a_corpus_without_published_hashes_nothing_is_said():
+    assert (manifest("savee"), corpora.published_fingerprints("savee")) == ({}, frozenset())
 
 
 # The fingerprint

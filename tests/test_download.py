@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from serlib.data import download
+from serlib.data import corpora, download
 from serlib.data.corpora import CorpusError
 
 # pooch leaves the response of a failed request, with its socket, to the garbage collector.
@@ -208,6 +208,80 @@ def test_a_corpus_without_an_address_is_named(tmp_path):
 
 def test_the_manifests_name_whole_corpora_by_sha_256():
     for name, count in (("emodb", 535), ("crema-d", 7442)):
-        hashes = download.manifest(name)
+        hashes = corpora.manifest(name)
         assert len(hashes) == count
         assert all(len(value) == 64 and int(value, 16) for value in hashes.values())
+
+
+# What is there and right is never touched
+
+
+def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and inode of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_ino)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def half(server, published, tmp_path):
+    """A folder with one good recording, one damaged one and the user's own notes."""
+    folder = tmp_path / "emodb"
+    (folder / "wav").mkdir(parents=True)
+    good, bad = FILES
+    (folder / "wav" / good).write_bytes(FILES[good])
+    (folder / "wav" / bad).write_bytes(b"half a fi")
+    (folder / "erklaerung.txt").write_text("my own notes")
+    return folder
+
+
+def test_with_the_address_down_an_archive_that_lies_there_is_used_and_kept(server, half):
+    address = serve_archive(server)
+    (half / download.ARCHIVE).write_bytes((server.folder / "emodb.zip").read_bytes())
+    before = everything(half)
+    server.stop()
+    download.fetch("emodb", half, address)
+    assert contents(half / "wav") == FILES
+    after = everything(half)
+    _, bad = FILES
+    assert {name: after[name] for name in after if name != f"wav/{bad}"} == {
+        name: before[name] for name in before if name != f"wav/{bad}"
+    }
+
+
+@pytest.mark.parametrize("lying", ["no archive", "an archive cut in half", "another archive"])
+def test_with_the_address_down_nothing_is_touched(server, half, lying):
+    address = serve_archive(server, FILES if "cut" in lying else {"1001_DFA_ANG_XX.wav": b"other"})
+    content = (server.folder / "emodb.zip").read_bytes()
+    if lying != "no archive":
+        (half / download.ARCHIVE).write_bytes(content[: len(content) // 2] if "cut" in lying else content)
+    before = everything(half)
+    server.stop()
+    assert refusal("emodb", half, address).startswith(f"{address}: no answer")
+    assert everything(half) == before
+
+
+@pytest.mark.parametrize("served", ["another", "a file short", "cut", "a page"])
+def test_a_wrong_archive_touches_nothing(server, half, served):
+    files = dict(list(FILES.items())[:1]) if served == "a file short" else dict.fromkeys(FILES, b"other")
+    address = serve_archive(server, FILES if served == "cut" else files)
+    archive = server.folder / "emodb.zip"
+    if served in ("cut", "a page"):
+        archive.write_bytes(archive.read_bytes()[:-30] if served == "cut" else b"<html>moved</html>")
+    before = everything(half)
+    assert refusal("emodb", half, address).startswith(f"{address}: not the published file")
+    assert everything(half) == before
+
+
+def test_the_second_address_is_asked_where_the_first_does_not_answer(server, half, monkeypatch):
+    address = serve_archive(server)
+    monkeypatch.setitem(download.ADDRESSES, "emodb", (server.address + "nothing.zip", address))
+    download.fetch("emodb", half)
+    assert contents(half / "wav") == FILES
+    assert server.asked == ["/nothing.zip", "/emodb.zip"]
+
+
+def test_every_corpus_is_asked_for_by_https_first():
+    assert all(address.startswith("https://") for address, *_ in download.ADDRESSES.values())

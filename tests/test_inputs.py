@@ -82,6 +82,12 @@ def with_sizes(whole: int | None, data: int | None) -> bytes:
     return bytes(content)
 
 
+def with_rate(rate: int) -> bytes:
+    content = bytearray(stored("wav"))
+    content[24:28] = struct.pack("<I", rate)
+    return bytes(content)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
@@ -125,6 +131,9 @@ REFUSED = {
     "an m4a": (b"\0\0\0\x20ftypM4A " + b"\0" * 400, "unreadable: "),
     "nothing": (b"", "unreadable: "),
     "of another format": (stored("nist"), "unreadable: a file of the format NIST; WAV, FLAC"),
+    "no clock": (with_rate(0), "a header of 0 Hz or of no channel"),
+    "one sample": (floats(SPEECH[:1]), "1 samples: shorter than a window of 25 ms"),
+    "less than a window": (floats(SPEECH[:399]), "399 samples: shorter than a window of 25 ms"),
     "a slow clock": (stored("wav", rate=7), "a sampling rate of 7 Hz"),
     **{f"half of {kind}": (stored(kind)[: len(stored(kind)) // 2], None) for kind in FORMATS},
     **{f"most of {kind}": (stored(kind)[: len(stored(kind)) * 9 // 10], None) for kind in FORMATS},
@@ -270,6 +279,30 @@ def test_rates_without_a_common_factor_take_no_longer_than_others(rate, tmp_path
     assert len(samples) == 16_000
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     assert abs(samples - expected)[1_000:-1_000].max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "notes"),
+    [
+        (SPEECH, 8_000, ("8,000 Hz: nothing above 4 kHz",)),
+        (SPEECH, 11_025, ("11,025 Hz: nothing above 5.5125 kHz",)),
+        (SPEECH, 44_100, ()),
+        (SPEECH[:400], 16_000, ("shorter than 0.5 s",)),
+        (SPEECH[:7_999], 16_000, ("shorter than 0.5 s",)),
+        (SPEECH[:8_000], 16_000, ()),
+        (
+            np.repeat(SPEECH[:8_000], 2).cumsum() / 100,
+            16_000,
+            ("a narrow band, as of a telephone or a lower sampling rate",),
+        ),
+    ],
+)
+def test_a_recording_that_cannot_carry_an_image_is_noted(samples, rate, notes, tmp_path, weights, capsys):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples / abs(samples).max() / 2, rate)
+    assert audio.read(path).notes == notes
+    status, _, said = command(capsys, "predict", path, "--weights", weights)
+    assert (status, said) == (0, [f"serlib: note: {path}: {note}" for note in notes])
 
 
 # Channels
@@ -949,6 +982,11 @@ HEARD = {
     "a header that declares fewer samples than there are": with_sizes(None, 32_000),
     "two channels, as EmoDB's original release has them": floats(np.stack((SPEECH, SPEECH[::-1]), 1)),
     "more than ten seconds": floats(np.tile(SPEECH, 6)),
+    "a rate below 16 kHz": stored("wav", rate=8_000),
+    "16 kHz and more, but nothing above 6 kHz": floats(SPEECH.cumsum().repeat(2)[:32_000].cumsum() / 1e5),
+    "less than half a second": stored("wav", SPEECH[:7_999]),
+    "less than a window of 25 ms": stored("wav", SPEECH[:399]),
+    "a sampling rate of 0 Hz": with_rate(0),
     "a file cut in half": stored("wav")[:32_022],
     "a sample that is not a number": changed(np.nan),
     "a sample of 1e30": changed(1e30),

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serlib import records
-from serlib.data.corpora import Corpus, Utterance, versions
-from serlib.data.download import manifest, published
+from serlib.data.corpora import Corpus, Utterance, manifest, published, versions
 from serlib.data.splits import (
     ACTOR_SELECTION,
     ACTORS,

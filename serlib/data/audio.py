@@ -5,6 +5,7 @@ writer into a pipe could not know, or got wrong beside the samples, are said in 
 """
 
 import hashlib
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ MOST_SAMPLES = 2**28  # of all channels: more than four hours at 16 kHz
 LARGEST, SMALLEST = 1e3, 1e-7  # amplitudes: above is no audio in [-1, 1], below is less than 24 bits hold
 RATES = (1_000, 2_000_000)  # Hz
 UNKNOWN = 0x7FFFF000  # sizes from here on (and 0) say that the writer did not know: SoX, ffmpeg and others
+SHORT = 0.5  # seconds: hardly a word
+# The power at high frequencies that no recording of EmoDB or CREMA-D is without: they reach 7.4 kHz of 8; resampled to
+# half their rate and back they end below 4.5 kHz.
+FAINT, FULL = 1e-5, 0.75
 BLOCK = 1 << 20  # samples read at once: a stream may declare any number of them
 
 # Where the chunks of a format begin, how the name and size of one are stored, the multiple that its size is filled up
@@ -57,11 +62,21 @@ class Recording:
     samples: Float[ndarray, " samples"]
     rate: int  # Hz
     sha256: str  # of the file
-    notes: tuple[str, ...]  # what of the file was left out, or was not as its header says
+    notes: tuple[str, ...]  # what of the file was left out, was not as its header says, or cannot be in its image
+    format: str  # container and encoding: "WAV PCM_16"
+    channels: int  # of the file
+    bandwidth: (
+        float  # Hz: above lies nothing that an image would show; its highest frequency where sound reaches that far
+    )
 
     @property
     def seconds(self) -> float:
         return len(self.samples) / self.rate
+
+    @property
+    def level(self) -> float:
+        """Root mean square in decibels; 0 is that of a square wave as loud as can be."""
+        return 20 * math.log10(np.sqrt(np.square(self.samples, dtype=np.float64).mean()))
 
 
 class _Content(BytesIO):
@@ -74,21 +89,21 @@ class _Content(BytesIO):
             return self.tell()
 
 
-def read(path: Path, settings: Features | None = None) -> Recording:
+def read(path: str | Path, settings: Features | None = None) -> Recording:
     """The recording in a file, checked; ``settings`` say which channel and how much of it an image shows.
 
     Raises:
-        AudioError: the file is missing, unreadable, cut off, silent, or holds samples that are none.
+        AudioError: the file is missing, unreadable, cut off, silent, shorter than a window, or holds samples that are none.
     """
     settings = settings or Features()
     try:
-        size = check(path).stat().st_size
+        size = (path := check(path)).stat().st_size
         if size > LARGEST_FILE:
             raise AudioError(f"{size:,} bytes: cut it into utterances")
         content = path.read_bytes()
     except OSError as error:
         raise AudioError(f"unreadable: {error.strerror}") from error
-    samples, rate, notes = _decode(content)
+    samples, rate, kind, notes = _decode(content)
     channels = samples.shape[1]
     if settings.channel > channels:
         raise AudioError(f"channel {settings.channel} of {channels}")
@@ -102,19 +117,38 @@ def read(path: Path, settings: Features | None = None) -> Recording:
         raise AudioError(f"a sample of {loudest:.0e}: they lie between -1 and 1")
     if loudest < SMALLEST:
         raise AudioError("digital silence")
+    window = settings.window_length / settings.sample_rate
+    if len(samples) / rate < window:
+        raise AudioError(f"{len(samples):,} samples: shorter than a window of {1000 * window:g} ms")
+    if len(samples) / rate < SHORT:
+        notes.append(f"shorter than {SHORT:g} s")
     alone = 1 if channels == 1 else settings.channel
     mono = samples[:, alone - 1] if alone else samples.mean(axis=1)
     shown = mono[: round(settings.seconds * rate)]
     if abs(shown).max() < SMALLEST:
         what = "its channel" if settings.channel else "the mean of its channels"
         raise AudioError(f"silence in the first {settings.seconds:g} s of {what}")
+    highest = settings.high_frequency
+    bandwidth = min(rate / 2, highest, _bandwidth(shown, rate))
+    bandwidth = highest if bandwidth > FULL * highest else bandwidth
+    if rate / 2 < highest:
+        notes.append(f"{rate:,} Hz: nothing above {rate / 2_000:g} kHz")
+    elif bandwidth < highest:
+        notes.append("a narrow band, as of a telephone or a lower sampling rate")
     if len(mono) > len(shown):
         notes.append(f"longer than {settings.seconds:g} s, the rest is left out")
-    return Recording(mono, rate, hashlib.sha256(content).hexdigest(), tuple(notes))
+    return Recording(mono, rate, hashlib.sha256(content).hexdigest(), tuple(notes), kind, channels, bandwidth)
 
 
-def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, list[str]]:
-    """Samples of every channel, sampling rate in Hz, notes."""
+def _bandwidth(samples: Float[ndarray, " samples"], rate: int) -> float:
+    """Frequency in Hz above which lies less than ``FAINT`` of the power."""
+    size = 1 << len(samples).bit_length()  # other sizes take several times as long
+    above = np.cumsum(np.abs(np.fft.rfft(samples, size))[::-1].astype(np.float64) ** 2)[::-1]
+    return float(np.flatnonzero(above >= FAINT * above[0])[-1]) * rate / size
+
+
+def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, str, list[str]]:
+    """Samples of every channel, sampling rate in Hz, container and encoding, notes."""
     if content[:3] == b"ID3":  # a tag before another file than an MP3: the file counts
         behind = content[10 + sum(byte << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=False)) :]
         content = behind if behind[:4] in CONTAINERS else content
@@ -131,7 +165,7 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
                 raise AudioError(f"unreadable: a file of the format {file.format}; {CONVERT}")
             if not RATES[0] <= file.samplerate <= RATES[1]:
                 raise AudioError(f"a sampling rate of {file.samplerate:,} Hz")
-            kind, rate, frames = file.format, file.samplerate, file.frames
+            kind, encoding, rate, frames = file.format, file.subtype, file.samplerate, file.frames
             blocks = [np.zeros((0, file.channels), "float32")]
             while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):
                 blocks.append(block)
@@ -140,6 +174,8 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
                 if sum(block.size for block in blocks) > MOST_SAMPLES:
                     raise AudioError("longer than four hours: cut it into utterances")
     except (soundfile.LibsndfileError, RuntimeError) as error:
+        if "SF_INFO" in str(error):
+            raise AudioError("a header of 0 Hz or of no channel") from error
         reason = getattr(error, "error_string", "") or "damaged, cut off or of another format"
         raise AudioError(f"unreadable: {reason.rstrip('.')}; {CONVERT}") from error
     samples = np.concatenate(blocks)
@@ -160,7 +196,7 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, li
         notes.append(f"{len(left):,} bytes after the declared samples, left out")
     if kind == "OGG" and len(STREAM.findall(content)) > 1:
         notes.append("several streams, the first alone is read")
-    return samples, rate, notes
+    return samples, rate, f"{kind} {encoding}", notes
 
 
 def _data(content: bytes) -> tuple[int, int]:

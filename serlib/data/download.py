@@ -1,27 +1,28 @@
-"""Help with getting the corpora. Every file is checked against its published SHA-256 before it is used.
+"""Help with getting the corpora. Every file is checked against its published SHA-256 before it takes its place.
 
 * CREMA-D (Cao et al. 2014): file by file from the corpus's own repository;
 * EmoDB (Burkhardt et al. 2005): the archive at the corpus's own address;
 * SAVEE asks each user to register: nothing is fetched, and the way there is said.
 """
 
-import csv
 import zipfile
-from collections.abc import Iterable
-from dataclasses import replace
-from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import requests
 from tqdm import tqdm
 
-from serlib.data.corpora import Corpus, CorpusError, parse
-from serlib.files import sha256
+from serlib.data.corpora import CorpusError, manifest
+from serlib.files import UNFINISHED, below, copy, sha256
 
-ADDRESSES = {
-    "emodb": "http://emodb.bilderbar.info/download/download.zip",
-    "crema-d": "https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master/AudioWAV/",
+ADDRESSES = {  # of each corpus, in the order in which they are tried
+    "emodb": (
+        "https://emodb.bilderbar.info/download/download.zip",
+        "http://emodb.bilderbar.info/download/download.zip",
+    ),
+    "crema-d": ("https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master/AudioWAV/",),
 }
+ARCHIVE = "download.zip"  # EmoDB's, which may have been fetched by hand
 
 SAVEE_HELP = (
     "SAVEE is given to registered researchers only: register at http://kahlan.eps.surrey.ac.uk/savee/, unpack the audio "
@@ -29,25 +30,8 @@ SAVEE_HELP = (
 )
 
 
-def manifest(name: str) -> dict[str, str]:
-    """File name to SHA-256 (hex) of every published file of ``emodb`` or ``crema-d``."""
-    text = resources.files("serlib.data").joinpath("manifests", f"{name}.csv").read_text(encoding="utf-8")
-    return {row["file"]: row["sha256"] for row in csv.DictReader(text.splitlines())}
-
-
-def published(name: str, files: Iterable[str] | None = None) -> Corpus:
-    """``emodb`` or ``crema-d`` as its manifest names it, without a recording: all of it, or some of its files.
-
-    Raises:
-        KeyError: one of ``files`` is not in the manifest.
-    """
-    hashes = manifest(name)
-    utterances = (replace(parse(name, file), sha256=hashes[file]) for file in sorted(files or hashes))
-    return Corpus(name, "recordings", tuple(utterances))
-
-
-def fetch(name: str, folder: Path, address: str | None = None) -> None:
-    """Fetch a corpus into ``folder`` with a progress bar; files that are there already and whole are kept.
+def fetch(name: str, folder: str | Path, address: str | None = None) -> None:
+    """Fetch a corpus into ``folder`` with a progress bar; files that are there already and whole are not touched.
 
     Raises:
         CorpusError: the corpus cannot be fetched, the address does not answer, or a file's hash is wrong.
@@ -56,44 +40,59 @@ def fetch(name: str, folder: Path, address: str | None = None) -> None:
 
     if name not in ADDRESSES:
         raise CorpusError(SAVEE_HELP if name == "savee" else f"no address is known for corpus {name!r}")
-    address = address or ADDRESSES[name]
-    hashes = manifest(name)
     pooch.get_logger().setLevel("WARNING")
-    try:
-        if name == "emodb":
-            _archive(address, folder, hashes)
-        else:
-            _files(address, folder / "AudioWAV", hashes)
-    except requests.RequestException as error:
-        raise CorpusError(f"{address}: no answer ({type(error).__name__}); fetch it by hand into {folder}") from error
-    except ValueError as error:  # pooch: the hash of what came differs
-        raise CorpusError(f"{address}: not the published file ({str(error).splitlines()[0]})") from error
+    *others, last = (address,) if address else ADDRESSES[name]
+    get = _archive if name == "emodb" else _files
+    for tried in (*others, last):
+        try:
+            return get(tried, Path(folder), manifest(name))
+        except (requests.RequestException, ValueError) as error:
+            if tried == last and isinstance(error, requests.RequestException):
+                why = f"no answer ({type(error).__name__}); fetch it by hand into {folder}"
+                raise CorpusError(f"{tried}: {why}") from error
+            if tried == last:  # what came is another file, says pooch or _archive
+                raise CorpusError(f"{tried}: not the published file ({str(error).splitlines()[0]})") from error
 
 
 def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
-    """One archive whose own hash is not published; each file in it is checked instead."""
+    """One archive whose own hash is not published; all files in it are checked before the first takes its place."""
     import pooch
 
     if not _wrong(folder / "wav", hashes):
         return
-    archive = folder / "download.zip"
-    archive.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=UNFINISHED, dir=folder) as place:
+        fetched, unpacked, reason = Path(place, "archive"), Path(place, "unpacked"), "fetched"
+        if (folder / ARCHIVE).is_file():
+            reason = _unpack(folder / ARCHIVE, unpacked, hashes)
+        if reason:
+            pooch.retrieve(address, known_hash=None, path=place, fname=fetched.name, progressbar=True)
+            reason = _unpack(fetched, unpacked, hashes)
+        if reason:
+            raise ValueError(reason)
+        for path in below(unpacked, ""):
+            target = folder / path.relative_to(unpacked)
+            if path.is_file() and (target.parent.name == "wav" or not target.exists()):
+                copy(path, target)
+
+
+def _unpack(archive: Path, place: Path, hashes: dict[str, str]) -> str:
+    """Unpack an archive of recordings; why it is not the published one, "" if it is."""
     try:
-        unpack = pooch.Unzip(extract_dir=str(folder.resolve()))
-        pooch.retrieve(address, known_hash=None, path=folder, fname=archive.name, processor=unpack, progressbar=True)
-    except zipfile.BadZipFile as error:
-        raise ValueError(str(error)) from error
-    finally:
-        archive.unlink(missing_ok=True)
-    if wrong := _wrong(folder / "wav", hashes):
-        raise ValueError(wrong)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(place)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk
+            raise
+        return str(error) or type(error).__name__
+    return _wrong(place / "wav", hashes)
 
 
 def _wrong(folder: Path, hashes: dict[str, str]) -> str:
     """The first file that is missing or different, "" for none."""
     for file, expected in hashes.items():
         path = folder / file
-        if not path.exists() or sha256(path) != expected:
+        if not path.is_file() or sha256(path) != expected:
             return f"{file} is {'different' if path.exists() else 'missing'}"
     return ""
 
@@ -101,6 +100,7 @@ def _wrong(folder: Path, hashes: dict[str, str]) -> str:
 def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:
     import pooch
 
-    source = pooch.create(folder, address, registry={file: f"sha256:{value}" for file, value in hashes.items()})
+    registry = {file: f"sha256:{value}" for file, value in hashes.items()}
+    source = pooch.create(folder / "AudioWAV", address, registry=registry)
     for file in tqdm(hashes, "download", unit="file"):
         source.fetch(file)

@@ -7,33 +7,46 @@ is a field of :class:`serlib.config.Features`.
 
 import hashlib
 import math
-from collections.abc import Sequence
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
+from importlib import metadata
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import soxr
 import torch
 import torchaudio
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from serlib.config import ORIGINAL, PERTURBATIONS, Features, check, digest
 from serlib.data import audio
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, is_sealed, seal
+from serlib.files import is_sealed, write_sealed
 
 FEW, TOGETHER = 200, 16  # files that are not worth processes of their own; files that one takes at once
 LEAST_POWER = 1e-37  # keeps the logarithm finite; far below every floor, which is relative to the loudest point
-# Of the modules between file and image: another computation rounds otherwise.
-CODE = hashlib.sha256(Path(__file__).read_bytes() + Path(audio.__file__).read_bytes()).hexdigest()
+COLOURS = Path(__file__).with_name("inferno_red.csv")
+# Of all between file and image, the libraries included: another computation rounds otherwise.
+CODE = digest(
+    *(path.read_text(encoding="utf-8") for path in (Path(__file__), Path(audio.__file__), COLOURS)),
+    *(metadata.version(name) for name in ("numpy", "soundfile", "soxr", "torch", "torchaudio")),
+    soundfile.__libsndfile_version__,
+)
 LARGEST_FILTER = 2_000  # the sampling rates' ratio, both numbers together, that is resampled by one filter a phase
 
 
-def read_audio(path: Path, config: Features, sha256: str = "") -> Float[Tensor, " samples"]:
+def read_audio(path: str | Path, config: Features, sha256: str = "") -> Float[Tensor, " samples"]:
     """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged, unless ``config`` chooses one.
 
     Args:
@@ -47,7 +60,7 @@ def read_audio(path: Path, config: Features, sha256: str = "") -> Float[Tensor, 
 
 
 def _opened(
-    path: Path, config: Features, version: str, sha256: str
+    path: str | Path, config: Features, version: str, sha256: str
 ) -> tuple[Float[Tensor, " samples"], audio.Recording]:
     try:
         recording = audio.read(path, config)
@@ -69,7 +82,9 @@ def resample(waveform: Float[Tensor, " before"], rate: int, wanted: int) -> Floa
     return torch.from_numpy(soxr.resample(waveform.numpy(), rate, wanted))
 
 
-def picture(path: Path, config: Features, version: str = ORIGINAL, sha256: str = "") -> tuple[Tensor, tuple[str, ...]]:
+def picture(
+    path: str | Path, config: Features, version: str = ORIGINAL, sha256: str = ""
+) -> tuple[Tensor, tuple[str, ...]]:
     """The image of a recording, (1, height, width), and notes on what of the file it does not show.
 
     Args:
@@ -154,70 +169,69 @@ def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor
 
 
 # The first channel of matplotlib's inferno as it is saved, black to bright: what the released loader keeps of it [C].
-INFERNO_RED = np.loadtxt(Path(__file__).with_name("inferno_red.csv"), dtype=np.uint8, delimiter=",").flatten()
+INFERNO_RED = np.loadtxt(COLOURS, dtype=np.uint8, delimiter=",").flatten()
 
 
 def images(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     hashes: Sequence[str],
     config: Features,
-    cache: Path,
+    cache: str | Path,
     progress: bool = True,
     versions: Sequence[str] | None = None,
 ) -> Float[Tensor, "files 1 height width"]:
     """Images of many files, in their order, read from ``cache`` if the same files were seen under the same settings.
 
     ``hashes`` are the files' SHA-256, as :func:`serlib.data.corpora.load` gives them, and ``versions`` their
-    perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings and this module's text:
-    a changed recording, setting or computation can never read a stale image. Its last bytes are the SHA-256 of all
-    before. The tensor is mapped from disk.
+    perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings, code and the versions of
+    the libraries: a changed recording, setting or computation can never read a stale image. Its last bytes are the
+    SHA-256 of all before. The tensor is mapped from disk.
 
     Raises:
         ValueError: as :func:`picture`, or the stored images are damaged; the message names the file.
     """
     jobs = list(zip(paths, hashes, versions or [ORIGINAL] * len(paths), strict=True))
-    key = hashlib.sha256("".join((*hashes, digest(config), CODE)).encode()).hexdigest()
-    stored = cache / f"{key}.npy"
+    stored = Path(cache) / f"{hashlib.sha256(''.join((*hashes, digest(config), CODE)).encode()).hexdigest()}.npy"
     if not stored.exists():
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # a file is little work
-        # Threads would wait for each other: between many small operators each needs Python's lock.
-        workers = threads if threads > 1 and len(jobs) > FEW else 0
+        np.lib.format.write_array_header_1_0(header := BytesIO(), about)
         bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
-        try:
-            with atomic_write(stored) as beside, tqdm(**bar) as shown:
-                with beside.open("wb") as file:
-                    np.lib.format.write_array_header_1_0(file, about)
-                    store = partial(_store, jobs, config, beside, file.tell())
-                rows = range(len(jobs))
-                for made in DataLoader(
-                    rows, TOGETHER, collate_fn=store, num_workers=workers, generator=torch.Generator()
-                ):
-                    if isinstance(made, Exception):
-                        raise made
-                    shown.update(made)
-                seal(beside)
-        finally:
-            torch.set_num_threads(threads)
+        write_sealed(stored, chain((header.getvalue(),), tqdm(_made(jobs, config), **bar)))
     elif not is_sealed(stored):
         raise SerlibError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 
-def _store(
-    jobs: Sequence[tuple[Path, str, str]], config: Features, stored: Path, start: int, rows: Sequence[int]
-) -> int | ValueError | OSError:
-    """Write the images of neighbouring ``rows`` to their place behind byte ``start``: how many, or why one is none."""
+def _made(jobs: Sequence[tuple[str | Path, str, str]], config: Features) -> Iterator[bytes]:
+    """The images of many files, in their order, as the cache holds them; each is computed on one thread."""
+    make, threads = partial(_pixels, config), torch.get_num_threads()
+    # Threads would wait for each other: between many small operators each needs Python's lock.
+    if threads > 1 and len(jobs) > FEW:
+        with ProcessPoolExecutor(threads, initializer=_start_worker) as pool:
+            yield from pool.map(make, jobs, chunksize=TOGETHER)
+        return
+    torch.set_num_threads(1)
     try:
-        with stored.open("r+b") as file:
-            file.seek(start + rows[0] * 4 * math.prod(config.image_size))
-            for row in rows:
-                path, sha256, version = jobs[row]
-                file.write(picture(path, config, version, sha256)[0].numpy().astype("<f4").tobytes())
-    except (ValueError, OSError) as error:  # raised where the rows are asked for, which may be another process
-        return error
-    return len(rows)
+        yield from map(make, jobs)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _pixels(config: Features, job: tuple[str | Path, str, str]) -> bytes:
+    path, sha256, version = job
+    return picture(path, config, version, sha256)[0].numpy().astype("<f4").tobytes()
+
+
+def _start_worker() -> None:
+    """One thread; an interruption is the parent's to tell; no worker outlives a parent that was killed."""
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def perturb(waveform: Float[Tensor, " before"], kind: str, config: Features, seed: int = 0) -> Float[Tensor, " after"]:

@@ -209,7 +209,7 @@ def audit(corpus: Corpus, split: Split) -> Audit:
     )
 
 
-def save(splits: Sequence[Split], table: Path) -> None:
+def save(splits: Sequence[Split], table: str | Path) -> None:
     """Write folds of one protocol as CSV: file, and its part (train, validation or test) in each fold."""
     part = {(s.fold, key): name for s in splits for name, keys in s.parts.items() for key in keys}
     keys = sorted({key for _, key in part})
