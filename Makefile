@@ -49,7 +49,7 @@ bench: .venv/installed
 	@$(RUN) bench
 
 .venv/installed: requirements.lock pyproject.toml
-	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5) and "serlib: Python 3.11.5 or newer is needed; name it as in make PYTHON=python3.11")'
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "serlib: Python 3.11 or newer is needed; name it as in make PYTHON=python3.11")'
 	@"$$PYTHON" -m workflow.run check
 	@test -x $(BIN)/python || "$$PYTHON" -m venv .venv
 	@echo "Installing into .venv (PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way)"

@@ -14,6 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from companion import experiments
 from serlib import config as serlib_config, records
 from serlib.data import facts
+from studies import variants
 from workflow.graph import NAME, check_page, code, digest, guard, listing, settings, stop
 
 PYTHON = sys.executable
@@ -151,11 +152,21 @@ rule images:
 
 def teacher(wildcards):
     """The record of the run that this run follows, if it follows one."""
-    named = serlib_config.RUNS.get(wildcards.run.partition("+")[0])  # what steps are added to
-    if named is None:
-        stop(f"run {wildcards.run!r} is none of {', '.join(serlib_config.RUNS)}")
+    if wildcards.run not in (*serlib_config.RUNS, *variants.VARIANTS):
+        stop(f"run {wildcards.run!r} is none of {', '.join((*serlib_config.RUNS, *variants.VARIANTS))}")
     where = "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}".format(**wildcards)
-    return [f"{where}/{named.teacher}-seed{wildcards.seed}.json"] if named.teacher else []
+    named = serlib_config.RUNS.get(wildcards.run)
+    return [f"{where}/{named.teacher}-seed{wildcards.seed}.json"] if named and named.teacher else []
+
+
+def package(wildcards):
+    """The package whose commands know the run."""
+    return "serlib" if wildcards.run in serlib_config.RUNS else "studies"
+
+
+def variant_code(wildcards):
+    """The code that the training of a variant depends on as well."""
+    return [] if wildcards.run in serlib_config.RUNS else code("studies/frontends.py", "studies/speaker_norm.py")
 
 
 rule train:
@@ -167,15 +178,16 @@ rule train:
     output:
         "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
         "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.safetensors",
-    wildcard_constraints: schedule=f"(?!{serlib_config.BASELINE}/)[^/]+"  # the rule below makes the baselines
+    wildcard_constraints: schedule=f"(?!{variants.BASELINE}/)[^/]+"  # the rule below makes the baselines
     log: "build/logs/{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
     params:
         corpus=recordings,
         cell=cell,
-        read=digest(code("serlib/training.py", "serlib/data/splits.py", "serlib/records.py")),
+        package=package,
+        read=lambda w: digest(code("serlib/training.py", "serlib/data/splits.py", "serlib/records.py") + variant_code(w)),
     threads: CHOSEN.threads
     shell:
-        "{PYTHON:q} -m serlib train {params.corpus:q} {params.cell:q} --schedule {wildcards.schedule:q} --threads {threads} "
+        "{PYTHON:q} -m {params.package} train {params.corpus:q} {params.cell:q} --schedule {wildcards.schedule:q} --threads {threads} "
         "2>&1 | keep {log:q}"
 
 
@@ -184,13 +196,13 @@ rule baseline:
     input:
         table="build/{speech}/{corpus}/corpus.csv",
         images="build/{speech}/{corpus}/images",
-    output: "build/runs/{speech}/{corpus}/{image}/" + serlib_config.BASELINE + "/{split}/{run}-seed{seed}.json"
-    log: "build/logs/{speech}-{corpus}-{image}-" + serlib_config.BASELINE + "-{split}-{run}-seed{seed}.log"
+    output: "build/runs/{speech}/{corpus}/{image}/" + variants.BASELINE + "/{split}/{run}-seed{seed}.json"
+    log: "build/logs/{speech}-{corpus}-{image}-" + variants.BASELINE + "-{split}-{run}-seed{seed}.log"
     params:
         corpus=recordings,
         cell=cell,
-        read=digest(code("serlib/baselines.py", "serlib/data/splits.py", "serlib/records.py")),
-    shell: "{PYTHON:q} -m serlib train {params.corpus:q} {params.cell:q} --threads 1 2>&1 | keep {log:q}"
+        read=digest(code("studies/baselines.py", "serlib/data/splits.py", "serlib/records.py")),
+    shell: "{PYTHON:q} -m studies train {params.corpus:q} {params.cell:q} --threads 1 2>&1 | keep {log:q}"
 
 
 rule probe:
@@ -201,8 +213,8 @@ rule probe:
         images="build/{speech}/{corpus}/images",
     output: "build/probes/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json"
     log: "build/logs/probe-{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"
-    params: corpus=recordings, read=digest(code("serlib/probes.py"))
-    shell: "{PYTHON:q} -m serlib probe {params.corpus:q} --runs {input.record:q} 2>&1 | keep {log:q}"
+    params: corpus=recordings, read=digest(code("studies/probes.py"))
+    shell: "{PYTHON:q} -m studies probe {params.corpus:q} --runs {input.record:q} 2>&1 | keep {log:q}"
 
 
 # The evidence, a rule for each experiment: evidence_1 is worth most. `make evidence` asks for one after the other.

@@ -34,6 +34,7 @@ from benchmarks import measure, peers, reference
 from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily, tree_memory
 from serlib import config, flops, losses, records, training
 from serlib.data import audio, corpora, facts, features
+from serlib.engine.distributed import make_fabric
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +155,7 @@ def steps(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object
     """Training steps of teacher and student, and their share of the matrix product's rate around them."""
     rows, about = [], {}
     for name, settings, least in (("teacher", config.TEACHER, 1.6), ("student", config.STUDENT, 1.0)):
-        work = TRAINED * BATCH * flops.closed_form(settings)
+        work = TRAINED * BATCH * flops.count(settings).flops
         for kind, given in (("speech", images), ("no silence", full)):
             times = rounds(both(SpectrogramViT(settings), given), options.repeats)
             ratio = faster(times, "plain", "ours")
@@ -181,7 +182,7 @@ def stages(images: Tensor, options: argparse.Namespace, **_: object):
 
     def ours() -> None:
         bench = training.TrainState(
-            training.launched(), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
+            make_fabric(), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
             progress=False,
         )  # fmt: skip
         followed = training.outputs(teacher, given, bench.rows, lambda output: output.pooled)
@@ -220,7 +221,7 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
     with tempfile.TemporaryDirectory() as folder:
         file, exact, small = (Path(folder, name) for name in ("a.wav", "exact.onnx", "int8.onnx"))
         soundfile.write(file, samples, settings.sample_rate)
-        export.onnx(network, settings, corpus.emotions, exact)
+        export.write_onnx(network, settings, corpus.emotions, exact)
         export.quantise(exact, small)
         alone = onnxruntime.SessionOptions()
         alone.intra_op_num_threads = torch.get_num_threads()
@@ -280,7 +281,7 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         for weights in trained:
             record = records.read(weights.with_suffix(".json"))
-            export.onnx(checkpoints.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
+            export.write_onnx(checkpoints.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
             export.quantise(Path(folder, "exact.onnx"), Path(folder, "int8.onnx"))
             for name in right:
                 session = onnxruntime.InferenceSession(Path(folder, f"{name}.onnx"))
@@ -388,7 +389,7 @@ def starting(options: argparse.Namespace, **_: object):
 
 def comparison(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
     """Time an image and operations, in training and in use, beside other libraries' networks."""
-    student, plain = SpectrogramViT(config.STUDENT), flops.closed_form(config.STUDENT)
+    student, plain = SpectrogramViT(config.STUDENT), flops.count(config.STUDENT).flops
     networks = {"serlib student": (student, plain)} | {name: (net, count) for name, net, count in peers.peers()}
     rows, about = [], {}
     for kind, given in (("speech", images), ("no silence", full)):
@@ -460,7 +461,7 @@ def by_configuration(images: Tensor, full: Tensor, options: argparse.Namespace, 
 
         times = rounds({"ours": use}, max(2, options.repeats // 2))["ours"]
         about = vars(Spread.of([1000 * t / 8 for t in times]))
-        found[name] = {"operations": flops.closed_form(run.model), "milliseconds": about}
+        found[name] = {"operations": flops.count(run.model).flops, "milliseconds": about}
     return [], found
 
 

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         speeds[name] = {way: vars(Spread.of([1 / t for t in values])) for way, values in an_image.items()}
         for way in list(ways)[1:]:
             ratio = faster(an_image, "plain", way)
-            share = TRAINED * flops.closed_form(settings) * speeds[name][way]["median"] / limit.median
+            share = TRAINED * flops.count(settings).flops * speeds[name][way]["median"] / limit.median
             said = f"{speeds[name][way]['median']:,.0f} images/s; {share:.0%} of the card's bf16 matrix-product rate"
             rows.append(row(f"{name} training, {way}", "8 x", ratio, ratio.median >= 8, said))
     show(rows)

@@ -23,8 +23,6 @@ def network(model: SpectrogramViT, images: Tensor) -> Output:
     if c.position == "coordinates":
         x = torch.cat((x, model.coordinates.expand(batch, -1, -1, -1)), dim=1)
     x = model.embed(x.permute(0, 3, 2, 1).flatten(2))  # (batch, columns, rows * channels)
-    if c.position in ("learned", "sinusoidal"):
-        x = x + model.positions
     x = torch.cat((model.class_token.expand(batch, 1, -1), x), dim=1)
     for block in model.blocks:
         q, k, v = block.attention.qkv(block.attention.norm(x)).chunk(3, dim=-1)

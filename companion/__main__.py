@@ -48,10 +48,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _examples(options: argparse.Namespace) -> None:
     from companion import examples
-    from serlib import checkpoints, records
+    from serlib import records
+    from studies import frontends
 
     spare(options.out, options.record, *options.weights)
-    loaded = [checkpoints.load(path) for path in options.weights]
+    loaded = [frontends.load(path) for path in options.weights]
     networks = {about["result"]: network for network, about in loaded}
     number = examples.save(records.read(options.record), cli.load(options), options.out, networks)
     print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
@@ -70,7 +71,7 @@ def _evidence(options: argparse.Namespace) -> None:
 
 def _claims(options: argparse.Namespace) -> None:
     from companion import claims, paper, results, text
-    from serlib import probes
+    from studies import probes
 
     predicted = results.predictions(cli.read([options.results / "recordings"]))
     tokens = results.tokens(probes.read_all(options.results / "probes"))

@@ -231,6 +231,7 @@ def _has_published(c: Comparison) -> bool:
 def fewer_operations() -> bool:
     """Whether the student needs fewer operations than the teacher and than every network of others counted here."""
     from serlib import flops
+    from studies.others import reference_networks
 
-    others = (other.flops for other in flops.reference_networks().values())
+    others = (other.flops for other in reference_networks().values())
     return flops.count(config.STUDENT).flops < min(flops.count(config.TEACHER).flops, *others)

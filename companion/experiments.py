@@ -3,12 +3,15 @@
 ``make evidence CORPUS=... DATA=...`` makes a corpus's experiments one after the other; what exists is not made again.
 """
 
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 from serlib import config, records
 from serlib.data import facts, splits
+from studies import variants
 
 
 @dataclass(frozen=True)
@@ -22,38 +25,34 @@ class Variant:
 
 CHOOSING_FOLDS = (0, 2)  # of splits.SELECTION: each holds two speakers out, all four different
 PLAIN = Variant("student-alone", "paper-bf16", "nothing")
-VARIANTS = (
-    Variant("student-alone", "balance-bf16", "every emotion counts the same in the loss"),
-    Variant("student-alone", "smooth-bf16", f"{config.BEYOND['smooth'].smoothing:g} of each label spread over all emotions"),
-    Variant("student-alone", "ema-bf16", "the running mean of the weights instead of the last"),
-    Variant("student-alone", "masks-bf16", "two bands of rows and a run of columns of every training image black"),
-    Variant("student-alone", "warp-bf16", "time and frequency of every training image stretched"),
-    Variant("student-alone", "mixup-bf16", "pairs of training images and their labels mixed"),
-    Variant("student-per-band-norm", "paper-bf16", "every mel band by its mean and spread over the training set's speech"),
-    Variant("student-4s", "paper-bf16", f"{config.RUNS['student-4s'].seconds:g} s of sound in the image, not {config.Features.seconds:g}"),
-    Variant("student-coordinates", "paper-bf16", "coordinates as two more channels"),
-    # the second round: the best of the first, with the next two, and for longer
-    Variant("student-alone", "warp-ema-bf16", "the images stretched, and the running mean of the weights"),
-    Variant("student-4s", "warp-bf16", f"the images stretched, and {config.RUNS['student-4s'].seconds:g} s of sound in them"),
-    Variant("student-alone", "warp-longer-bf16", f"the images stretched, for {config.BEYOND['warp-longer'].epochs} epochs"),
-)  # fmt: skip
-# What EmoDB's committed records choose, as a test holds.
-CHOSEN = next(variant for variant in VARIANTS if (variant.run, variant.schedule) == ("student-4s", "warp-bf16"))
+# What was tried and is no longer in the code, by its records, and the commit that makes them again.
+TRIED = tomllib.loads(Path(__file__).with_name("tried.toml").read_text(encoding="utf-8"))
+VARIANTS = tuple(Variant(**row) for row in TRIED["variants"])
+GONE_RUNS = tuple(dict.fromkeys(v.run for v in VARIANTS if v.run not in config.RUNS))
+GONE_SCHEDULES = tuple(dict.fromkeys(v.schedule for v in VARIANTS if v.schedule not in config.SCHEDULES))
+# What a step in a run's name adds, in words.
+ADDS = TRIED["steps"] | {step: variants.VARIANTS[f"student-alone+{step}"].adds for step in ("deltas", "convolutions")}
+
+
+def makeable(run: str, schedule: str) -> bool:
+    """Whether today's code makes a record's run again; else :data:`TRIED` names the commit that does."""
+    return run in variants.NAMES and (schedule in config.SCHEDULES or schedule == variants.BASELINE)
+
 
 IMAGES = config.Features().images
 STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-tokens")
 PROTOCOL = ("teacher", *STUDENTS)
 # The claims on patches and coordinates at the student's size: each run differs from the student alone by one choice.
 AT_STUDENT_SIZE = ("student-square-patches", "student-horizontal-patches", "student-coordinates")
-_NORMALISED = "student-alone" + config.SPEAKER_NORM
-NORMALISED = (f"{_NORMALISED}+deltas",)  # of the run that companion.reach chooses from the records, as a test holds
-_NO_ABLATIONS = {*PROTOCOL, *AT_STUDENT_SIZE, _NORMALISED, *(variant.run for variant in VARIANTS)}
-ABLATIONS = tuple(name for name in config.RUNS if name not in _NO_ABLATIONS)
+NORMALISED = (
+    f"student-alone{variants.SPEAKER_NORM}+deltas",
+)  # of the run that companion.reach chooses from the records, as a test holds
+ABLATIONS = ("student-no-matching-stage", "teacher-square-patches", "teacher-horizontal-patches", "teacher-no-position")
 SIMPLER = ("teacher-square-patches", "teacher-no-position")  # what the claims on patches and position compare with
 # Baselines without a package of their own; on new speakers one more, which takes no other split.
 FREE = ("majority", "mel-statistics", "mel-deltas")
-FREE_APART = (*FREE, "mel-deltas" + config.SPEAKER_NORM)
-PACKAGED = tuple(name for name in config.BASELINES if name not in (*FREE_APART, *config.RESNETS))
+FREE_APART = (*FREE, "mel-deltas" + variants.SPEAKER_NORM)
+PACKAGED = tuple(name for name in variants.BASELINES if name not in (*FREE_APART, *variants.RESNETS))
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,9 @@ def experiments_of(corpus: str) -> list[Experiment]:
     speakers = facts.CORPORA[corpus].speakers if corpus in facts.CORPORA else None
     few = speakers is not None and speakers <= 2 * splits.FOLDS
     apart, folds = ("leave-one-speaker-out", range(speakers)) if few else ("speaker-folds", range(splits.FOLDS))
-    choosing = few and speakers > 2 * len(CHOOSING_FOLDS)  # some are left to report on
-    reporting = [fold for fold in folds if not any(k < fold <= k + 2 for k in CHOOSING_FOLDS)]
     alone = ("student-alone",)
     actors = [
-        Experiment("baselines, actor split", "actor-split", cells([0]), FREE_APART, config.BASELINE),
+        Experiment("baselines, actor split", "actor-split", cells([0]), FREE_APART, variants.BASELINE),
         Experiment("the protocol, patches and position, actor split", "actor-split", cells([0]), PROTOCOL + SIMPLER),
         Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS),
     ]
@@ -133,23 +130,18 @@ def experiments_of(corpus: str) -> list[Experiment]:
             NORMALISED,
             "search-bf16",
         ),
-        Experiment("ResNet-18, actor split", "actor-split", cells([0]), config.RESNETS, config.BASELINE),
+        Experiment("ResNet-18, actor split", "actor-split", cells([0]), variants.RESNETS, variants.BASELINE),
         Experiment(
-            "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, config.BASELINE
+            "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, variants.BASELINE
         ),
     ]
     normalised = Experiment(
         "per-speaker normalisation of the student, speaker-independent", apart, cells(folds), NORMALISED
     )
-    tries = [
-        Experiment(f"beyond the paper, for choosing: {v.run}, {v.schedule}", splits.SELECTION, cells(CHOOSING_FOLDS), (v.run,), v.schedule)
-        for v in (PLAIN, *VARIANTS)
-    ]  # fmt: skip
-    report = Experiment("beyond the paper, on other speakers", apart, cells(reporting), (CHOSEN.run,), CHOSEN.schedule)
     return [
         *([*actors, *leaky, same_size_actors, epochs] if corpus == "crema-d" else []),
-        Experiment("baselines, speaker-independent", apart, cells(folds), FREE_APART, config.BASELINE),
-        Experiment("baselines, random splits", "random", cells(range(5)), FREE, config.BASELINE),
+        Experiment("baselines, speaker-independent", apart, cells(folds), FREE_APART, variants.BASELINE),
+        Experiment("baselines, random splits", "random", cells(range(5)), FREE, variants.BASELINE),
         Experiment("the protocol, speaker-independent", apart, cells(folds), PROTOCOL, probed=PROTOCOL),
         Experiment(
             "the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL
@@ -162,13 +154,12 @@ def experiments_of(corpus: str) -> list[Experiment]:
         *([] if corpus == "crema-d" else leaky),
         at_student_size,
         Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, probed=PROTOCOL),
-        Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), config.BASELINE),
+        Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), variants.BASELINE),
         *([] if corpus == "crema-d" else [normalised]),
-        Experiment("ResNet-18, speaker-independent", apart, cells(folds), config.RESNETS, config.BASELINE),
+        Experiment("ResNet-18, speaker-independent", apart, cells(folds), variants.RESNETS, variants.BASELINE),
         Experiment(
-            "openSMILE and a speaker network, speaker-independent", apart, cells(folds), PACKAGED, config.BASELINE
+            "openSMILE and a speaker network, speaker-independent", apart, cells(folds), PACKAGED, variants.BASELINE
         ),
         *(more_actors if corpus == "crema-d" else []),
-        *([*tries, report] if choosing else []),
-        Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), config.BASELINE),
+        Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), variants.BASELINE),
     ]

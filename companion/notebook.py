@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only rea
 
     from companion.examples import Example, Seen
     from serlib.model import SpectrogramViT
-    from serlib.probes import Probe
+    from studies.probes import Probe
 
 SYNTHETIC = (
     '<span class="synthetic">synthetic speech</span> This build trained its own runs on it. They show that the machinery '
@@ -233,19 +233,19 @@ class Build:
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
         """A run's trained network, in eval mode: of this build; of examples, the committed one."""
-        from serlib import checkpoints
+        from studies import frontends
 
         if self.speech == "examples":
             wanted = self._of_examples(run).result
             for path in sorted((self.root / "weights").glob(f"{self.corpus}-*.safetensors")):
-                network, about = checkpoints.load(path)
+                network, about = frontends.load(path)
                 if about["result"] == wanted:
                     return network
             raise SerlibError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
         path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
         if not path.exists():
             raise SerlibError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
-        return checkpoints.load(path)[0]
+        return frontends.load(path)[0]
 
     def runs(self, wanted: Iterable[str]) -> list[str]:
         """Those of the wanted runs whose networks can be shown: of examples, those that they were given to."""
@@ -273,7 +273,7 @@ class Build:
     @cached_property
     def probes(self) -> list["Probe"]:
         """The probes of this build with this corpus and schedule."""
-        from serlib import probes
+        from studies import probes
 
         found = probes.read_all(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
         return [probe for probe in found if probe.schedule == self.schedule]
@@ -281,7 +281,7 @@ class Build:
     @cached_property
     def committed_probes(self) -> list["Probe"]:
         """The committed probes, all of people's recordings."""
-        from serlib import probes
+        from studies import probes
 
         return probes.read_all(self.root / "results/probes")
 

@@ -34,7 +34,7 @@ class Reported:
     measure: str  # "WA" or "UA"
     value: str
     system: str
-    network: str  # as serlib.flops.reference_networks names it; "" where it is not counted
+    network: str  # as studies.others.reference_networks names it; "" where it is not counted
     source: str
 
 

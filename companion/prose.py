@@ -16,6 +16,7 @@ import pandas as pd
 from companion import beyond, claims, experiments, front, paper, reach, results, text
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
+from studies import variants
 
 
 def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, Any]:
@@ -28,7 +29,7 @@ def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, 
     Returns:
         name to Markdown (a number, a phrase, a table of several lines), or to such values by name.
     """
-    from serlib import probes
+    from studies import probes
 
     built = records.read_all(root / "build/runs")
     committed_records = records.read_all(root / "results/recordings")
@@ -244,7 +245,7 @@ def lacking_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
 def coverage_table(predicted: pd.DataFrame) -> str:
     """Which corpora and protocols any record of recordings covers."""
     names = results.in_order({*facts.CORPORA, *predicted["corpus"]})
-    kind = predicted["run"].isin(config.BASELINES).map({True: "baseline", False: "network"})
+    kind = predicted["run"].isin(variants.BASELINES).map({True: "baseline", False: "network"})
     there = predicted.groupby(["protocol", "corpus", kind], observed=True).agg(
         runs=("run", "nunique"), folds=("fold", set)
     )
@@ -261,7 +262,7 @@ def coverage_table(predicted: pd.DataFrame) -> str:
 
 def measured_table(predicted: pd.DataFrame) -> str:
     """Of every corpus the main runs: what is published, and what was measured on each kind of part."""
-    shown, noise = [*config.BASELINES, *experiments.PROTOCOL], results.seed_noise(predicted)
+    shown, noise = [*variants.BASELINES, *experiments.PROTOCOL], results.seed_noise(predicted)
     rows = []
     for corpus in facts.CORPORA:
         here = reached(predicted[predicted["corpus"] == corpus], shown, noise)
@@ -374,7 +375,7 @@ def aims_note(aims: pd.DataFrame) -> str:
             counts.append(
                 f"{outcomes[text.REACHED] or 'none'} of {facts.title(corpus)}'s {listed} % ({measure}){alone}"
             )
-        known = "With unlabelled utterances of each test speaker" if config.SPEAKER_NORM in run else "Aims reached"
+        known = "With unlabelled utterances of each test speaker" if variants.SPEAKER_NORM in run else "Aims reached"
         said.append(f"{known}: {'; '.join(counts)}.")
     return " ".join(said)
 
@@ -423,18 +424,16 @@ def runs_table() -> str:
     def changes(run: config.Run) -> str:
         base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
         words = [f"{name} = {at}" for name, at in vars(run.model).items() if at != getattr(base, name)]
-        if run.seconds:
-            words.append(f"{run.seconds:g} s of sound in the image")
         if run.epoch_factor != 1:
             words.append(f"{run.epoch_factor} times the epochs")
-        if run.speaker_norm:
-            words.append("every speaker's images normalised by the speaker's own")
         if run.teacher:
             words += [f"follows `{run.teacher}`", f"match = {run.match}", f"alpha = {run.alpha:g}"]
             words += [] if run.matching_stage else ["without stage (b)"]
         return f"the {'teacher' if base is config.TEACHER else 'student'}" + (": " + ", ".join(words) if words else "")
 
-    return _table(("run", "network and training"), [(f"`{name}`", changes(run)) for name, run in config.RUNS.items()])
+    rows = [(f"`{name}`", changes(run)) for name, run in config.RUNS.items()]
+    rows += [(f"`{name}`", f"the student: {variant.adds}") for name, variant in variants.VARIANTS.items()]
+    return _table(("run", "network and training"), rows)
 
 
 def _settings() -> dict[str, Any]:
@@ -502,10 +501,10 @@ def _accuracy_arithmetic() -> str:
 
 
 def _cost_counted() -> str:
-    from serlib import flops
+    from studies.others import reference_networks
 
     counted = _counted()
-    others, name = min((other.flops, name) for name, other in flops.reference_networks().items())
+    others, name = min((other.flops, name) for name, other in reference_networks().items())
     return (
         f"Counted: the student needs {counted['student_flops']} FLOPs per image, {counted['flops_ratio']} of the "
         f"teacher's {counted['teacher_flops']}; the smallest of the networks of others, {name}, needs {others:,}."

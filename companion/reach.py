@@ -20,10 +20,10 @@ from statistics import mean, variance
 
 import pandas as pd
 
-from companion import results
+from companion import experiments, results
 from companion.results import Comparison
-from serlib import config
 from serlib.data import splits
+from studies import variants
 
 SEEDS = (0, 1, 2)
 SCHEDULE = "search-bf16"
@@ -127,13 +127,13 @@ def tries(scores: Scores) -> pd.DataFrame:
 
 def normalised(run: str) -> str:
     """The same run, normalised by each speaker's unlabelled utterances."""
-    return PLAIN + config.SPEAKER_NORM + run.removeprefix(PLAIN)
+    return PLAIN + variants.SPEAKER_NORM + run.removeprefix(PLAIN)
 
 
 def not_tried() -> list[str]:
     """The steps that could have been tried."""
     named = {step for run in (*INPUTS, *STEPS) for step in run.split("+")}
-    return [step for step in config.STEPS if step not in named]
+    return [step for step in experiments.ADDS if step not in named]
 
 
 def reported(
@@ -145,7 +145,7 @@ def reported(
     """
     new = predicted[predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)]
     ours, theirs = new[new["run"] == run], new[new["run"] == base]
-    other = ("schedule", "precision") if base in config.BASELINES else ()
+    other = ("schedule", "precision") if base in variants.BASELINES else ()
     if base in results.UNSEEDED:
         theirs = pd.concat([theirs.assign(seed=seed, repetition=seed) for seed in ours["seed"].unique()] or [theirs])
     found = results.compare(ours, theirs, [name for name in results.CONDITION if name not in other], noise)
@@ -172,7 +172,7 @@ def aimed(
 
 def whole(predicted: pd.DataFrame, like: Comparison, runs: Sequence[str]) -> pd.DataFrame:
     """The rows of those runs that stand where ``like`` was made, in its schedule or none: the seeds with every fold."""
-    here = predicted["schedule"].isin((like.schedule, config.BASELINE))
+    here = predicted["schedule"].isin((like.schedule, variants.BASELINE))
     for name in ("speech", "corpus", "fingerprint", "image", "protocol"):
         here &= predicted[name] == getattr(like, name)
     rows = predicted[here & predicted["run"].isin(runs)]

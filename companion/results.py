@@ -19,19 +19,24 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from companion.experiments import GONE_RUNS, GONE_SCHEDULES
 from serlib import config, metrics, records
 from serlib.data import facts, splits
 from serlib.errors import SerlibError
+from studies import variants
 
 if TYPE_CHECKING:  # it needs torch, which is imported where it is used
-    from serlib.probes import Probe
+    from studies.probes import Probe
 
 Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
-RUNS = [*config.BASELINES, *config.RUNS]  # the order of tables
-UNSEEDED = tuple(name for name in config.BASELINES if name not in config.RESNETS)  # on one split they have no chance
-BEYOND = [name for name, schedule in config.SCHEDULES.items() if schedule.beyond]  # schedules that add to the paper's
+_WHOLE = (*config.RUNS, *GONE_RUNS, *(name for name in variants.VARIANTS if "+" not in name))  # names without steps
+RUNS = [*variants.BASELINES, *sorted(_WHOLE, key=lambda run: run.startswith("teacher-"))]  # the order of tables
+UNSEEDED = tuple(
+    name for name in variants.BASELINES if name not in variants.RESNETS
+)  # on one split they have no chance
+BEYOND = [*GONE_SCHEDULES]  # schedules that add to the paper's
 Noise = Mapping[str, metrics.SeedNoise]  # of one run's WA, by protocol
 APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})
@@ -179,7 +184,7 @@ def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
     Of random draws, whose test utterances differ, each draw counts for a seed. Columns: those of :data:`CONDITION`, run,
     folds, seeds (their number), accuracies (by seed, in [0, 1]), deviation (with one less than their number for a divisor).
     """
-    rows = test(table[~table["run"].isin(config.BASELINES)])
+    rows = test(table[~table["run"].isin(variants.BASELINES)])
     found = []
     for key, same in rows.groupby([*CONDITION, "run"], observed=True):
         if same["protocol"].iloc[0] not in splits.DRAWN:
@@ -316,7 +321,7 @@ def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA", noise: Noise
     """
     found, rows = speaker_independent(predicted), []
     for (corpus, run), normalised in found.items():
-        base = run.replace(config.SPEAKER_NORM, "")
+        base = run.replace(variants.SPEAKER_NORM, "")
         if run == base or (corpus, base) not in found:
             continue
         counts = sorted(

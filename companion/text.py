@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from IPython.display import Markdown
 
-from companion import claims, paper, results
+from companion import claims, experiments, paper, results
 from companion.claims import Finding, Limit, Verdict
 from companion.results import Comparison
 from serlib import config, metrics, records
 from serlib.data import facts, splits
+from studies import variants
 
 if TYPE_CHECKING:  # it needs torch, which is imported where it is used
-    from serlib.probes import Probe
+    from studies.probes import Probe
 
 # How a reader meets each run and baseline.
 DISPLAY_NAMES: dict[str, str] = {
@@ -43,8 +44,6 @@ DISPLAY_NAMES: dict[str, str] = {
     "teacher-horizontal-patches": "Teacher (horizontal patches)",
     "teacher-no-stem": "Teacher (no stem)",
     "teacher-no-position": "Teacher (no position)",
-    "teacher-learned-position": "Teacher (learned position)",
-    "teacher-sinusoidal-position": "Teacher (sinusoidal position)",
     "teacher-mean-pooling": "Teacher (mean pooling)",
     "teacher-deep": "Teacher (12 blocks of 12 heads)",
     "majority": "Majority class",
@@ -70,7 +69,7 @@ def display_name(run: str) -> str:
 
 def added(run: str) -> str:
     """What the steps of a run add: ``light convolutions before the patches; dropout``, without steps "nothing"."""
-    return "; ".join(config.STEPS[step].adds for step in run.split("+")[1:]) or "nothing"
+    return "; ".join(experiments.ADDS[step] for step in run.split("+")[1:]) or "nothing"
 
 
 SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
@@ -319,7 +318,7 @@ def accuracy_rows(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOI
         tested, trained = (same[same["part"] == part] for part in ("test", "train"))
         wa, ua = (results.accuracy(tested, measure, noise) for measure in ("WA", "UA"))
         baseline = about["run"] in results.UNSEEDED
-        schedule = "" if about["schedule"] in ("paper", config.BASELINE) else f" ({about['schedule']})"
+        schedule = "" if about["schedule"] in ("paper", variants.BASELINE) else f" ({about['schedule']})"
         row = (
             facts.title(about["corpus"]) + (", synthetic" if about["speech"] == "synthetic" else ""),
             display_name(about["run"]),
@@ -423,7 +422,7 @@ def layers_table(tokens: pd.DataFrame) -> Markdown:
 
 def orders_table(probed: Iterable["Probe"]) -> Markdown:
     """What another order of the columns of speech costs each run."""
-    from serlib import probes
+    from studies import probes
 
     rows = []
     for (corpus, protocol, schedule, run), of in results.orders(probed).groupby(
@@ -448,27 +447,30 @@ def commands(used: Iterable[records.Record]) -> Markdown:
     """For each schedule and protocol the one command of the graph that makes the records of ``used`` again.
 
     Runs with other folds or seeds have a command of their own. The graph makes what a run needs first: images, and the
-    teacher of a student that follows one.
+    teacher of a student that follows one. Runs that are no longer in the code come last, at the commit that has them.
     """
     cells: dict[tuple[Any, ...], dict[int, set[int]]] = {}
     for r in used:
         channel = r.configuration.features.get("channel", 0)
-        run = (r.corpus, r.images, channel, r.schedule, r.protocol, r.run)
+        there = experiments.makeable(r.run, r.schedule)
+        run = (there, r.corpus, r.images, channel, r.schedule, r.protocol, r.run)
         cells.setdefault(run, {}).setdefault(r.seed, set()).add(r.fold)
     alike: dict[tuple[Any, ...], dict[str, None]] = {}
     for (*where, run), folds_of in cells.items():
         for folds in dict.fromkeys(map(frozenset, folds_of.values())):
             seeds = frozenset(seed for seed, of in folds_of.items() if of == folds)
             alike.setdefault((*where, folds, seeds), {})[run] = None
-    lines = []
-    for (corpus, images, channel, schedule, protocol, folds, seeds), runs in alike.items():
+    lines, gone = [], []
+    for (there, corpus, images, channel, schedule, protocol, folds, seeds), runs in alike.items():
         fold, run, seed = map(_braces, (sorted(folds), runs, sorted(seeds)))
         where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, images)
         chosen = f" channel={channel}" if channel else ""
-        lines.append(
+        (lines if there else gone).append(
             f".venv/bin/snakemake build/runs/{where} --workflow-profile workflow/profiles/default "
             f"--config corpus={corpus} data=data/{corpus}{chosen}"
         )
+    if gone:
+        lines += [f"git checkout {experiments.TRIED['commit']}  # the last code that has the runs below", *gone]
     return Markdown("\n".join(("```bash", *lines, "```")))
 
 

@@ -17,7 +17,7 @@ def rollout(attention: Sequence[Float[Tensor, "batch heads tokens tokens"]], gri
     Each block contributes ``(mean over heads + identity) / 2``, rows summing to 1; the blocks' product is followed from
     the class token. Scaled to sum to 1 over the patches.
     """
-    identity = torch.eye(attention[0].shape[-1], dtype=attention[0].dtype)
+    identity = torch.eye(attention[0].shape[-1], dtype=attention[0].dtype, device=attention[0].device)
     flow = identity
     for weights in attention:
         flow = (weights.mean(dim=1) + identity) / 2 @ flow

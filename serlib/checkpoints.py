@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from serlib.files import atomic_write, check
 from serlib.model import SpectrogramViT
 
 
-def save(model: SpectrogramViT, path: Path, **about: Any) -> None:
+def save(model: SpectrogramViT, path: str | Path, **about: Any) -> None:
     """Write weights as safetensors; the configuration and ``about`` (JSON values) go into the file's metadata.
 
     All of it under one name: safetensors writes names in no fixed order, and equal models give equal files.
     """
     about, state = json.loads(json.dumps({"model": asdict(model.config), **about})), model.state_dict()
     metadata = {"serlib": json.dumps({**about, "sha256": _digest(state, about)})}
-    with atomic_write(path) as beside:
+    with atomic_write(Path(path)) as beside:
         beside.write_bytes(to_bytes(state, metadata))
 
 
@@ -37,14 +38,25 @@ def _digest(state: dict[str, torch.Tensor], about: dict[str, Any]) -> str:
     return computed.hexdigest()
 
 
-def load(path: Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[str, Any]]:
+class VariantError(SerlibError):
+    """Weights of a network that goes beyond the paper's."""
+
+
+def _plain(model: config.Model, about: Mapping[str, Any]) -> SpectrogramViT:
+    if about.get("beyond"):
+        raise VariantError("of a variant beyond the paper: `python -m studies` has the same commands for it")
+    return SpectrogramViT(model)
+
+
+def load(
+    path: str | Path, network: Callable[[config.Model, Mapping[str, Any]], SpectrogramViT] = _plain
+) -> tuple[SpectrogramViT, dict[str, Any]]:
     """The model that :func:`save` wrote, in eval mode, and what was said about it.
 
-    ``speaker_norm``: whether the images that it will be given are normalised by :mod:`serlib.speaker_norm`.
+    ``network`` makes it of its configuration and of what was said about it, ``beyond`` among it.
 
     Raises:
-        ValueError: the file is missing, was not written by :func:`save`, was changed since, or its model was trained on
-            other images in this respect.
+        ValueError: the file is missing, was not written by :func:`save`, was changed since, or is of a variant.
     """
     try:
         with safe_open(check(path), framework="pt") as file:
@@ -54,19 +66,16 @@ def load(path: Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[s
             raise ValueError("changed since they were written: fetch or train them again")
         if not all(tensor.isfinite().all() for tensor in state.values()):
             raise ValueError("a weight is not a finite number")
-        model = SpectrogramViT(config.from_plain(config.Model, about.pop("model")))
+        model = network(config.from_plain(config.Model, about.pop("model")), about)
         model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
     except FileNotFoundError as error:
         raise SerlibError(f"{path}: no such weights") from error
+    except VariantError as error:
+        raise VariantError(f"{path}: {error}") from error
     except (SafetensorError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = said.splitlines()[0].removesuffix(":")
         raise SerlibError(f"{path}: not weights that serlib wrote ({reason})") from error
-    if about.get("speaker_norm") and not speaker_norm:
-        what = "each speaker's images normalised by several utterances of the same speaker"
-        raise SerlibError(
-            f"{path}: the network takes {what}; choose the weights of a run without {config.SPEAKER_NORM}"
-        )
     return model.eval(), about
 
 
@@ -92,7 +101,7 @@ def _from_release(name: str) -> str:
 
 
 def load_release_checkpoint(
-    path: Path, image_size: tuple[int, int] = (128, 128), pooling: config.Pooling = "class"
+    path: str | Path, image_size: tuple[int, int] = (128, 128), pooling: config.Pooling = "class"
 ) -> SpectrogramViT:
     """A checkpoint in the authors' released format [C], in eval mode; all sizes but the image's are inferred.
 

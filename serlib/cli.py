@@ -7,9 +7,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from serlib import config
 from serlib.data import corpora, splits
@@ -19,7 +20,38 @@ from serlib.files import spare
 MOST_THREADS = 256
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
-STEPS_HELP = f"with steps beyond the paper as in student-alone+4s+warp, of {', '.join(config.STEPS)}"
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the commands on networks need; :mod:`studies` has the same commands with its own."""
+
+    names: Sequence[str]  # of runs
+    resolve: Callable[..., config.RunConfig]  # as serlib.config.resolve
+    build: Callable[[config.RunConfig], Any]  # a network with drawn weights; None for what is no network
+    load: Callable[[Path], tuple[Any, dict[str, Any]]]  # as serlib.checkpoints.load
+    execute: Callable[..., Any]  # as serlib.training.execute, given the folder ``cache`` as well
+
+
+def _build(run_config: config.RunConfig) -> Any:
+    from serlib.model import SpectrogramViT
+
+    return SpectrogramViT(run_config.run.model)
+
+
+def _load(path: Path) -> tuple[Any, dict[str, Any]]:
+    from serlib import checkpoints
+
+    return checkpoints.load(path)
+
+
+def _execute(*what: Any, cache: Path, **how: Any) -> Any:
+    from serlib import training
+
+    return training.execute(*what, **how)
+
+
+PAPER = Networks(tuple(config.RUNS), config.resolve, _build, _load, _execute)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,29 +110,40 @@ def corpus_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
 
 
+def cache_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
+
+
+def image_options(sub: argparse.ArgumentParser) -> None:
+    cache_option(sub)
+    width = config.Features.image_size[1]
+    sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
+
+
+def weights_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
-
-    def cache(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
-
-    def images(sub: argparse.ArgumentParser) -> None:
-        cache(sub)
-        width = config.Features.image_size[1]
-        sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
-
-    def weights(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
-
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.", corpus_options)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
     sub.add_argument("--synthesize", action="store_true", help="make synthetic speech in --data first")
+    command("features", _features, "Make the log-Mel images of a corpus.", corpus_options, image_options)
+    sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
+    sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
+    network_commands(command, PAPER)
+    sub = command("audit", _audit, "What training and test set of each protocol share.", corpus_options)
+    sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
+    return parser
 
-    command("features", _features, "Make the log-Mel images of a corpus.", corpus_options, images)
 
-    sub = command("train", _train, "Train one run and write its record and weights.", corpus_options, images)
+def network_commands(command: Callable[..., argparse.ArgumentParser], networks: Networks) -> None:
+    """Add train, predict, export and flops."""
+    sub = command("train", _train, "Train one run and write its record and weights.", corpus_options, image_options)
+    sub.set_defaults(networks=networks)
     for option, default, names in (
-        ("--run", "teacher", (*config.RUNS, *config.BASELINES[:-1], f"{config.BASELINES[-1]}; {STEPS_HELP}")),
+        ("--run", networks.names[0], networks.names),
         ("--schedule", "paper", config.SCHEDULES),
         ("--protocol", "random", splits.HELD_OUT),
     ):
@@ -112,30 +155,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=int, help="CPU threads")
     sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
 
-    sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
-    sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
-
-    sub = command("probe", _probe, "What trained networks know of time, on their test sets.", corpus_options, cache)
-    sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
-    sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
-
-    sub = command("predict", _predict, "The emotion of recordings, by trained weights.", weights)
+    sub = command("predict", _predict, "The emotion of recordings, by trained weights.", weights_option)
+    sub.set_defaults(networks=networks)
     sub.add_argument(
         "--channel", type=int, help="of recordings with several, from 1; 0: their mean (default: as trained)"
     )
     sub.add_argument("files", nargs="+", type=Path)
 
-    sub = command("export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.", weights)
+    sub = command(
+        "export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.", weights_option
+    )
+    sub.set_defaults(networks=networks)
     sub.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
     sub.add_argument("--int8", action="store_true", help="the transformer in eight bits")
 
     sub = command("flops", _flops, "Parameters and FLOPs per image of the configurations.")
-    sub.add_argument("runs", nargs="*", help=f"of {', '.join(config.RUNS)} (default: all); {STEPS_HELP}")
+    sub.set_defaults(networks=networks)
+    sub.add_argument("runs", nargs="*", help=f"of {', '.join(networks.names)} (default: all)")
     sub.add_argument("--classes", type=int, default=7)
-
-    sub = command("audit", _audit, "What training and test set of each protocol share.", corpus_options)
-    sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
-    return parser
 
 
 def data(options: argparse.Namespace) -> Path:
@@ -185,27 +222,58 @@ def _corpora(options: argparse.Namespace) -> None:
         print(corpora.printable(f"  note: {note}"))
 
 
-def _settings(options: argparse.Namespace, corpus: corpora.Corpus) -> config.Features:
-    return config.Features(image_size=(config.Features.mel_bands, options.image_width), channel=corpus.channel)
-
-
-def _images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
+def make_images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
+    """The corpus's images, kept in ``options.cache``."""
     from serlib.data import features
 
     paths, hashes, versions = ([getattr(u, name) for u in corpus.utterances] for name in ("path", "sha256", "version"))
     return features.images(paths, hashes, settings, options.cache, versions=versions)
 
 
+def _settings(options: argparse.Namespace, corpus: corpora.Corpus) -> config.Features:
+    return config.Features(image_size=(config.Features.mel_bands, options.image_width), channel=corpus.channel)
+
+
 def _features(options: argparse.Namespace) -> None:
     corpus = load(options)
-    images = _images(options, corpus, _settings(options, corpus))
+    images = make_images(options, corpus, _settings(options, corpus))
     print(f"{options.corpus}: {len(images):,} images of {images.shape[2]} x {images.shape[3]} in {options.cache}")
 
 
 def _train(options: argparse.Namespace) -> None:
-    import torch
+    from serlib import records
 
-    from serlib import baselines, records, training
+    _check_numbers(options)
+    corpus = load(options)
+    if len(corpus.emotions) < 2:
+        raise SerlibError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
+    if options.protocol in splits.AUGMENTED:
+        corpus = corpora.versions(corpus)
+    split = splits.split(corpus, options.protocol, options.fold)
+    run_config = _resolved(options, corpus)
+
+    def path(name: str) -> Path:
+        where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
+        return options.out / records.location(*where, run_config.features.images)
+
+    record, followed = path(options.run), run_config.run.teacher
+    finished = options.networks.execute(
+        run_config,
+        corpus,
+        split,
+        partial(make_images, options, corpus, run_config.features),
+        record=record,
+        teacher=_teacher(options, followed, path(followed), corpus, split) if followed else None,
+        accelerator=options.accelerator,
+        cache=options.cache,
+    )
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first tells
+        print(record)
+        _print_accuracy(finished)
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    import torch
 
     if options.threads is not None:
         if not 1 <= options.threads <= MOST_THREADS:
@@ -214,41 +282,21 @@ def _train(options: argparse.Namespace) -> None:
     for name in ("seed", "fold"):
         if not 0 <= getattr(options, name) < 2**32:
             raise SerlibError(f"{name} {getattr(options, name)} must be at least 0 and below 2^32")
-    corpus = load(options)
-    if len(corpus.emotions) < 2:
-        raise SerlibError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
-    if options.protocol in splits.AUGMENTED:
-        corpus = corpora.versions(corpus)
-    split = splits.split(corpus, options.protocol, options.fold)
+
+
+def _resolved(options: argparse.Namespace, corpus: corpora.Corpus) -> config.RunConfig:
+    config.check("run", options.run, options.networks.names)
     settings = _settings(options, corpus)
-    run_config = config.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), settings)
-    run = run_config.run
-    if options.epochs is not None:
-        if run.model is None:
-            raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
-        schedule = f"{options.schedule}-{options.epochs}-epochs"
-        changed = replace(run_config.training, epochs=options.epochs * run.epoch_factor)
-        run_config = replace(run_config, schedule=schedule, training=changed)
-
-    def path(name: str) -> Path:
-        where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
-        return options.out / records.location(*where, run_config.features.images)
-
-    record, images = path(options.run), partial(_images, options, corpus, run_config.features)
-    if run.model is None:
-        where = {"record": record, "cache": options.cache, "accelerator": options.accelerator}
-        finished = baselines.execute(run_config, corpus, split, images, **where)
-    else:
-        teacher = _teacher(run.teacher, path(run.teacher), corpus, split) if run.teacher else None
-        which = {"record": record, "teacher": teacher, "accelerator": options.accelerator}
-        finished = training.execute(run_config, corpus, split, images, **which)
-    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first tells
-        return
-    print(record)
-    _print_accuracy(finished)
+    found = options.networks.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), settings)
+    if options.epochs is None:
+        return found
+    if found.run.model is None:
+        raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
+    training = replace(found.training, epochs=options.epochs * found.run.epoch_factor)
+    return replace(found, schedule=f"{options.schedule}-{options.epochs}-epochs", training=training)
 
 
-def _teacher(run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
+def _teacher(options: argparse.Namespace, run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
     """The trained network that a student follows, and the digest of its run's result."""
     from serlib import records
 
@@ -257,14 +305,12 @@ def _teacher(run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
     record = records.read(path)
     if (record.fingerprint, record.split) != (corpus.fingerprint, split.digest):
         raise SerlibError(f"{path}: not trained on these recordings and this split; train it again")
-    return _network(path, record), record.result
+    return trained(options.networks, path, record), record.result
 
 
-def _network(path: Path, record):
+def trained(networks: Networks, path: Path, record):
     """The trained network beside a record."""
-    from serlib import checkpoints
-
-    network, about = checkpoints.load(path.with_suffix(".safetensors"))
+    network, about = networks.load(path.with_suffix(".safetensors"))
     if about.get("result") != record.result:
         raise SerlibError(f"{path}: the weights beside it are of another run")
     return network
@@ -306,34 +352,15 @@ def _evaluate(options: argparse.Namespace) -> None:
         _print_accuracy(record)
 
 
-def _probe(options: argparse.Namespace) -> None:
-    from serlib import probes, records
-
-    corpus = load(options)
-    rows = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
-    for path in options.runs:
-        record = records.read(path)
-        if record.fingerprint != corpus.fingerprint:
-            raise SerlibError(f"{path}: not a run on the recordings in {data(options)}")
-        settings = config.from_plain(config.Features, record.configuration.features)
-        images = _images(options, corpus, settings)
-        probe = probes.execute(record, _network(path, record), images, rows)
-        place = options.out / record.location
-        probes.write(probe, place)
-        bare, last = (probe.r2(layer) for layer in (probes.IMAGE, probe.last))
-        print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
-
-
-def _weights(path: Path):
+def _weights(options: argparse.Namespace):
     """A trained network, the images that it takes, its emotions."""
-    from serlib import checkpoints
-
-    network, about = checkpoints.load(path)
+    path = options.weights
+    network, about = options.networks.load(path)
     try:
         settings, emotions = config.from_plain(config.Features, about["features"]), about["emotions"]
         if not isinstance(emotions, list) or not all(isinstance(emotion, str) for emotion in emotions):
             raise ValueError("emotions that are no names")
-        if (settings.image_size, len(emotions)) != (network.config.image_size, network.config.num_classes):
+        if ((1, *settings.image_size), len(emotions)) != (network.takes, network.config.num_classes):
             raise ValueError("made for other images or other emotions than they say")
         return network, settings, emotions
     except (KeyError, ValueError) as error:
@@ -345,7 +372,7 @@ def _predict(options: argparse.Namespace) -> None:
 
     from serlib.data import features
 
-    network, settings, emotions = _weights(options.weights)
+    network, settings, emotions = _weights(options)
     if options.channel is not None:
         settings = replace(settings, channel=options.channel)
     for file in options.files:
@@ -364,7 +391,7 @@ def _export(options: argparse.Namespace) -> None:
     from serlib import export
 
     spare(options.out, options.weights)
-    export.onnx(*_weights(options.weights), options.out)
+    export.write_onnx(*_weights(options), options.out)
     if options.int8:
         export.quantise(options.out, options.out)
     print(options.out)
@@ -373,11 +400,13 @@ def _export(options: argparse.Namespace) -> None:
 def _flops(options: argparse.Namespace) -> None:
     from serlib import flops
 
-    print(f"{'run':28} {'parameters':>12} {'FLOPs':>15} {'of them stem':>15}")
-    for name in options.runs or config.RUNS:
-        config.check("run", name.partition("+")[0], config.RUNS)
-        cost = flops.count(config.resolve(name, "paper", 0, options.classes).run.model)
-        print(f"{name:28} {cost.parameters:12,} {cost.flops:15,} {cost.stem_flops:15,}")
+    print(f"{'run':34} {'parameters':>12} {'FLOPs':>15} {'of them stem':>15}")
+    for name in options.runs or options.networks.names:
+        config.check("run", name, options.networks.names)
+        network = options.networks.build(options.networks.resolve(name, "paper", 0, options.classes))
+        if network is not None:
+            cost = flops.count(network)
+            print(f"{name:34} {cost.parameters:12,} {cost.flops:15,} {cost.stem_flops:15,}")
 
 
 def _audit(options: argparse.Namespace) -> None:

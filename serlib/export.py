@@ -2,7 +2,7 @@
 
 The file runs without PyTorch: ``onnxruntime.InferenceSession(path).run(None, {"samples": samples})``. Its metadata
 names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits;
-:func:`onnx_parts` writes the image and the network as two files, with the attention.
+:func:`write_onnx_parts` writes the image and the network as two files, with the attention.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx as format
+import onnx
 import torch
 from jaxtyping import Float
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -28,7 +28,6 @@ from serlib.config import Features
 from serlib.data import features
 from serlib.errors import SerlibError
 from serlib.files import atomic_write
-from serlib.frontend import with_derivatives
 from serlib.model import SpectrogramViT
 
 
@@ -95,45 +94,34 @@ class InstanceNorm(nn.Module):
 
 
 class ToChannels(nn.Module):
-    """The log-Mel image and, for a network that takes them, its two derivatives along time."""
+    """The log-Mel image and what a front makes of it, where the network has one."""
 
-    def __init__(self, settings: Features, deltas: bool) -> None:
+    def __init__(self, settings: Features, front: nn.Module | None) -> None:
         super().__init__()
-        self.image, self.deltas = ToImage(settings), deltas
+        self.image, self.front = ToImage(settings), front or nn.Identity()
 
     def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "channels height width"]:
-        images = self.image(samples)[None, None]
-        return (with_derivatives(images) if self.deltas else images)[0]
+        return self.front(self.image(samples)[None, None])[0]
 
 
 class FromChannels(nn.Module):
-    """A network's logits for what :class:`ToChannels` gives, and the attention rollout over its patches.
+    """A network's logits for what :class:`ToChannels` gives, and the attention rollout over its patches."""
 
-    Raises:
-        ValueError: the network does something else than take derivatives between image and patches.
-    """
-
-    def __init__(self, network: SpectrogramViT) -> None:
+    def __init__(self, network: SpectrogramViT, fronted: bool) -> None:
         super().__init__()
-        c = network.config
-        otherwise = c.stem or c.convolutions or c.window or c.fill == "repeat" or c.per_band_norm
-        if c.deltas and (otherwise or c.position == "coordinates"):
-            raise SerlibError(
-                "a network with derivatives is exported in parts only where its patches are cut from them"
-            )
-        self.network = copy.deepcopy(network)
+        self.network, self.fronted = copy.deepcopy(network), fronted
         for layer in self.network.stem:
             layer[1] = InstanceNorm(layer[1].eps)
 
     def forward(
         self, channels: Float[Tensor, "channels height width"]
     ) -> tuple[Float[Tensor, " classes"], Float[Tensor, "rows columns"]]:
-        network = self.network.read if self.network.config.deltas else self.network
+        network = self.network.read if self.fronted else self.network
         output = network(channels[None], need_weights=True)
         return output.logits[0], rollout(output.attention, self.network.config.grid)[0]
 
 
-def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: Path) -> None:
+def write_onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: Path) -> None:
     """Write ``network`` as ONNX: input ``samples``, (samples,) in [-1, 1] and no more than the image shows (10 s);
     output ``logits``, (classes,).
 
@@ -143,20 +131,27 @@ def onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], p
     _write(path, FromSamples(network, settings), "samples", ("logits",), settings, emotions)
 
 
-def onnx_parts(network: SpectrogramViT, settings: Features, emotions: Sequence[str], image: Path, path: Path) -> None:
-    """The same in two files: ``image`` from samples to ``channels``, (channels, height, width), of which the first is the
-    log-Mel image and the others its derivatives along time where the network takes them; ``path`` from there to
-    ``logits`` and ``attention``, (rows, columns) of patches: attention rollout, scaled to sum to 1.
+def write_onnx_parts(
+    network: SpectrogramViT,
+    settings: Features,
+    emotions: Sequence[str],
+    image: Path,
+    path: Path,
+    front: nn.Module | None = None,
+) -> None:
+    """The same in two files: ``image`` from samples to ``channels``, (channels, height, width), the log-Mel image or what
+    ``front``, the network's own where it has one, makes of it; ``path`` from there to ``logits`` and ``attention``, (rows,
+    columns) of patches: attention rollout, scaled to sum to 1.
 
-    Weights that half precision holds exactly, as it does those of released networks, are stored in it.
+    Weights that half precision holds exactly, as it does those of released networks, are stored in it. A network with a
+    front must have neither stem nor coordinates.
 
     Raises:
-        ValueError: the images that the network was trained on are not linear, or it does something else than take
-            derivatives between them and its patches.
+        SerlibError: the images that the network was trained on are not linear.
     """
-    reader = FromChannels(network)
-    channels = torch.zeros(network.config.image_channels, *settings.image_size)
-    _write(image, ToChannels(settings, network.config.deltas), "samples", ("channels",), settings, emotions)
+    channels = torch.zeros(network.config.channels, *network.config.image_size)
+    _write(image, ToChannels(settings, front), "samples", ("channels",), settings, emotions)
+    reader = FromChannels(network, front is not None)
     _write(path, reader, "channels", ("logits", "attention"), settings, emotions, channels)
 
 
@@ -180,7 +175,7 @@ def _write(
         program = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
     model = program.model_proto
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
-    format.helper.set_model_props(model, about)
+    onnx.helper.set_model_props(model, about)
     if lengths is None:
         _halve(model.graph)
     with atomic_write(path) as beside:
@@ -190,12 +185,12 @@ def _write(
 def _halve(graph) -> None:
     """Store what half precision holds exactly in it, each with a cast back."""
     for stored in graph.initializer:
-        exact = format.numpy_helper.to_array(stored)
+        exact = onnx.numpy_helper.to_array(stored)
         if exact.dtype != np.float32 or exact.size < 100 or (exact.astype(np.float16) != exact).any():
             continue
         name = f"{stored.name}_half"
-        graph.node.insert(0, format.helper.make_node("Cast", [name], [stored.name], to=format.TensorProto.FLOAT))
-        stored.CopyFrom(format.numpy_helper.from_array(exact.astype(np.float16), name))
+        graph.node.insert(0, onnx.helper.make_node("Cast", [name], [stored.name], to=onnx.TensorProto.FLOAT))
+        stored.CopyFrom(onnx.numpy_helper.from_array(exact.astype(np.float16), name))
 
 
 def quantise(path: Path, target: Path) -> None:
@@ -204,10 +199,9 @@ def quantise(path: Path, target: Path) -> None:
     The log-Mel image and the embedding of its patches stay exact: on training recordings the embedding alone made two
     thirds of the error of the logits.
     """
-    logging.disable(logging.WARNING)  # of a preparation that these graphs do not need
-    products = [node.name for node in format.load(path).graph.node if node.op_type == "MatMul"]
+    products = [node.name for node in onnx.load(path).graph.node if node.op_type == "MatMul"]
     exact = products[:3]  # mel filters, interpolation, embedding, in the order of the computation
-    with atomic_write(target) as beside:
+    with atomic_write(target) as beside, _no_warnings():
         quantize_dynamic(
             path,
             beside,
@@ -217,4 +211,14 @@ def quantise(path: Path, target: Path) -> None:
             weight_type=QuantType.QInt8,
             reduce_range=True,  # seven bits: processors without VNNI overflow in sums of two products of eight
         )
-    logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Without the logged warnings of a preparation that these graphs do not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -5,18 +5,9 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def cross_entropy(
-    logits: Float[Tensor, "batch classes"],
-    labels: Int[Tensor, " batch"],
-    smoothing: float = 0.0,
-    weights: Float[Tensor, " classes"] | None = None,
-) -> Float[Tensor, ""]:
-    """Stage (a), teacher: ``-log softmax(logits)[label]``, averaged over the batch. In nats. [A fig. 1]
-
-    Beyond the paper, ``smoothing`` of each label is spread evenly over all classes (Szegedy et al. 2016), and an image
-    counts in the average as ``weights`` says of its class.
-    """
-    return functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
+def cross_entropy(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """Stage (a), teacher: ``-log softmax(logits)[label]``, averaged over the batch. In nats. [A fig. 1]"""
+    return functional.cross_entropy(logits, labels)
 
 
 def matching(student: Float[Tensor, "*shape"], teacher: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

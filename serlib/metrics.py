@@ -51,9 +51,9 @@ class Interval:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of "the estimate is zero"."""
+        """Two-sided p-value of "the estimate is zero"; NaN where speakers do not differ, which says nothing of others."""
         if not self.error:
-            return float(self.estimate == 0)
+            return 1.0 if self.estimate == 0 else np.nan
         return float(2 * stats.t.sf(abs(self.estimate) / self.error, self.df))
 
     @property

@@ -253,6 +253,11 @@ def location(
     return f"{speech}/{corpus}/{images}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 
+def library_versions() -> dict[str, str]:
+    """The versions on which predictions may depend."""
+    return {name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")}
+
+
 def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:
     """Where, when and by what code something was made: on how many CPU threads, in how many seconds of wall-clock time."""
     return {
@@ -262,7 +267,7 @@ def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:
         "threads": threads,
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")},
+        **library_versions(),
         **commit(Path(__file__).parents[1]),
     }
 

@@ -33,10 +33,12 @@ import torch
 
 from companion.__main__ import main as companion
 from companion.notebook import _assigned, start
-from serlib import checkpoints, config, files, probes, records, training
+from serlib import checkpoints, config, files, records, training
 from serlib.cli import main as serlib
 from serlib.data import corpora, facts, features, splits
 from serlib.model import SpectrogramViT
+from studies import probes
+from studies.__main__ import main as studies
 from tests.helpers import tiny_emodb, tiny_record, write_wav
 from workflow import run
 
@@ -421,7 +423,7 @@ def arguments(draw: random.Random, place: Path) -> Case:
 
         def do() -> int:
             try:
-                return serlib([str(a) for a in (*base, f"{option}={value}")])
+                return (studies if base is start else serlib)([str(a) for a in (*base, f"{option}={value}")])
             finally:
                 torch.set_num_threads(threads)
 
@@ -432,7 +434,7 @@ def arguments(draw: random.Random, place: Path) -> Case:
             (("--run", ("majority",)), ("--schedule", config.SCHEDULES), ("--protocol", splits.HELD_OUT))
         )
         value = draw.choice((*WORDS, *(name + "x" for name in known), *(list(known)[:3])))
-        do, must = command(serlib, *start, f"{option}={value}"), None if value in known else False
+        do, must = command(studies, *start, f"{option}={value}"), None if value in known else False
         return f"train {option}={value[:40]!r}", do, must, lambda lines: value in known
     if kind == "flops":
         names = draw.sample((*config.RUNS, "nope", "", "majority"), 2)
@@ -447,7 +449,12 @@ def arguments(draw: random.Random, place: Path) -> Case:
         corpus = draw.choice((*WORDS, "savee", "crema-d", "Emodb"))
         base = [draw.choice(("corpora", "audit", "features", "train", "probe")), f"--data={data}"]
         base += ["--runs", "x"] if base[0] == "probe" else []
-        return f"{base[0]} {corpus[:20]!r}", command(serlib, *base, "--", corpus), False, lambda lines: True
+        return (
+            f"{base[0]} {corpus[:20]!r}",
+            command(studies if base[0] == "probe" else serlib, *base, "--", corpus),
+            False,
+            lambda lines: True,
+        )
     word = draw.choice((*WORDS[:8], data, small, "/dev/null/x", "/", ".", "/dev/zero"))
     main, given = draw.choice(
         (
@@ -456,7 +463,7 @@ def arguments(draw: random.Random, place: Path) -> Case:
             (serlib, ["predict", f"--weights={word}", data / "wav/03a01Wa.wav"]),
             (serlib, ["export", f"--weights={word}", f"--out={out}"]),
             (serlib, ["evaluate", "--", word]),
-            (serlib, ["probe", "emodb", f"--data={data}", f"--runs={word}"]),
+            (studies, ["probe", "emodb", f"--data={data}", f"--runs={word}"]),
             (companion, ["claims", f"--results={word}"]),
             (companion, ["table", f"--out={out}.csv", "--", word]),
             (companion, ["table", f"--out={word}", "--", word]),
@@ -536,7 +543,9 @@ def edited(draw: random.Random, plain: dict) -> str:
         at = inner
     value = draw.choice(ODD)
     at[keys[-1]], before = value, at[keys[-1]]
-    free = keys[0] == "provenance" or (type(value) is type(before) and (isinstance(value, str) or keys[0] in FREE))
+    free = keys[0] in ("provenance", "configuration") or (
+        type(value) is type(before) and (isinstance(value, str) or keys[0] in FREE)
+    )
     state = "kept" if value == before and type(value) is type(before) else "harmless" if free else "edited"
     return f"{state} {keys} = {str(value)[:40]!a}"
 

@@ -29,3 +29,9 @@ def test_similarity_by_hand():
     tokens = torch.tensor([[[3.0, 4.0], [4.0, 3.0], [-6.0, -8.0]]])
     similarity = attention.token_similarity(tokens)[0]
     assert similarity[0].tolist() == pytest.approx([1, 24 / 25, -1])
+
+
+def test_rollout_stays_on_the_device_of_the_weights():
+    with torch.device("meta"):
+        weights = [torch.rand(2, 3, 5, 5)] * 2
+    assert attention.rollout(weights, (2, 2)).device.type == "meta"

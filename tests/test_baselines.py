@@ -8,8 +8,9 @@ import soundfile
 import torch
 from scipy.signal import savgol_filter
 
-from serlib import baselines, config, files, records, speaker_norm
+from serlib import config, files, records
 from serlib.data import corpora, features, splits
+from studies import baselines, speaker_norm, variants
 from tests.helpers import tiny_emodb
 
 
@@ -29,7 +30,7 @@ def images(corpus):
 
 
 def execute(name, corpus, images, tmp_path, fold=0):
-    named = config.resolve(name, "paper", 0, len(corpus.emotions))
+    named = variants.resolve(name, "paper", 0, len(corpus.emotions))
     split = splits.split(corpus, "leave-one-speaker-out", fold)
     where = tmp_path / f"{name}.json"
     return baselines.execute(named, corpus, split, lambda: images, record=where, cache=tmp_path / "cache")
@@ -70,7 +71,7 @@ def test_the_held_out_part_changes_nothing(corpus, images, tmp_path):
 
 def test_the_residual_network_learns_on_the_training_part_and_goes_on_after_a_stop(corpus, images, tmp_path):
     big = torch.nn.functional.interpolate(images, (16, 16))
-    named = replace(config.resolve("resnet-18", "paper", 0, 2), training=config.Training(epochs=4, batch_size=4))
+    named = replace(variants.resolve("resnet-18", "paper", 0, 2), training=config.Training(epochs=4, batch_size=4))
     split = splits.split(corpus, "leave-one-speaker-out", 0)
 
     def execute(where):
@@ -161,11 +162,32 @@ def test_speaker_normalisation_wants_test_speakers_of_their_own(corpus, tmp_path
     where = {"record": tmp_path / "x.json", "cache": tmp_path / "cache"}
     with pytest.raises(ValueError, match="is in training and test set; choose a speaker-independent protocol"):
         baselines.execute(
-            config.resolve("mel-deltas-speaker-norm", "paper", 0, 2), corpus, split, lambda: None, **where
+            variants.resolve("mel-deltas-speaker-norm", "paper", 0, 2), corpus, split, lambda: None, **where
         )
 
 
 def test_a_baseline_has_one_schedule_in_single_precision():
-    named = config.resolve("resnet-18", "paper-bf16", 0, 7)
-    assert named == config.resolve("resnet-18", "paper", 0, 7)
+    named = variants.resolve("resnet-18", "paper-bf16", 0, 7)
+    assert named == variants.resolve("resnet-18", "paper", 0, 7)
     assert named.training.precision == "32-true"
+
+
+def test_the_stored_values_are_of_the_settings_and_of_the_libraries_that_computed_them(corpus, tmp_path, monkeypatch):
+    first = baselines.functionals("mel-deltas", corpus, tmp_path)
+    assert np.array_equal(baselines.functionals("mel-deltas", corpus, tmp_path), first)
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    with monkeypatch.context() as patch:
+        narrow = replace(config.Features(), dynamic_range=40.0)
+        patch.setattr(baselines.config, "Features", lambda channel=0: replace(narrow, channel=channel))
+        assert not np.allclose(baselines.functionals("mel-deltas", corpus, tmp_path), first)
+    monkeypatch.setattr(baselines, "_version", lambda library: "0.0" if library == "torchaudio" else "1")
+    baselines.functionals("mel-deltas", corpus, tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    assert {"opensmile", "resemblyzer", "egemaps"} <= baselines.PACKAGES.keys()
+
+
+def test_one_training_speaker_is_refused_in_our_own_words(corpus, tmp_path):
+    two = [u for u in corpus.utterances if u.speaker in corpus.speakers[:2]]
+    few = replace(corpus, utterances=tuple(two))
+    with pytest.raises(ValueError, match=r"^the training set has one speaker, .*; choose another protocol$"):
+        execute("mel-deltas", few, None, tmp_path)

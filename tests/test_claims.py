@@ -9,7 +9,7 @@ from companion import claims, paper, results, text
 from companion.claims import Finding, Limit
 from serlib import config, metrics
 from serlib.data import facts
-from serlib.probes import Probe
+from studies.probes import Probe
 
 ALWAYS, NEVER, HALF = (dict.fromkeys(SPEAKERS, count) for count in (4, 0, 2))
 MIXED = {speaker: 4 if i % 2 else 0 for i, speaker in enumerate(SPEAKERS)}

@@ -22,12 +22,13 @@ from safetensors.torch import load_file, save_file
 
 from companion import experiments, listeners, paper
 from companion.__main__ import main as tell
-from serlib import cli, config, errors, files, probes
-from serlib.checkpoints import load
+from serlib import cli, config, errors, files
 from serlib.cli import main
 from serlib.records import Settings, read, write
+from studies import probes
 
-COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "probe", "export", "flops", "audit")
+COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "export", "flops", "audit")
+STUDIES = ("probe",)  # and every command on networks, for variants and baselines
 TELLING = ("evidence", "claims", "table", "listeners")
 WHERE = "recordings/emodb/128x128/paper-1-epochs/random-0/student-alone-seed0"
 
@@ -46,9 +47,16 @@ def folder(tmp_path):
     return tiny_emodb(tmp_path / "emodb")
 
 
+def package(arguments) -> str:
+    """The package whose command it is, by its name or that of the run."""
+    beyond = {*map(str, arguments)} & {*variants.VARIANTS, *variants.BASELINES}
+    return "companion" if arguments[0] in TELLING else "studies" if arguments[0] in STUDIES or beyond else "serlib"
+
+
 def command(arguments) -> int:
-    """The exit status of a command of either package."""
-    return (tell if arguments[0] in TELLING else main)([str(argument) for argument in arguments])
+    """The exit status of a command of any package."""
+    mains = {"companion": tell, "studies": studies, "serlib": main}
+    return mains[package(arguments)]([str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -70,9 +78,8 @@ def fail(capsys):
         assert command(arguments) == 1
         *before, message = re.split("[\r\n]+", capsys.readouterr().err.strip())
         assert all("%|" in line or line.isspace() for line in before), before  # bars of what was done until then
-        package = "companion: " if arguments[0] in TELLING else "serlib: "
-        assert message.startswith(package)
-        return message.removeprefix(package)
+        assert message.startswith(f"{package(arguments)}: ")
+        return message.removeprefix(f"{package(arguments)}: ")
 
     return run_command
 
@@ -97,12 +104,12 @@ def trained(tmp_path_factory):
 # Help
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *TELLING])
+@pytest.mark.parametrize("name", [*COMMANDS, *STUDIES, *TELLING])
 def test_every_command_says_how_it_is_used(capsys, name):
     with pytest.raises(SystemExit) as end:
         command([name, "--help"])
     assert end.value.code == 0
-    assert f"python -m {'companion' if name in TELLING else 'serlib'} {name}" in capsys.readouterr().out
+    assert f"python -m {package([name])} {name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["evidence"], ["train"], ["train", "emodb", "--fold", "one"]])
@@ -121,7 +128,7 @@ def module(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment, **options)
 
 
-@pytest.mark.parametrize(("package", "commands"), [("serlib", COMMANDS), ("companion", TELLING)])
+@pytest.mark.parametrize(("package", "commands"), [("serlib", COMMANDS), ("studies", STUDIES), ("companion", TELLING)])
 def test_help_does_not_wait_for_torch(package, commands):
     done = module("-X", "importtime", "-m", package, "--help")
     assert done.returncode == 0
@@ -330,20 +337,7 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     assert message == f"{needed.replace('.json', '.safetensors')}: no such weights"
 
 
-def test_a_run_may_show_less_sound_and_its_weights_know(run, trained):
-    there, _ = trained
-    run("train", "emodb", "--run", "student-4s", "--epochs", 1, "--data", there / "emodb", "--cache", "cache")
-    (record,) = (read(path) for path in Path("build/runs").rglob("student-4s-seed0.json"))
-    assert record.configuration.features.seconds == 4
-    (stored,) = Path("cache").glob("*.npy")
-    ten = next((there / "cache").glob("*.npy"))
-    spoken = [(np.load(path)[0, 0] > 0).any(axis=0).sum() for path in (stored, ten)]
-    assert spoken[0] == pytest.approx(2.5 * spoken[1], rel=0.3)  # the same speech is wider in the image
-    (weights,) = Path("build/runs").rglob("student-4s-seed0.safetensors")
-    assert load(weights)[1]["features"]["seconds"] == 4
-
-
-def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, fail, trained):
+def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, fail, trained, capsys):
     there, _ = trained
     places = ("--data", there / "emodb", "--cache", there / "cache")
     train = ("train", "emodb", "--run", "student-alone-speaker-norm", "--epochs", 1, *places)
@@ -354,11 +348,16 @@ def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, f
     assert {"train", "test", "test-3", "test-20"} < read(record).parts.keys()
     weights = record.with_suffix(".safetensors")
     for command in (
-        ("predict", *(there / "emodb/wav").iterdir(), "--weights", weights),
-        ("export", "--weights", weights, "--out", "network.onnx"),
-        ("probe", "emodb", *places, "--runs", record),
+        ["predict", *(there / "emodb/wav").iterdir(), "--weights", weights],
+        ["export", "--weights", weights, "--out", "network.onnx"],
+        ["probe", "emodb", *places, "--runs", record],
     ):
-        assert fail(*command).startswith(f"{weights}: the network takes each speaker's images normalised by several ")
+        assert studies([str(word) for word in command]) == 1
+        assert (
+            capsys.readouterr()
+            .err.removeprefix("studies: ")
+            .startswith(f"{weights}: the network takes each speaker's images normalised by several ")
+        )
     assert not list(Path().glob("*.onnx"))
 
 

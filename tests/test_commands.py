@@ -19,12 +19,13 @@ import pytest
 from companion import __main__ as companion_cli
 from serlib import cli, config
 from serlib.data import download
+from studies import __main__ as studies_cli
 from tests.helpers import dry_runs, tiny_emodb, write_wav
 from workflow.run import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/clusters.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
-PARSERS = {"serlib": cli._parser, "companion": companion_cli._parser}
+PARSERS = {"serlib": cli._parser, "studies": studies_cli._parser, "companion": companion_cli._parser}
 OTHERS = {"apt-get", "conda", "pip", "jupyter", "cffconvert", "mlcroissant", "actionlint", "pip-licenses", "ruff"}
 
 
@@ -130,24 +131,29 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def of_package(package: str, page: str) -> list[list[str]]:
-    found = [words for words in shown(page) if words[1:3] == ["-m", package] and "--help" not in words]
-    return [words[3:] for words in found]
+def of_packages(page: str, *packages: str) -> list[tuple[str, list[str]]]:
+    return [
+        (words[2], words[3:])
+        for words in shown(page)
+        if words[1:2] == ["-m"] and words[2] in packages and "--help" not in words
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
-    for words in of_package("serlib", page):
+    for package, words in of_packages(page, "serlib", "studies"):
         if "crema-d" in words:
             tiny_crema_d(here / "data/crema-d")
         if "--synthesize" in words:  # tests/test_synthetic.py does
             words.remove("--synthesize")
             tiny_emodb(here / words[words.index("--data") + 1])
-        assert cli.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+        assert {"serlib": cli, "studies": studies_cli}[package].main(words) == 0, (
+            f"{shlex.join(words)}: {capsys.readouterr().err}"
+        )
 
 
 def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
-    commands = [words for page in PAGES for words in of_package("companion", page)]
+    commands = [words for page in PAGES for _, words in of_packages(page, "companion")]
     shutil.rmtree(here / "data/emodb")
     (here / "data/emodb").symlink_to(recordings / "emodb")
     some = "results/recordings/emodb/128x128/paper"  # all take minutes

@@ -12,6 +12,7 @@ from companion import examples
 from serlib import attention, checkpoints, config, records
 from serlib.data import corpora, features, splits
 from serlib.model import SpectrogramViT
+from studies import variants
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = sorted((ROOT / "results/figures").glob("*.npz"))
@@ -59,7 +60,7 @@ def test_first_by_name_of_the_right_and_the_wrong() -> None:
 def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     corpus = corpora.load("emodb", tiny_emodb(tmp_path / "emodb"))
     split = splits.split(corpus, "random", 0)
-    run = config.resolve("majority", "paper", 0, len(corpus.emotions))
+    run = variants.resolve("majority", "paper", 0, len(corpus.emotions))
     made = records.finish(run, corpus, split, [0] * len(corpus.utterances), records.provenance("cpu", 1, 0.0))
     records.write(made, tmp_path / "run.json")
     out, data = tmp_path / "figures/emodb.npz", str(tmp_path / "emodb")

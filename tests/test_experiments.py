@@ -3,17 +3,17 @@
 import pytest
 
 from companion import experiments, results
-from serlib import config
 from serlib.data import facts, splits
+from studies import variants
 
 
 @pytest.mark.parametrize("corpus", [*facts.CORPORA, "mine"])
 def test_every_experiment_is_of_what_can_be_run(corpus):
     for experiment in experiments.experiments_of(corpus):
         assert experiment.protocol in (*splits.PROTOCOLS, *splits.AUGMENTED, *splits.CHOOSING)
-        schedule = "paper" if experiment.schedule == config.BASELINE else experiment.schedule
+        schedule = "paper" if experiment.schedule == variants.BASELINE else experiment.schedule
         for run in experiment.runs:
-            config.resolve(run, schedule, 0, num_classes=7)
+            variants.resolve(run, schedule, 0, num_classes=7)
         assert len(set(experiment.places(corpus))) == len(experiment.cells) * len(experiment.runs)
 
 
@@ -43,7 +43,7 @@ def test_crema_d_is_first_divided_as_the_field_divides_it():
 
 
 def test_networks_normalised_by_speaker_are_no_ablations_and_need_no_package():
-    normalised = {name for name in (*config.RUNS, *config.BASELINES) if name.endswith(config.SPEAKER_NORM)}
+    normalised = {name for name in variants.NAMES if name.endswith(variants.SPEAKER_NORM)}
     assert normalised - {*experiments.PACKAGED, *experiments.FREE_APART} == {
         "student-alone-speaker-norm",
         "resnet-18-speaker-norm",
@@ -51,7 +51,9 @@ def test_networks_normalised_by_speaker_are_no_ablations_and_need_no_package():
     assert not normalised & {*experiments.ABLATIONS}
     for corpus in ("emodb", "crema-d", "mine"):
         where = {
-            e.protocol for e in experiments.experiments_of(corpus) if any(config.SPEAKER_NORM in run for run in e.runs)
+            e.protocol
+            for e in experiments.experiments_of(corpus)
+            if any(variants.SPEAKER_NORM in run for run in e.runs)
         }
         assert where <= {*results.APART}
 
@@ -59,6 +61,6 @@ def test_networks_normalised_by_speaker_are_no_ablations_and_need_no_package():
 def test_speakers_are_held_out_in_one_precision():
     found = experiments.experiments_of("emodb")
     compared = [e for e in found if e.protocol == "leave-one-speaker-out" and len(e.runs) > 1]
-    assert {e.schedule for e in compared} == {"paper-bf16", config.BASELINE}
+    assert {e.schedule for e in compared} == {"paper-bf16", variants.BASELINE}
     seeds = {seed for e in compared if set(e.runs) == set(experiments.PROTOCOL) for _, seed in e.cells}
     assert seeds == {0, 1, 2}

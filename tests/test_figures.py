@@ -22,9 +22,10 @@ from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.text import Text
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from companion import figures, text
+from companion import experiments, figures, text
 from serlib import config, records
 from serlib.data import features
+from studies import variants
 from tests.helpers import failures
 
 SETTINGS = config.Features()
@@ -124,8 +125,9 @@ def test_answer_and_picture_of_a_notebook_come_first_the_picture_numbered():
 
 
 def test_every_run_and_baseline_has_a_name_of_its_own():
-    names = [text.display_name(run) for run in (*config.RUNS, *config.BASELINES)]
-    assert list(text.DISPLAY_NAMES) == [*config.RUNS, *config.BASELINES]
+    known = [run for run in variants.NAMES if "+" not in run]
+    names = [text.display_name(run) for run in known]
+    assert {*text.DISPLAY_NAMES} == {*known, *experiments.GONE_RUNS}
     assert len(set(names)) == len(names)
 
 

@@ -676,7 +676,7 @@ def test_what_is_no_file_is_refused_and_nothing_waits(kind, tmp_path, weights, c
 
 @NO_FILES
 def test_what_is_no_file_among_probes_is_refused_and_nothing_waits(kind, tmp_path):
-    from serlib import probes
+    from studies import probes
 
     put(kind, tmp_path / "p.json")
     with pytest.raises(OSError, match=r"not a (regular )?file"):

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from serlib.config import STUDENT, TEACHER
+from serlib.engine.precision import RoundedProducts, device_name, products
 from serlib.model import SpectrogramViT
-from serlib.precision import RoundedProducts, device_name, products
 
 
 class Products(nn.Module):
@@ -75,17 +75,17 @@ def test_a_networks_logits_are_as_near_to_bf16_as_bf16_is_to_single_precision(co
 
 def test_only_bf16_on_a_cpu_is_rounded(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setattr("serlib.precision.has_bf16_products", lambda: False)
+    monkeypatch.setattr("serlib.engine.precision.has_bf16_products", lambda: False)
     assert isinstance(products("bf16-mixed", cpu), RoundedProducts)
     assert not isinstance(products("32-true", cpu), RoundedProducts)
     assert not isinstance(products("bf16-mixed", torch.device("cuda")), RoundedProducts)
-    monkeypatch.setattr("serlib.precision.has_bf16_products", lambda: True)
+    monkeypatch.setattr("serlib.engine.precision.has_bf16_products", lambda: True)
     assert not isinstance(products("bf16-mixed", cpu), RoundedProducts)
 
 
 def test_a_device_is_named_with_its_card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card number {device.index}")
-    monkeypatch.setattr("serlib.precision.has_bf16_products", lambda: False)
+    monkeypatch.setattr("serlib.engine.precision.has_bf16_products", lambda: False)
     assert device_name("bf16-mixed", torch.device("cuda", 1)) == "cuda:1, card number 1"
     assert device_name("32-true", torch.device("cpu")) == "cpu"
     assert device_name("bf16-mixed", torch.device("cpu")) == "cpu, products rounded to bf16"

@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import outcome, tiny_record
+from helpers import outcome, resolved, tiny_record
 
 from companion import experiments, figures, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
-from serlib import config, metrics, records
+from serlib import metrics, records
 from serlib.data import splits
 from serlib.records import Part
 
@@ -95,13 +95,12 @@ def test_the_table_of_tries_says_what_the_rule_made_of_each():
 def record(run: str, seed: int, right: int, protocol: str = splits.ACTOR_SELECTION, schedule: str = reach.SCHEDULE):
     """Two utterances of one emotion, of which ``right`` are recognised, and one of another that is."""
     part = Part(("a", "b", "c"), ("1", "2", "1"), (0, 0, 1), (*(int(i >= right) for i in range(2)), 1))
-    resolved = config.resolve(run, schedule, seed, 2)
     return tiny_record(
         corpus="crema-d",
         protocol=protocol,
         fold=0,
         split="5" * 64,
-        configuration=resolved,
+        configuration=resolved(run, schedule, seed),
         notes=(),
         parts={"train": replace(part, predicted=(0, 0, 1)), "test": part},
     )
@@ -157,7 +156,7 @@ def test_tables_show_the_seeds_that_have_every_fold_in_the_reports_schedule():
 def test_what_was_not_tried_is_every_other_step():
     tried = {step for run in (*INPUTS, *STEPS) for step in run.split("+")} - {PLAIN}
     assert tried.isdisjoint(reach.not_tried())
-    assert tried | set(reach.not_tried()) == config.STEPS.keys()
+    assert tried | set(reach.not_tried()) == experiments.ADDS.keys()
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +192,7 @@ def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
 
 def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     said = prose.reach_note(predicted)
-    assert said.startswith(f"12 additions were tried. Chosen: {config.STEPS['deltas'].adds} (`{CHOSEN}`).")
+    assert said.startswith(f"12 additions were tried. Chosen: {experiments.ADDS['deltas']} (`{CHOSEN}`).")
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0

@@ -13,8 +13,9 @@ from helpers import failures, tiny_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serlib import config, files, records, speaker_norm
+from serlib import config, files, records
 from serlib.records import Part, Record, RecordError, location, read, read_all, write
+from studies import speaker_norm, variants
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -55,7 +56,7 @@ def signed(path: Path, change) -> None:
 @pytest.mark.parametrize("name", config.RUNS)
 def test_every_runs_record_reads_back_equal(tmp_path, name):
     images = config.Features(image_size=(128, 256), seconds=5.0)
-    record = tiny_record(configuration=config.resolve(name, "short", 3, 7, images))
+    record = tiny_record(configuration=variants.resolve(name, "short", 3, 7, images))
     write(record, tmp_path / "deep" / "run.json")
     again = read(tmp_path / "deep" / "run.json")
     assert again == record
@@ -215,7 +216,7 @@ CHANGES = {
     "protocol": lambda r: {"protocol": "stratified-folds"},
     "fold": lambda r: {"fold": 3},
     "split": lambda r: {"split": "4" * 64},
-    "seed": lambda r: {"configuration": config.resolve("student-pooled", "paper", 8, 2)},
+    "seed": lambda r: {"configuration": variants.resolve("student-pooled", "paper", 8, 2)},
     "teacher": lambda r: {"teacher": "b" * 64},
 }
 
@@ -240,7 +241,7 @@ def test_the_description_says_whose_speech_it_is():
     rest = "random fold 2, 1 test utterances, seed 7, 50 epochs a stage"
     assert tiny_record().describe() == f"emodb (recordings), {rest}"
     assert tiny_record(speech="synthetic").describe() == f"emodb (synthetic speech), {rest}"
-    majority = tiny_record(configuration=config.resolve("majority", "paper", 7, 2), curves={})
+    majority = tiny_record(configuration=variants.resolve("majority", "paper", 7, 2), curves={})
     assert majority.describe() == f"emodb (recordings), {rest.removesuffix(', 50 epochs a stage')}"
 
 
@@ -327,7 +328,7 @@ def well_placed(case: tuple[Path, Record]) -> None:
     assert record.speech == "recordings"
     parts = {name: part for name, part in record.parts.items() if "test-" not in name}
     assert set(parts) == {"train", "test"} | ({"validation"} if record.protocol == "actor-split" else set())
-    fewer = {f"test-{count}" for count in speaker_norm.UNLABELLED} if config.SPEAKER_NORM in record.run else set()
+    fewer = {f"test-{count}" for count in speaker_norm.UNLABELLED} if variants.SPEAKER_NORM in record.run else set()
     assert set(record.parts) == set(parts) | fewer
     assert all(record.parts[name].file == record.parts["test"].file for name in fewer)
     files = [file for part in parts.values() for file in part.file]

@@ -9,8 +9,9 @@ from scipy import stats
 
 from companion import results, text
 from serlib import config, metrics
-from serlib.probes import Probe
 from serlib.records import Part
+from studies import variants
+from studies.probes import Probe
 
 ALWAYS, NEVER, HALF = (dict.fromkeys(SPEAKERS, count) for count in (4, 0, 2))
 
@@ -75,7 +76,7 @@ def test_the_same_predictions_in_another_order_differ_by_nothing():
     turned = [
         replace(r, parts={**r.parts, "test": Part(*(c[::-1] for c in vars(r.parts["test"]).values()))}) for r in ours
     ]
-    theirs = [replace(r, configuration=config.resolve("student-alone", "paper", 0, 2)) for r in turned]
+    theirs = [replace(r, configuration=variants.resolve("student-alone", "paper", 0, 2)) for r in turned]
     (found,) = compare(ours, theirs)
     assert (found.difference.estimate, found.difference.error) == (0.0, 0.0)
 
@@ -87,11 +88,11 @@ def test_the_same_predictions_in_another_order_differ_by_nothing():
         {"split": "x" * 64},
         {"corpus": "savee"},
         {"protocol": "speaker-folds"},
-        {"configuration": config.resolve("student-alone", "paper-bf16", 0, 2)},
-        {"configuration": config.resolve("student-alone", "short", 0, 2)},
-        {"configuration": config.resolve("student-alone", "paper", 1, 2)},
-        {"configuration": config.resolve("student-alone", "paper", 0, 2, config.Features(image_size=(128, 1001)))},
-        {"configuration": config.resolve("student-alone", "paper", 0, 2, config.Features(channel=2))},
+        {"configuration": variants.resolve("student-alone", "paper-bf16", 0, 2)},
+        {"configuration": variants.resolve("student-alone", "short", 0, 2)},
+        {"configuration": variants.resolve("student-alone", "paper", 1, 2)},
+        {"configuration": variants.resolve("student-alone", "paper", 0, 2, config.Features(image_size=(128, 1001)))},
+        {"configuration": variants.resolve("student-alone", "paper", 0, 2, config.Features(channel=2))},
     ],
     ids=["recordings", "split", "corpus", "protocol", "precision", "schedule", "seed", "image size", "channel"],
 )
@@ -248,7 +249,7 @@ def test_the_unweighted_accuracy_is_the_mean_of_the_recalls():
     """Both utterances of the first emotion are right, and one of three of the second; the other run's are all wrong."""
     part = Part((*"abcde",), ("03",) * 5, (0, 1, 0, 1, 1), (0, 1, 0, 0, 0))
     (ours, theirs) = (
-        results.predictions([tiny_record(parts={"test": part}, configuration=config.resolve(run, "paper", 7, 2))])
+        results.predictions([tiny_record(parts={"test": part}, configuration=variants.resolve(run, "paper", 7, 2))])
         for run in ("student-pooled", "student-alone")
     )
     theirs = theirs.assign(correct=0.0)
@@ -349,7 +350,7 @@ def test_both_runs_are_as_long_as_the_papers_or_longer():
 def test_one_utterance_is_enough_of_a_record():
     part = {"test": tiny_record().parts["test"]}
     tables = [
-        results.predictions([tiny_record(parts=part, configuration=config.resolve(run, "paper", 7, 2))])
+        results.predictions([tiny_record(parts=part, configuration=variants.resolve(run, "paper", 7, 2))])
         for run in ("student-pooled", "student-alone")
     ]
     (found,) = results.compare(*tables)

@@ -8,11 +8,14 @@ import pytest
 import torch
 from scipy.stats import zscore
 
-from serlib import baselines, config, padding, records, speaker_norm, training
-from serlib.checkpoints import load
+from serlib import config, records
 from serlib.data.corpora import Corpus, Utterance
 from serlib.data.splits import Split
+from serlib.engine import padding
 from serlib.model import SpectrogramViT
+from studies import __main__ as studies
+from studies import baselines, speaker_norm, variants
+from studies.frontends import load
 
 SMALL = config.Model(num_classes=2, image_size=(8, 12), patch_size=(8, 1), width=32, depth=2, heads=2, head_width=8)
 SPEAKERS = np.array(["a", "b"] * 12)  # 12 files each
@@ -63,45 +66,46 @@ def first(order: np.ndarray, count: int) -> dict[str, list[int]]:
 
 
 def test_bands_are_normalised_by_all_of_a_speakers_speech_or_by_some_files(images):
-    np.testing.assert_allclose(speaker_norm.images(images, SPEAKERS), by_hand(images, EVERY), atol=2e-4)
+    np.testing.assert_allclose(speaker_norm.normalised_images(images, SPEAKERS), by_hand(images, EVERY), atol=2e-4)
     order = np.random.default_rng(3).permutation(24)
-    some = speaker_norm.images(images, SPEAKERS, order, 3, rows=[7, 4, 5])
+    some = speaker_norm.normalised_images(images, SPEAKERS, order, 3, rows=[7, 4, 5])
     np.testing.assert_allclose(some, by_hand(images, first(order, 3))[[7, 4, 5]], atol=2e-4)
 
 
 def test_a_speaker_of_silence_alone_stays_finite(images):
     images[1::2] = 0
-    assert not speaker_norm.images(images, SPEAKERS)[1::2].any()
+    assert not speaker_norm.normalised_images(images, SPEAKERS)[1::2].any()
 
 
 def test_silence_stays_one_run_of_equal_columns_that_a_network_computes_once(images, monkeypatch):
-    found = speaker_norm.images(images, SPEAKERS)
-    assert padding.content_width(found) == padding.content_width(images)
+    found = speaker_norm.normalised_images(images, SPEAKERS)
+    assert torch.equal(padding.content_width(found), padding.content_width(images))
     torch.manual_seed(0)
     network = SpectrogramViT(replace(SMALL, stem=(2, 1))).eval()
     quick = network(found).logits
-    monkeypatch.setattr(padding, "can_skip_padding", lambda _: False)
+    monkeypatch.setattr(padding, "can_skip", lambda _: False)
     torch.testing.assert_close(quick, network(found).logits, atol=1e-5, rtol=1e-5)
 
 
 def test_each_speakers_values_are_standardised_by_its_own_files_or_by_some_of_them():
     values = np.array([[1.0, 5], [3, 5], [8, 5], [10, 6], [20, 8]])
     speakers, order = np.array(["a", "a", "a", "b", "b"]), np.array([4, 1, 0, 3, 2])
-    whole = speaker_norm.values(values, speakers)
+    whole = speaker_norm.normalised_values(values, speakers)
     np.testing.assert_allclose(whole[:3, 0], zscore([1, 3, 8]))
     np.testing.assert_allclose(whole, [[*whole[0, :1], 0], [*whole[1, :1], 0], [*whole[2, :1], 0], [-1, -1], [1, 1]])
-    two = speaker_norm.values(values, speakers, order, 2)  # of speaker a the files 1 and 0
+    two = speaker_norm.normalised_values(values, speakers, order, 2)  # of speaker a the files 1 and 0
     np.testing.assert_allclose(two, [[-1, 0], [1, 0], [6, 0], [-1, -1], [1, 1]])
 
 
-def student(**change) -> config.RunConfig:
-    run = config.Run(SMALL, **{"speaker_norm": True} | change)
+def student(normalised: bool = True) -> config.RunConfig:
     settings = config.Training(epochs=2, batch_size=6, learning_rate=3e-3, seed=5)
-    return config.RunConfig("student-alone-speaker-norm", run, "test", settings)
+    beyond = vars(variants.VARIANTS["student-alone-speaker-norm"]) if normalised else {}
+    return config.RunConfig("student-alone-speaker-norm", config.Run(SMALL), "test", settings, beyond=beyond)
 
 
 def execute(folder, corpus, split, images, settings=None) -> records.Record:
-    return training.execute(settings or student(), corpus, split, images, record=folder / "run.json", progress=False)
+    how = {"record": folder / "run.json", "cache": folder, "progress": False}
+    return studies.execute(settings or student(), corpus, split, lambda: images, **how)
 
 
 def test_every_part_is_what_the_trained_network_says_of_images_normalised_by_hand(tmp_path, corpus, split, images):
@@ -133,24 +137,24 @@ def test_training_sees_nothing_of_the_test_speaker_and_the_test_speakers_room_is
     other = execute(tmp_path / "b", corpus, split, room)
     assert other.curves == whole.curves
     assert other.parts == whole.parts
-    assert execute(tmp_path / "c", corpus, split, images, student(speaker_norm=False)).curves != whole.curves
+    assert execute(tmp_path / "c", corpus, split, images, student(normalised=False)).curves != whole.curves
 
 
 def test_a_speaker_on_both_sides_is_refused_before_the_images_are_made(tmp_path, corpus, split):
     both = replace(split, train=(*split.train, split.test[0]), test=split.test[1:])
-    resnet, where = config.resolve("resnet-18-speaker-norm", "paper", 0, 2), {"record": tmp_path / "run.json"}
+    resnet, where = variants.resolve("resnet-18-speaker-norm", "paper", 0, 2), {"record": tmp_path / "run.json"}
     made = lambda: pytest.fail("images were made")  # noqa: E731
     said = "-speaker-norm: b is in training and test set; choose a speaker-independent protocol$"
     with pytest.raises(ValueError, match=f"^student-alone{said}"):
-        training.execute(student(), corpus, both, made, **where)
+        studies.execute(student(), corpus, both, made, cache=tmp_path, **where)
     with pytest.raises(ValueError, match=f"^resnet-18{said}"):
         baselines.execute(resnet, corpus, both, made, cache=tmp_path, **where)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_residual_network_has_the_parts_too(tmp_path, corpus, split, images):
-    resolved = config.resolve("resnet-18-speaker-norm", "paper", 0, 2)
-    assert resolved.training == config.resolve("resnet-18", "paper", 0, 2).training
+    resolved = variants.resolve("resnet-18-speaker-norm", "paper", 0, 2)
+    assert resolved.training == variants.resolve("resnet-18", "paper", 0, 2).training
     settings = replace(resolved, training=config.Training(epochs=1, batch_size=6))
     big = torch.nn.functional.interpolate(images, (32, 48))
     where = {"record": tmp_path / "run.json", "cache": tmp_path / "cache"}
@@ -163,10 +167,5 @@ def test_weights_are_not_loaded_for_images_as_they_are(tmp_path, corpus, split, 
     execute(tmp_path, corpus, split, images)
     with pytest.raises(ValueError, match=r"run\.safetensors: the network takes each speaker's images normalised by"):
         load(tmp_path / "run.safetensors")
-    execute(tmp_path / "plain", corpus, split, images, student(speaker_norm=False))
-    assert "speaker_norm" not in load(tmp_path / "plain/run.safetensors")[1]
-
-
-def test_no_teacher_is_followed_on_images_that_it_was_not_trained_on():
-    with pytest.raises(ValueError, match="speaker_norm: the teacher 'teacher' takes images as they are"):
-        student(teacher="teacher")
+    execute(tmp_path / "plain", corpus, split, images, student(normalised=False))
+    assert "beyond" not in load(tmp_path / "plain/run.safetensors")[1]

@@ -14,6 +14,7 @@ from serlib import config, records, training
 from serlib.checkpoints import load
 from serlib.data.corpora import Corpus, Utterance
 from serlib.data.splits import Split
+from serlib.engine import distributed, state
 from serlib.model import Output, SpectrogramViT
 
 EMOTIONS = ("anger", "joy", "sadness")
@@ -112,10 +113,10 @@ def test_weights_decay_by_the_rate_and_the_decay_of_every_update():
 
     settings = replace(SETTINGS, weight_decay=0.5, learning_rate=0.1)
     network, labels = Network(), torch.arange(24) % 3
-    state = training.TrainState(
-        training.launched(), settings, torch.rand(24, 1, 16, 12), torch.arange(24), labels, progress=False
+    bench = state.TrainState(
+        distributed.make_fabric(), settings, torch.rand(24, 1, 16, 12), torch.arange(24), labels, progress=False
     )
-    training.train_teacher(state, network)
+    training.train_teacher(bench, network)
     plain = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
     cycle = torch.optim.lr_scheduler.OneCycleLR(plain, 0.1, 9)  # three epochs of three batches
     left = 1.0
@@ -141,9 +142,7 @@ def test_what_is_learned_holds_for_held_out_images(tmp_path, corpus, split, imag
 
 
 @pytest.mark.parametrize(
-    "run",
-    [config.Run(SMALL_TEACHER), config.Run(replace(SMALL, dropout=0.2)), TRANSFER],
-    ids=["teacher", "dropout", "transfer"],
+    "run", [config.Run(SMALL_TEACHER), config.Run(SMALL), TRANSFER], ids=["teacher", "alone", "transfer"]
 )
 def test_the_same_seed_gives_the_same_record(tmp_path, corpus, split, images, run, teacher):
     given = teacher if run.teacher else None
@@ -161,13 +160,13 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("change", [{}, {"log_test_accuracy": True}, {"ema_decay": 0.5}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"log_test_accuracy": True}], ids=str)
 def test_a_killed_run_ends_with_the_same_record(
     tmp_path, corpus, split, images, teacher, monkeypatch, stop_after, change
 ):
-    settings = named(replace(TRANSFER, model=replace(SMALL, dropout=0.2)), **change)
+    settings = named(TRANSFER, **change)
     whole = execute(tmp_path / "whole", settings, corpus, split, images, teacher)
-    keep, kept = training._keep, []
+    keep, kept = state.save_state, []
 
     def killed(*arguments):
         keep(*arguments)
@@ -176,12 +175,12 @@ def test_a_killed_run_ends_with_the_same_record(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_keep", killed)
+        patch.setattr(state, "save_state", killed)
         with pytest.raises(Killed):
             execute(tmp_path / "killed", settings, corpus, split, images, teacher)
     assert not (tmp_path / "killed/run.json").exists()
     epochs = []
-    monkeypatch.setattr(training, "_keep", lambda *arguments: (keep(*arguments), epochs.append(arguments)))
+    monkeypatch.setattr(state, "save_state", lambda *arguments: (keep(*arguments), epochs.append(arguments)))
     resumed = execute(tmp_path / "killed", settings, corpus, split, images, teacher)
     assert len(epochs) == 6 - stop_after  # two stages of three epochs
     assert resumed.result == whole.result
@@ -189,29 +188,29 @@ def test_a_killed_run_ends_with_the_same_record(
 
 
 def test_seconds_count_from_the_first_start(tmp_path, corpus, split, images, monkeypatch):
-    keep = training._keep
+    keep = state.save_state
 
-    def killed(state, *arguments):
-        state.started -= 1_000
-        keep(state, *arguments)
+    def killed(run, *arguments):
+        run.started -= 1_000
+        keep(run, *arguments)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_keep", killed)
+        patch.setattr(state, "save_state", killed)
         with pytest.raises(Killed):
             execute(tmp_path, named(), corpus, split, images)
     assert 1_000 < execute(tmp_path, named(), corpus, split, images).provenance["seconds"] < 1_100
 
 
 def test_the_state_of_other_settings_is_not_taken_up(tmp_path, corpus, split, images, monkeypatch):
-    keep = training._keep
+    keep = state.save_state
 
     def killed(*arguments):
         keep(*arguments)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_keep", killed)
+        patch.setattr(state, "save_state", killed)
         with pytest.raises(Killed):
             execute(tmp_path, named(), corpus, split, images)
     other = named(learning_rate=1e-3)
@@ -244,64 +243,6 @@ def test_logging_the_test_accuracy_changes_nothing(tmp_path, corpus, split, imag
     true, predicted = logged.labels("test")
     assert len(accuracies) == 4
     assert accuracies[-1] == pytest.approx((true == predicted).mean())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"augment": (kind,)} for kind in config.AUGMENTATIONS] + [{"smoothing": 0.1}, {"ema_decay": 0.5}],
-    ids=str,
-)
-def test_what_goes_beyond_the_paper_changes_learning_and_is_the_same_again(tmp_path, corpus, split, images, change):
-    plain = execute(tmp_path / "plain", named(), corpus, split, images)
-    changed = [execute(tmp_path / str(i), named(**change), corpus, split, images) for i in range(2)]
-    assert changed[0].result == changed[1].result
-    if "ema_decay" in change:  # training goes on as before; only the weights it ends with are others
-        assert changed[0].curves == plain.curves
-        ends = [load(tmp_path / name / "run.safetensors")[0].head.weight for name in ("plain", "0")]
-        assert not torch.equal(*ends)
-    else:
-        assert changed[0].curves != plain.curves
-    assert records.read(tmp_path / "0/run.json") == changed[0]
-
-
-def test_balance_is_one_over_the_number_of_images_of_a_class(tmp_path, corpus, images):
-    """With one step an epoch at no rate, the loss is that of the first weights: compared with the sum by hand."""
-    keys = [utterance.key for utterance in corpus.utterances]
-    uneven = Split("random", 0, tuple(keys[:3] + keys[3:24:3]), tuple(keys[24:]))  # 8, 1 and 1 of the three emotions
-    settings = named(epochs=1, batch_size=10, learning_rate=1e-12, balance=True)
-    record = execute(tmp_path, settings, corpus, uneven, images)
-    torch.manual_seed(settings.training.seed)
-    rows = [keys.index(key) for key in uneven.train]
-    labels = torch.tensor(corpus.labels)[rows]
-    with torch.no_grad():
-        each = torch.nn.functional.cross_entropy(SpectrogramViT(SMALL)(images[rows]).logits, labels, reduction="none")
-    by_class = [each[labels == k].mean() for k in range(3)]
-    assert record.curves["cross entropy"]["loss"][0] == pytest.approx(torch.stack(by_class).mean().item(), rel=1e-5)
-
-
-def test_balance_bears_a_class_that_no_training_image_has(tmp_path, corpus, images):
-    keys = [utterance.key for utterance in corpus.utterances]
-    without = Split("random", 0, tuple(key for i, key in enumerate(keys[:24]) if i % 3 < 2), tuple(keys[24:]))
-    record = execute(tmp_path, named(epochs=1, balance=True), corpus, without, images)
-    assert len(record.parts["train"].file) == 16
-
-
-def test_a_mean_over_epochs_is_not_looked_at_and_no_epoch_is_chosen():
-    with pytest.raises(ValueError, match="ema_decay"):
-        replace(SETTINGS, ema_decay=0.9, log_test_accuracy=True)
-
-
-def test_bands_are_measured_on_the_training_part_alone(tmp_path, corpus, split, images):
-    settings = named(config.Run(replace(SMALL, per_band_norm=True)), epochs=1)
-    images[:, :, :, 9:] = 0
-    execute(tmp_path, settings, corpus, split, images)
-    model = load(tmp_path / "run.safetensors")[0]
-    speech = images[:24, 0, :, :9].movedim(1, 0).flatten(1)
-    assert torch.allclose(model.band_mean, speech.mean(dim=1, keepdim=True))
-    assert torch.allclose(model.band_spread, speech.std(dim=1, keepdim=True))
-    other = load(tmp_path / "run.safetensors")[0]
-    other.band_mean += 1
-    assert not torch.allclose(model(images).logits, other(images).logits)
 
 
 def test_the_stages_keep_the_papers_order(tmp_path, corpus, split, images, teacher):
@@ -342,7 +283,7 @@ def test_the_record_says_what_was_left_out(tmp_path, corpus, split, images):
 
 SEVERAL = (
     named(batch_size=7),  # neither 24 images nor the last three divide by two processes and seven
-    named(config.Run(SMALL_TEACHER), augment=("masks", "warp", "mixup"), balance=True, smoothing=0.1, ema_decay=0.5),
+    named(config.Run(SMALL_TEACHER)),
     named(TRANSFER),
     named(replace(TRANSFER, match="tokens"), log_test_accuracy=True),
 )
@@ -357,7 +298,7 @@ def several(folder: Path, lost_after: int = 0) -> list[int]:
     images = torch.rand(30, 1, 16, 12, generator=made)
     torch.manual_seed(1)
     teacher = SpectrogramViT(SMALL_TEACHER).eval(), "teacher's result"
-    keep, kept = training._keep, []
+    keep, kept = state.save_state, []
 
     def keeps(*arguments):
         keep(*arguments)
@@ -365,14 +306,14 @@ def several(folder: Path, lost_after: int = 0) -> list[int]:
         if rank and len(kept) == lost_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    training._keep, epochs = keeps, []
+    state.save_state, epochs = keeps, []
     try:
         for i, settings in enumerate(SEVERAL):
             given = teacher if settings.run.teacher else None
             execute(folder / str(rank) / str(i), settings, corpus, split, images, given)
             epochs.append(len(kept) - sum(epochs))
     finally:
-        training._keep = keep
+        state.save_state = keep
     return epochs
 
 
@@ -420,13 +361,76 @@ def test_two_processes_end_with_a_line_when_one_is_lost_and_then_learn_as_one(tm
 
 def test_single_precision_is_meant_in_convolutions_as_well(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    training.launched()
+    distributed.make_fabric()
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_what_one_process_draws_is_refused_in_several(tmp_path, corpus, split, images, monkeypatch):
-    monkeypatch.setattr(training, "launched", lambda *_: type("Fabric", (), {"world_size": 2}))
-    with pytest.raises(
-        ValueError, match="dropout, windows and norms over the batch are of one process alone, not of 2"
-    ):
-        execute(tmp_path, named(config.Run(replace(SMALL, dropout=0.2))), corpus, split, images)
+@pytest.mark.parametrize("part", [torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.1)], ids=["norm", "dropout"])
+def test_what_must_see_the_whole_batch_is_refused_in_several_processes(
+    tmp_path, corpus, split, images, monkeypatch, part
+):
+    """By the modules that were built, whatever the configuration says: a network that is handed in counts too."""
+
+    def network():
+        return torch.nn.Sequential(part, SpectrogramViT(SMALL))
+
+    monkeypatch.setattr(distributed.Fabric, "world_size", property(lambda self: 2))
+    monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
+    settings, record = named(config.Run(None)), tmp_path / "run.json"
+    with pytest.raises(ValueError, match=r"must see the whole batch: one process, not 2$"):
+        training.execute(settings, corpus, split, images, record=record, network=network, progress=False)
+
+
+CHANGED = {
+    "images": lambda images, patch: images.mul_(0.5),
+    "code": lambda images, patch: patch.setattr(state, "TRAINING_CODE", (*state.TRAINING_CODE, "flops")),
+    "libraries": lambda images, patch: patch.setattr(records, "library_versions", lambda: {"torch": "0.0"}),
+    "threads": lambda images, patch: patch.setattr(torch, "get_num_threads", lambda: 99),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_killed_run_is_not_gone_on_with_by_other_images_or_code(
+    tmp_path, corpus, split, images, monkeypatch, capsys, change
+):
+    keep = state.save_state
+
+    def killed(*arguments):
+        keep(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "save_state", killed)
+        with pytest.raises(Killed):
+            execute(tmp_path / "killed", named(), corpus, split, images)
+    CHANGED[change](images, monkeypatch)
+    again = execute(tmp_path / "killed", named(), corpus, split, images)
+    assert again.result == execute(tmp_path / "fresh", named(), corpus, split, images).result
+    said = "run.state: of other settings, images, code, libraries or threads; the run starts from its beginning"
+    assert said in capsys.readouterr().err
+
+
+def test_the_cycle_of_rate_and_momentum_is_what_the_settings_say(monkeypatch):
+    """PyTorch's defaults, each a field: nothing of the optimiser is left unsaid."""
+    seen = {}
+
+    class Cycle(torch.optim.lr_scheduler.OneCycleLR):
+        def __init__(self, optimizer, *arguments, **named):
+            seen.update(named, decay=optimizer.param_groups[0]["weight_decay"], groups=len(optimizer.param_groups))
+            super().__init__(optimizer, *arguments, **named)
+            seen["betas"] = optimizer.param_groups[0]["betas"]
+
+    monkeypatch.setattr(torch.optim.lr_scheduler, "OneCycleLR", Cycle)
+    settings = replace(SETTINGS, warm_up=0.5, first_divisor=10.0, last_divisor=100.0, beta1=(0.8, 0.9), beta2=0.99)
+    bench = state.TrainState(
+        distributed.make_fabric(),
+        settings,
+        torch.rand(24, 1, 16, 12),
+        torch.arange(24),
+        torch.arange(24) % 3,
+        progress=False,
+    )
+    training.train_teacher(bench, SpectrogramViT(SMALL))
+    assert (seen["pct_start"], seen["div_factor"], seen["final_div_factor"]) == (0.5, 10.0, 100.0)
+    assert (seen["base_momentum"], seen["max_momentum"], seen["betas"]) == (0.8, 0.9, (0.9, 0.99))
+    assert (seen["decay"], seen["groups"]) == (0.01, 1)  # every parameter decays

@@ -18,7 +18,7 @@ import pytest
 
 from companion import experiments, text
 from serlib import config
-from tests.helpers import dry_runs, jobs, tiny_emodb, tiny_record
+from tests.helpers import dry_runs, jobs, resolved, tiny_emodb, tiny_record
 from workflow import run
 from workflow.graph import MARK, Settings, check_settings, code, listing, settings
 from workflow.stage import repository
@@ -139,7 +139,7 @@ def test_changed_features_leave_the_speech_alone(planned):
         (("emdb", ".", "short"), "CORPUS=emdb is none of savee, emodb, crema-d"),
         (("", ".", "short"), "DATA is given without CORPUS"),
         (("", "", "", 0, 1, 2), "CHANNEL=2 is given without CORPUS"),
-        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, search, warp, masks, mixup, "),
+        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, search, paper-bf16, "),
     ],
 )
 def test_a_wrong_setting_is_named(capsys, given, message):
@@ -184,8 +184,7 @@ def test_the_command_named_beside_a_number_makes_its_records(plans):
 def test_runs_and_seeds_with_other_folds_have_a_command_of_their_own():
     runs = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)]  # fold, seed
     named = [
-        tiny_record(fold=fold, configuration=config.resolve("student-alone+4s", "paper", seed, 7))
-        for fold, seed in runs
+        tiny_record(fold=fold, configuration=resolved("student-alone+4s", "paper", seed, 7)) for fold, seed in runs
     ]
     named += [tiny_record(fold=2, configuration=config.resolve("teacher", "paper", 0, 7))]
     _, *lines, _ = text.commands(named).data.splitlines()
@@ -203,7 +202,11 @@ def test_the_command_of_a_chosen_channel_names_it():
 def steps() -> dict[str, set[str]]:
     """The code that each rule of the method depends on, by the rule's name."""
     rules = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", (ROOT / "Snakefile").read_text(), re.MULTILINE | re.DOTALL)
-    named = {name: re.search(r"code\((.*?)\)", text) for name, text in rules if "-m serlib" in text}
+    named = {
+        name: re.search(r"code\((.*?)\)", text)
+        for name, text in rules
+        if re.search(r"-m (serlib|studies|{params.package})", text)
+    }
     return {name: set(code(*ast.literal_eval(f"({found[1]},)"))) for name, found in named.items() if found}
 
 
@@ -211,12 +214,15 @@ def test_no_step_of_the_method_depends_on_the_telling(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert steps().keys() == {"synthesize", "check", "images", "train", "baseline", "probe"}
     for name, files in steps().items():
-        assert not {file for file in files if not file.startswith("serlib/")}, name
+        assert not {file for file in files if not file.startswith(("serlib/", "studies/"))}, name
+    assert not {
+        file for name in ("synthesize", "check", "images", "train") for file in steps()[name] if "studies" in file
+    }
 
 
 def test_a_step_depends_on_what_its_functions_import(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert {f"serlib/{name}.py" for name in ("training", "losses", "data/augment")} <= steps()["baseline"]
+    assert {"serlib/training.py", "serlib/losses.py", "studies/speaker_norm.py"} <= steps()["baseline"]
     assert {"serlib/model.py", "serlib/losses.py", "serlib/data/splits.py"} <= steps()["train"]
     for figure in ("fig3_coordinates", "attention_maps"):
         assert {"serlib/flops.py", "companion/paper.py"} <= set(code(f"notebooks/{figure}.ipynb"))
@@ -227,7 +233,9 @@ def test_a_step_depends_on_nothing_else(monkeypatch):
     assert code("serlib/losses.py") == ["serlib/losses.py"]
     data = {f"serlib/data/{name}" for name in ("features.py", "audio.py", "inferno_red.csv")}
     assert steps()["images"] == {*data, "serlib/config.py", "serlib/files.py"}
-    assert not {"serlib/cli.py", "serlib/flops.py", "serlib/baselines.py", "serlib/data/features.py"} & steps()["train"]
+    assert (
+        not {"serlib/cli.py", "serlib/flops.py", "studies/baselines.py", "serlib/data/features.py"} & steps()["train"]
+    )
 
 
 def test_a_changed_recording_is_noticed(tmp_path):

@@ -15,6 +15,7 @@ from companion import results, text
 from serlib import checkpoints, config, flops, records, training
 from serlib.data import corpora, facts, features, splits
 from serlib.files import atomic_write, sha256
+from studies import frontends
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,7 @@ def main() -> int:
 
 
 def release(record: records.Record, options: argparse.Namespace) -> None:
-    network, about = checkpoints.load(options.record.with_suffix(".safetensors"))
+    network, about = frontends.load(options.record.with_suffix(".safetensors"))
     if about["result"] != record.result:
         raise ValueError(f"{options.record}: the weights beside it are of another run")
     corpus = corpora.load(record.corpus, options.data)
@@ -45,7 +46,7 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     weights = options.out / f"{options.name}.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoints.save(network.half(), weights, **about)
-    halved, _ = checkpoints.load(weights)
+    halved, _ = frontends.load(weights)
     wanted = config.from_plain(config.Features, about["features"])
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     images = features.images(paths, hashes, wanted, options.cache)
@@ -74,7 +75,7 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     steps = f": {text.added(record.run)}" if "+" in record.run else ""
     command = (
-        f"python -m serlib train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
+        f"python -m {'serlib' if record.run in config.RUNS else 'studies'} train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
         f"{record.schedule} --protocol {record.protocol} --fold {record.fold} --seed {record.seed} --threads 1"
     )
     held_out = splits.HELD_OUT[record.protocol]
@@ -97,9 +98,7 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
         ("changed by half precision", f"{changed} of {len(test.file):,} test predictions"),
         (
             "parameters, FLOPs per image",
-            "{0.parameters:,}, {0.flops:,}".format(
-                flops.count(config.from_plain(config.Model, record.configuration.run.model))
-            ),
+            "{0.parameters:,}, {0.flops:,}".format(flops.count(frontends.load(weights)[0])),
         ),
         (
             "record",

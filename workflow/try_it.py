@@ -22,9 +22,10 @@ import soundfile
 import torch
 from scipy.signal import resample_poly
 
-from serlib import attention, checkpoints, config, export, records
+from serlib import attention, config, export, records
 from serlib.data import facts, features, synthetic
 from serlib.files import atomic_write, sha256
+from studies import frontends
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
@@ -44,7 +45,7 @@ def main(out: Path) -> None:
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
     rows, cards = {}, []
-    if len({weights(f"{corpus}-student")[0].config.deltas for corpus in LANGUAGES}) > 1:
+    if len({weights(f"{corpus}-student")[0].config.channels for corpus in LANGUAGES}) > 1:
         raise ValueError(
             "weights: one student takes derivatives and another does not; the page makes one image for all"
         )
@@ -55,8 +56,9 @@ def main(out: Path) -> None:
             raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {corpus}-student")
         with TemporaryDirectory() as folder:
             parts = [Path(folder, name) for name in ("image", "student", "teacher")]
-            export.onnx_parts(teacher, settings, emotions, parts[0], parts[2])
-            export.onnx_parts(network, settings, emotions, *parts[:2])  # its image is the page's
+            export.write_onnx_parts(teacher, settings, emotions, parts[0], parts[2])
+            front = getattr(network, "front", None)
+            export.write_onnx_parts(network, settings, emotions, *parts[:2], front)  # its image is the page's
             image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
             spoken.sort(key=lambda said: -said["probabilities"][emotions.index(said["emotion"])])  # the clearest first
@@ -96,7 +98,7 @@ def unpack(archive: Path, expected: str) -> dict[str, bytes]:
 
 def weights(name: str):
     """A committed network, the images that it takes, its emotions, the digest of its record's result."""
-    network, about = checkpoints.load(ROOT / f"weights/{name}.safetensors")
+    network, about = frontends.load(ROOT / f"weights/{name}.safetensors")
     return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"], about["result"]
 
 

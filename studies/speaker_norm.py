@@ -16,12 +16,32 @@ from torch import Tensor
 from serlib.config import RunConfig
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.engine.padding import content_width
 from serlib.errors import SerlibError
-from serlib.frontend import speech_columns
 from serlib.records import Record
 
 UNLABELLED = (3, 5, 10, 20)  # utterances of a test speaker
 MIN_SPREAD = 1e-3  # of a mel band in an image, whose levels are in [0, 1]: a band without a sound stays finite
+
+
+def prepare(
+    run_config: RunConfig, corpus: Corpus, split: Split, images: Callable[[], Tensor]
+) -> tuple[Callable[[], Tensor], Callable[[Record, Callable[[Tensor], list[int]]], Record]]:
+    """For :func:`serlib.training.execute` the normalised images, and what adds the parts with fewer utterances.
+
+    Raises:
+        SerlibError: training and test set share a speaker.
+    """
+    refuse_shared(run_config, corpus, split)
+    speakers = np.array([utterance.speaker for utterance in corpus.utterances])
+
+    def complete(record: Record, predict: Callable[[Tensor], list[int]]) -> Record:
+        plain, test = images(), corpus.rows(split.test)
+        return with_fewer(
+            record, corpus, lambda order, count: predict(normalised_images(plain, speakers, order, count, test))
+        )
+
+    return lambda: normalised_images(images(), speakers), complete
 
 
 def refuse_shared(run_config: RunConfig, corpus: Corpus, split: Split) -> None:
@@ -46,7 +66,7 @@ def with_fewer(
     return replace(record, parts=record.parts | fewer)
 
 
-def values(
+def normalised_values(
     values: Float[ndarray, "files values"],
     speakers: Shaped[ndarray, " files"],
     order: Int[ndarray, " files"] | None = None,
@@ -65,7 +85,7 @@ def values(
     return found
 
 
-def images(
+def normalised_images(
     images: Float[Tensor, "files 1 height width"],
     speakers: Shaped[ndarray, " files"],
     order: Int[ndarray, " files"] | None = None,
@@ -77,7 +97,7 @@ def images(
     The silence that fills an image up becomes 0, the mean.
 
     Args:
-        order, count: as for :func:`values`.
+        order, count: as for :func:`normalised_values`.
         rows: the files whose images are returned, in this order; None: all, as they stand.
     """
     wanted = np.arange(len(images)) if rows is None else np.array(rows)
@@ -96,7 +116,7 @@ def images(
 
 def _is_speech(images: Float[Tensor, "files 1 height width"]) -> Shaped[Tensor, "files width"]:
     """Which columns come before the silence that fills an image up; in an image that none fills up, all."""
-    return torch.arange(images.shape[-1]) < speech_columns(images)[:, None]
+    return torch.arange(images.shape[-1]) < content_width(images).clamp_min(1)[:, None]
 
 
 def _by_speaker(

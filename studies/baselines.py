@@ -18,7 +18,7 @@ so does the strength of the regularisation: it is chosen by folds of the trainin
 network takes its last epoch, as the paper's networks do here.
 
 A name that ends in ``-speaker-norm`` normalises every speaker's values, or images, by that speaker's own utterances
-first: see :mod:`serlib.speaker_norm`.
+first: see :mod:`studies.speaker_norm`.
 """
 
 import hashlib
@@ -46,14 +46,15 @@ from torch import Tensor, nn
 from torchaudio.functional import compute_deltas
 from tqdm import tqdm
 
-from serlib import config, records, speaker_norm
+from serlib import config, records, training
 from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.engine.padding import content_width
 from serlib.errors import SerlibError
 from serlib.files import is_sealed, write_sealed
-from serlib.frontend import speech_columns
 from serlib.model import Output
+from studies import speaker_norm, variants
 
 Waveform = Float[Tensor, " samples"]  # mono, at config.Features.sample_rate
 C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
@@ -72,7 +73,7 @@ def execute(
     cache: Path,
     accelerator: str = "cpu",
 ) -> records.Record:
-    """One baseline, of ``serlib.config.BASELINES``, from recordings to the file ``record``; there are no weights.
+    """One baseline, of ``studies.variants.BASELINES``, from recordings to the file ``record``; there are no weights.
 
     ``images`` gives the corpus's log-Mel images, (files, 1, height, width), when they are needed; the folder ``cache``
     keeps what takes long to compute. On the ``accelerator``, as Lightning Fabric names it, the residual network is
@@ -82,35 +83,37 @@ def execute(
         ValueError: no such baseline, its package is not installed, the accelerator is not on this machine, or
             speakers are normalised that are in training and test set.
     """
-    config.check("baseline", run_config.name, config.BASELINES)
-    if run_config.name in config.RESNETS:
-        from serlib import training
-
-        network = partial(ResNet18, len(corpus.emotions))
-        how = {"record": record, "network": network, "accelerator": accelerator}
-        return training.execute(run_config, corpus, split, images, **how)
-    if run_config.run.speaker_norm:
-        speaker_norm.refuse_shared(run_config, corpus, split)
+    config.check("baseline", run_config.name, variants.BASELINES)
+    normalised, complete = variants.of(run_config.beyond).speaker_norm, None
+    if normalised:
+        normalised_images, complete = speaker_norm.prepare(run_config, corpus, split, images)
+    if run_config.name in variants.RESNETS:
+        how = {"network": partial(ResNet18, len(corpus.emotions)), "accelerator": accelerator, "complete": complete}
+        seen = normalised_images if normalised else images
+        return training.execute(run_config, corpus, split, seen, record=record, **how)
     start = time.perf_counter()
     labels, train = np.array(corpus.labels), np.array(corpus.rows(split.train))
     speakers = np.array([utterance.speaker for utterance in corpus.utterances])
-    name = run_config.name.removesuffix(config.SPEAKER_NORM)
+    name = run_config.name.removesuffix(variants.SPEAKER_NORM)
     if name == "majority":
         predicted = np.full(len(labels), np.bincount(labels[train]).argmax())
     elif name == "mel-statistics":
         values = mel_statistics(images())
         predicted = _fit(LogisticRegression(max_iter=5_000), values, labels, train, speakers).predict(values)
     else:
-        values, svm = functionals(name, corpus, cache), SVC(kernel=linear_kernel)  # the kernel by one matrix product
-        alike = speaker_norm.values(values, speakers) if run_config.run.speaker_norm else values
-        fitted = _fit(svm, alike, labels, train, speakers)
-        predicted = fitted.predict(alike)
+        values = functionals(name, corpus, cache)
+        seen = speaker_norm.normalised_values(values, speakers) if normalised else values
+        fitted = _fit(SVC(kernel=linear_kernel), seen, labels, train, speakers)  # the kernel by one matrix product
+        predicted = fitted.predict(seen)
     made = records.provenance("cpu", 1, time.perf_counter() - start)
     finished = records.finish(run_config, corpus, split, predicted.tolist(), made)
-    if run_config.run.speaker_norm:
+    if normalised:
         test = corpus.rows(split.test)
-        guess = lambda *known: fitted.predict(speaker_norm.values(values, speakers, *known)[test]).tolist()  # noqa: E731
-        finished = speaker_norm.with_fewer(finished, corpus, guess)
+
+        def predict(order: ndarray, count: int) -> list[int]:
+            return fitted.predict(speaker_norm.normalised_values(values, speakers, order, count)[test]).tolist()
+
+        finished = speaker_norm.with_fewer(finished, corpus, predict)
     records.write(finished, record)
     return finished
 
@@ -122,9 +125,18 @@ def _fit(
     train: Int[ndarray, " train"],
     speakers: ndarray,
 ) -> GridSearchCV:
-    """The classifier, fitted, that the training set alone gives."""
+    """The classifier, fitted, that the training set alone gives.
+
+    Raises:
+        SerlibError: the training set has one speaker.
+    """
     pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", classifier)])
     groups = speakers[train]
+    if len(np.unique(groups)) < 2:
+        raise SerlibError(
+            f"the training set has one speaker, {groups[0]}: the strength of the regularisation is chosen by folds of "
+            "its speakers, which takes two; choose another protocol"
+        )
     inner = GroupKFold(min(INNER_FOLDS, len(np.unique(groups))))
     grid = SVM_C_GRID if isinstance(classifier, SVC) else C_GRID
     search = GridSearchCV(pipeline, {"classifier__C": grid}, scoring="balanced_accuracy", cv=inner)
@@ -136,7 +148,7 @@ def mel_statistics(images: Float[Tensor, "files 1 height width"]) -> Float[ndarr
 
     In levels of the image, [0, 1]; two values a row.
     """
-    ends = speech_columns(images).tolist()
+    ends = content_width(images).clamp_min(1).tolist()
     speech = [image[0, :, :end].numpy() for image, end in zip(images, ends, strict=True)]
     return np.stack([np.concatenate((rows.mean(axis=1), rows.std(axis=1))) for rows in speech])
 

@@ -23,10 +23,10 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from serlib import config
+from serlib.engine.padding import content_width
 from serlib.errors import SerlibError
 from serlib.files import atomic_write, below, check
 from serlib.model import SpectrogramViT
-from serlib.padding import content_width
 from serlib.records import Record, RecordError
 from serlib.training import predict
 
@@ -82,7 +82,7 @@ def execute(
     Raises:
         ValueError: the network has not one patch for each column of the image.
     """
-    if network.config.grid != (1, images.shape[3]) or network.config.fill == "repeat":
+    if network.config.grid != (1, images.shape[3]):
         raise SerlibError(f"run {record.run!r} has not one patch for each column of the image, which the probe needs")
     train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
     everyone = torch.arange(len(test))
@@ -106,7 +106,7 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
     """The columns of each image up to its silence, in another order; the same shuffle for the same place in the batch."""
     draw = torch.Generator().manual_seed(0)
     changed = images.clone()
-    for image, width in zip(changed, content_width(images), strict=True):
+    for image, width in zip(changed, content_width(images).tolist(), strict=True):
         shuffled = torch.randperm(width, generator=draw)
         if order == "reversed":
             image[..., :width] = image[..., :width].flip(-1)
@@ -124,7 +124,7 @@ def _columns(
     numbers, owners = [], []
     for start in range(0, len(rows), 32):
         batch = images[rows[start : start + 32]]
-        heard = torch.arange(batch.shape[-1]) < torch.tensor(content_width(batch))[:, None]
+        heard = torch.arange(batch.shape[-1]) < content_width(batch)[:, None]
         at = network(batch, need_weights=True).layers
         named = {IMAGE: batch[:, 0].mT, "embedding": at[0], **{f"block {i}": x for i, x in enumerate(at[1:], 1)}}
         for name, tokens in named.items():

@@ -1,0 +1,109 @@
+"""A run that was killed goes on from its last whole epoch, if the same run is asked for: same code, images and settings."""
+
+import hashlib
+import inspect
+import io
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from serlib import config
+from serlib.files import DIGEST_BYTES, is_sealed, write_sealed
+
+Images = Float[Tensor, "images channels height width"]
+Curves = dict[str, dict[str, list[float]]]
+TRAINING_CODE = ("config", "losses", "model", "training", "engine/distributed", "engine/padding", "engine/precision")
+
+
+@dataclass
+class TrainState:
+    """What a run works with, and how far it is: ``curves`` holds the finished epochs of every stage.
+
+    ``images`` are the whole corpus's, mapped from disk: only those of a batch are read. ``rows`` says which train.
+    """
+
+    fabric: Fabric
+    settings: config.Training
+    images: Images
+    rows: Int[Tensor, " train"]
+    labels: Int[Tensor, " train"]
+    test: tuple[Tensor, Tensor] | None = None  # rows and labels of the test set, for the log alone
+    checkpoint: Path | None = None  # file that a killed run goes on from
+    identity: str = ""  # of everything that the state belongs to, as :func:`identity`
+    progress: bool = True
+    curves: Curves = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)  # moved back by what an interrupted run had spent
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, time in which it was interrupted left out."""
+        return time.perf_counter() - self.started
+
+
+def identity(model: nn.Module, images: Images, *rest: Any) -> str:
+    """SHA-256 (hex) over images, the modules that train, the network's own module, the number of threads and ``rest``."""
+    package = Path(__file__).parents[1]
+    files = [package / f"{name}.py" for name in TRAINING_CODE] + [Path(inspect.getfile(type(model)))]
+    code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    pixels = hashlib.sha256(images.contiguous().numpy()).hexdigest()
+    return config.digest(pixels, code, torch.get_num_threads(), *rest)
+
+
+def save_state(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> None:
+    """Write how far ``stage`` is, if the run has a file for it: the first process does."""
+    if state.checkpoint is not None and state.fabric.is_global_zero:
+        saved = {name: part.state_dict() for name, part in parts.items()}
+        about = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves}
+        written = io.BytesIO()  # torch's own writer hides what went wrong with a file
+        torch.save({**saved, **about, "seconds": state.seconds}, written)
+        write_sealed(state.checkpoint, [written.getbuffer()])
+
+
+def read_state(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
+    """Load the state that a killed run left; the number of epochs of ``stage`` that it had finished.
+
+    A state that belongs to another identity is left alone: it is overwritten after the first epoch. A file that is
+    damaged or no state is set aside. In both cases a line says so, and the run starts from its beginning.
+    """
+    content = state.fabric.broadcast(_content(state.checkpoint) if state.fabric.is_global_zero else b"")
+    if not content:
+        return 0
+    saved = torch.load(io.BytesIO(content), map_location=state.fabric.device, weights_only=True)
+    if saved["identity"] != state.identity:
+        if state.fabric.is_global_zero:
+            _warn(state.checkpoint, "of other settings, images, code, libraries or threads", "")
+        return 0
+    state.started = min(state.started, time.perf_counter() - saved["seconds"])
+    if saved["stage"] != stage:  # it stopped in a later stage, whose state holds this one's outcome
+        return state.settings.epochs if stage in saved["curves"] else 0
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    state.curves.update(saved["curves"])
+    return saved["epoch"]
+
+
+def _content(checkpoint: Path | None) -> bytes:
+    """What the state's file holds; nothing if there is none, or none that can be read, which is set aside."""
+    if checkpoint is None or not os.path.lexists(checkpoint):
+        return b""
+    try:
+        if not is_sealed(checkpoint):
+            raise ValueError("damaged, or not written by serlib")
+        return checkpoint.read_bytes()[:-DIGEST_BYTES]
+    except (ValueError, OSError) as error:
+        aside = checkpoint.with_name(f"{checkpoint.name}-set-aside")
+        os.replace(checkpoint, aside)
+        _warn(checkpoint, str(getattr(error, "strerror", None) or error), f"set aside as {aside.name}, ")
+        return b""
+
+
+def _warn(checkpoint: Path | None, reason: str, done: str) -> None:
+    print(f"serlib: {checkpoint}: {reason}; {done}the run starts from its beginning", file=sys.stderr)

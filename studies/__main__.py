@@ -1,0 +1,75 @@
+"""``python -m studies``: the commands of serlib on networks, for variants and other classifiers as well; and probes."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from serlib import cli, config
+from serlib.errors import SerlibError
+from studies import variants
+
+
+def _build(run_config: config.RunConfig) -> Any:
+    from studies import frontends
+
+    return frontends.of_run(run_config) if run_config.run.model else None
+
+
+def _load(path: Path) -> tuple[Any, dict[str, Any]]:
+    from studies import frontends
+
+    return frontends.load(path)
+
+
+def execute(run_config: config.RunConfig, corpus: Any, split: Any, images: Any, *, cache: Path, **how: Any) -> Any:
+    """One run, variant or baseline, to its record."""
+    from serlib import training
+    from studies import baselines, frontends, speaker_norm
+
+    if run_config.run.model is None:
+        del how["teacher"]
+        return baselines.execute(run_config, corpus, split, images, cache=cache, **how)
+    if variants.of(run_config.beyond).speaker_norm:
+        images, how["complete"] = speaker_norm.prepare(run_config, corpus, split, images)
+    return training.execute(run_config, corpus, split, images, network=lambda: frontends.of_run(run_config), **how)
+
+
+STUDIES = cli.Networks(variants.NAMES, variants.resolve, _build, _load, execute)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    return cli.run(_parser(), arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser, command = cli.commands("studies", "What is asked of the method beyond the paper.")
+    cli.network_commands(command, STUDIES)
+    summary = "What trained networks know of time, on their test sets."
+    sub = command("probe", _probe, summary, cli.corpus_options, cli.cache_option)
+    sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
+    sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
+    return parser
+
+
+def _probe(options: argparse.Namespace) -> None:
+    from serlib import records
+    from studies import probes
+
+    corpus = cli.load(options)
+    rows = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
+    for path in options.runs:
+        record = records.read(path)
+        if record.fingerprint != corpus.fingerprint:
+            raise SerlibError(f"{path}: not a run on the recordings in {cli.data(options)}")
+        settings = config.from_plain(config.Features, record.configuration.features)
+        images = cli.make_images(options, corpus, settings)
+        probe = probes.execute(record, cli.trained(STUDIES, path, record), images, rows)
+        place = options.out / record.location
+        probes.write(probe, place)
+        bare, last = (probe.r2(layer) for layer in (probes.IMAGE, probe.last))
+        print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
