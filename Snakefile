@@ -53,30 +53,35 @@ TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
 COMMITTED = sorted(str(path) for kind in ("*.json", "*.csv") for path in Path("results").rglob(kind))
 BENCHMARKS = sorted(map(str, Path("benchmarks").glob("*.json")))
-ALL_RUNS = [run(name, corpus) for corpus in CORPORA for name in CORE]
-ALL_RUNS += [run("student-tokens"), run("teacher-square-patches")]
-if not CORPUS:
-    ALL_RUNS += [run("student-alone", split="leave-one-speaker-out-0")]
+# No finding rests on synthetic runs: of them only what a page shows. Of recordings also the other feature map and patches.
+ALL_RUNS = [run(name) for name in (*CORE, *(("student-tokens", "teacher-square-patches") if CORPUS else ()))]
 PROBES = [run(name).replace("runs", "probes", 1) for name in CORE]
 
 ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training_seed": SEED}
-# Figures of single utterances show committed examples of people's recordings, or the corpus that was named.
+# Figures of single utterances show committed examples of people's recordings and wait for no run, or the corpus named.
 SHOW = ONE_CORPUS if CORPUS else {}
 EXAMPLES = sorted(map(str, Path("results/figures").glob("*.npz")))
 WEIGHTS = sorted(map(str, Path("weights").glob("*.safetensors")))
+
+
+def shown(*names):
+    """What a figure of single utterances reads."""
+    return [*(run(name) for name in names if CORPUS), *(IMAGES if CORPUS else ()), *EXAMPLES, *WEIGHTS, *COMMITTED]
+
+
 # Each notebook: the parameters that this build gives it, and what it reads.
 NOTEBOOKS = {
-    "fig1_process": (SHOW, [run("teacher"), run("student-pooled")] + COMMITTED),
-    "fig2_stem": (SHOW, [run("teacher")] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
-    "fig3_coordinates": (SHOW, [run("teacher")] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
+    "fig1_process": (SHOW, shown("teacher", "student-pooled")),
+    "fig2_stem": (SHOW, shown("teacher")),
+    "fig3_coordinates": (SHOW, shown("teacher")),
     "fig4_teacher": ({}, []),
     "fig5_student": ({}, []),
-    "attention_maps": (SHOW, [run("teacher"), run("teacher-square-patches")] + IMAGES + EXAMPLES + COMMITTED),
+    "attention_maps": (SHOW, shown("teacher", "teacher-square-patches")),
     "confusion": ({"corpus": SHOWN}, COMMITTED),
     "accuracy": ({}, COMMITTED),
     "flops_vs_accuracy": ({}, COMMITTED + BENCHMARKS),
     "audit_granularity": ({}, []),
-    "position": (SHOW, [run(name) for name in CORE] + IMAGES + EXAMPLES + WEIGHTS + COMMITTED),
+    "position": (SHOW, shown(*CORE)),
     "this_build": (ONE_CORPUS, ALL_RUNS + PROBES + TABLES),
     "evidence": ({}, COMMITTED),
     "baselines": ({}, COMMITTED),
@@ -90,7 +95,7 @@ PROSE = sorted(str(path) for part in ("book", "docs") for path in Path(part).rgl
 
 
 rule book:
-    input: "_build/html/index.html"
+    input: "_build/html/index.html", "_build/html/data/croissant.json"
 
 
 rule runs:
@@ -261,10 +266,13 @@ rule pages:
     input: STAGED, ALL_RUNS, "build/book/try"
     output: "_build/html/index.html"
     log: "build/logs/pages.log"
-    params:
-        jupyter_book="from jupyter_book.cli.main import main; main()", # its script's first line may hold no space
-        read=digest([*PROSE, *COMMITTED, *code("workflow/stage.py", "workflow/describe.py"), "_config.yml", "CITATION.bib", "CITATION.cff"]),
-    shell:
-        "(rm -rf _build && {PYTHON:q} workflow/stage.py . build/book && {PYTHON:q} -c {params.jupyter_book:q} build build/book "
-        "--path-output . --config build/book/_config.yml --toc \"$PWD/build/book/book/_toc.yml\" -W --keep-going -n -q && "
-        "{PYTHON:q} -m workflow.describe _build/html/data) 2>&1 | keep {log:q}"
+    params: read=digest([*PROSE, *COMMITTED, *code("workflow/render.py", "workflow/stage.py"), "_config.yml", "CITATION.bib", "requirements.lock"])
+    shell: "{PYTHON:q} -m workflow.render . build/book _build 2>&1 | keep {log:q}"
+
+
+rule describe:
+    message: "the table of predictions, described for machines"
+    output: "_build/html/data/croissant.json"
+    log: "build/logs/describe.log"
+    params: read=digest([*COMMITTED, *code("workflow/describe.py"), "CITATION.cff"])
+    shell: "{PYTHON:q} -m workflow.describe _build/html/data 2>&1 | keep {log:q}"

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"bf16, {options.stacked} stacked": (stacked(settings, device, options.stacked), options.stacked),
         }
         steps = {way: step for way, (step, _) in ways.items()}
-        times = rounds(steps, options.repeats, speed=lambda: limits().median)
+        times = rounds(steps, options.repeats, speed=lambda: (limits().median,))
         an_image = {way: [t / (count * BATCH) for t in times[way]] for way, (_, count) in ways.items()}
         speeds[name] = {way: vars(Spread.of([1 / t for t in values])) for way, values in an_image.items()}
         for way in list(ways)[1:]:

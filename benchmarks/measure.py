@@ -1,7 +1,8 @@
 """Times as ratios: alternatives take turns in one run, so that a noisy machine is noisy for all of them.
 
-The rate of a matrix product is taken before and after every block. Where the two differ by more than a tenth, something
-else was at work: the block is measured again, and after some tries it counts as not measured, which is NaN.
+The rates of a matrix product and of a pass over memory are taken before and after every block. Where either differs by
+more than a tenth, something else was at work: the block is measured again, and after some tries it counts as not
+measured, which is NaN. Both rates count because a network that memory holds up looks slow where only memory is taken.
 """
 
 import math
@@ -19,6 +20,9 @@ T = TypeVar("T")
 APART, TRIES, BLOCK = 0.1, 3, 3.0  # the last in seconds
 BUSY = "not measured: the machine was busy with something else"
 PRODUCT = 2048  # rows and columns
+PASS = 2**25  # single-precision numbers: more than caches hold
+Rates = tuple[float, ...]  # operations a second of a matrix product, bytes a second of a pass over memory
+RATES = ("rate", "memory's rate")  # as a message calls them
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,23 @@ def rate() -> float:
     return statistics.median(taken)
 
 
-def steadily(block: Callable[[], T], speed: Callable[[], float] | None = None) -> T | None:
-    """What ``block`` measures while the machine's rate stays the same; None if it never does."""
-    speed = speed or rate
+def memory_rate() -> float:
+    """Bytes a second of a pass over memory that reads two numbers and writes one, the median of five."""
+    x, y, taken = torch.rand(PASS), torch.rand(PASS), []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.add(x, y, out=x)
+        taken.append(3 * 4 * PASS / (time.perf_counter() - start))
+    return statistics.median(taken)
+
+
+def both_rates() -> Rates:
+    return rate(), memory_rate()
+
+
+def steadily(block: Callable[[], T], speed: Callable[[], Rates] | None = None) -> T | None:
+    """What ``block`` measures while the machine's rates stay the same; None if they never do."""
+    speed = speed or both_rates
     before = speed()
     for _ in range(TRIES):
         made, after = block(), speed()
@@ -60,22 +78,23 @@ def steadily(block: Callable[[], T], speed: Callable[[], float] | None = None) -
 
 
 class Times(dict[str, list[float]]):
-    """Seconds of each alternative in each round, and the matrix product's rate around each round."""
+    """Seconds of each alternative in each round, and the rates around each round."""
 
-    rates: list[float]
+    rates: list[float]  # operations a second of a matrix product
+    memory: list[float]  # bytes a second of a pass over memory, if it was taken
 
 
 def rounds(
-    alternatives: Mapping[str, Callable[[], object]], repeats: int, speed: Callable[[], float] | None = None
+    alternatives: Mapping[str, Callable[[], object]], repeats: int, speed: Callable[[], Rates] | None = None
 ) -> Times:
     """Times of ``repeats`` rounds, in each of which the alternatives take turns; NaN if the machine is busy all the time.
 
-    The rate is taken before and after every block of rounds, of ``BLOCK`` seconds or one round. One round before the
+    The rates are taken before and after every block of rounds, of ``BLOCK`` seconds or one round. One round before the
     first is not counted.
     """
-    speed = speed or rate
+    speed = speed or both_rates
     found = Times({name: [] for name in alternatives})
-    found.rates = []
+    found.rates, found.memory = [], []
     turns_of(alternatives)
     before = speed()
     for _ in range(TRIES * repeats):
@@ -87,21 +106,23 @@ def rounds(
             for turns in block:
                 for name, seconds in turns.items():
                     found[name].append(seconds)
-                found.rates.append((before + after) / 2)
+                for kept, first, last in zip((found.rates, found.memory), before, after, strict=False):
+                    kept.append((first + last) / 2)
         if len(found.rates) == repeats:
             return found
         before = after
-    found.rates = [math.nan] * repeats
+    found.rates, found.memory = [math.nan] * repeats, [math.nan] * repeats
     found.update({name: [math.nan] * repeats for name in alternatives})
     return found
 
 
-def same(before: float, after: float) -> bool:
-    """Whether two rates differ by at most ``APART``; says so where they do not."""
-    if abs(after - before) <= APART * max(before, after):
-        return True
-    print(f"         does not count: the rate went from {before:.3g} to {after:.3g}", file=sys.stderr)
-    return False
+def same(before: Rates, after: Rates) -> bool:
+    """Whether rates differ by at most ``APART``, each; says so where one does not."""
+    for name, first, last in zip(RATES, before, after, strict=False):
+        if abs(last - first) > APART * max(first, last):
+            print(f"         does not count: the {name} went from {first:.3g} to {last:.3g}", file=sys.stderr)
+            return False
+    return True
 
 
 def turns_of(alternatives: Mapping[str, Callable[[], object]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks import cpu, gpu, measure, million, peers
+from benchmarks import cpu, gpu, measure, million, minutes, peers
 from serlib import config
 from serlib.data.corpora import Corpus, Utterance
 from serlib.model import SpectrogramViT
@@ -23,7 +23,7 @@ SMALL = replace(config.STUDENT, image_size=(16, 12), patch_size=(16, 1), width=3
 def test_alternatives_take_turns_and_the_first_round_does_not_count():
     turns = []
     given = {"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}
-    times = measure.rounds(given, repeats=2, speed=lambda: 1.0)
+    times = measure.rounds(given, repeats=2, speed=lambda: (1.0,))
     assert turns == ["a", "b"] * 3
     assert [len(values) for values in times.values()] == [2, 2]
 
@@ -64,10 +64,10 @@ def test_networks_trained_at_once_learn_as_one_by_one(monkeypatch, change):
 
 def test_a_block_is_measured_again_while_the_rate_changes(capsys):
     speeds, made = iter([100.0, 80.0, 85.0]), iter("ab")
-    assert measure.steadily(lambda: next(made), lambda: next(speeds)) == "b"
+    assert measure.steadily(lambda: next(made), lambda: (next(speeds),)) == "b"
     assert capsys.readouterr().err == "         does not count: the rate went from 100 to 80\n"
     rising = (2.0**i for i in range(99))
-    times = measure.rounds({"a": lambda: None, "b": lambda: None}, 2, lambda: next(rising))
+    times = measure.rounds({"a": lambda: None, "b": lambda: None}, 2, lambda: (next(rising),))
     assert [math.isnan(t) for name in "ab" for t in times[name]] == [True] * 4
     assert next(rising) == 2.0 ** (1 + 2 * measure.TRIES)
     line = measure.row("a step", "2 x", measure.faster(times, "a", "b"), reached=False, said="fast")
@@ -77,9 +77,26 @@ def test_a_block_is_measured_again_while_the_rate_changes(capsys):
 def test_rounds_keep_those_between_which_the_rate_is_the_same(monkeypatch):
     monkeypatch.setattr(measure, "BLOCK", 0.0)
     made, speeds = [], iter([100.0, 50.0, 50.0, 90.0, 99.0])
-    times = measure.rounds({"a": lambda: made.append(len(made))}, 2, lambda: next(speeds))
+    times = measure.rounds({"a": lambda: made.append(len(made))}, 2, lambda: (next(speeds),))
     assert len(made) == 5  # one does not count, two are between different rates
     assert (len(times["a"]), times.rates) == (2, [50.0, 94.5])
+
+
+def test_a_block_is_measured_again_while_memory_is_taken_by_others(monkeypatch, capsys):
+    monkeypatch.setattr(measure, "rate", lambda: 100.0)
+    passes = iter([40.0, 25.0, 25.0, 26.0])
+    monkeypatch.setattr(measure, "memory_rate", lambda: next(passes))
+    monkeypatch.setattr(measure, "BLOCK", 0.0)
+    times = measure.rounds({"a": lambda: None}, 2)
+    assert (times.rates, times.memory) == ([100.0] * 2, [25.0, 25.5])
+    assert capsys.readouterr().err == "         does not count: the memory's rate went from 40 to 25\n"
+
+
+def test_the_rate_of_memory_is_bytes_a_second(monkeypatch):
+    monkeypatch.setattr(measure, "PASS", 1_000)
+    clock = iter(range(100))
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    assert measure.memory_rate() == 12_000  # 4 bytes of three numbers in a second
 
 
 def test_the_steps_share_is_of_the_rate_around_them(bench, monkeypatch):
@@ -126,6 +143,7 @@ def bench(monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, "PRODUCT", 32)
     monkeypatch.setattr(cpu, "NETWORKS", ("STUDENT",))
     monkeypatch.setattr(measure, "rate", lambda: 1e9)
+    monkeypatch.setattr(measure, "memory_rate", lambda: 1e9)
     monkeypatch.setattr(config, "RUNS", {name: config.RUNS[name] for name in ("teacher", "student-alone")})
     options = Namespace(data=tmp_path, weights=None, recordings=None, repeats=1)
     return {"corpus": corpus, "images": images, "full": torch.rand(2, 1, 128, 128), "memory": 1e9} | {
@@ -197,6 +215,7 @@ def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monke
     for seed in range(2):
         write_wav(tmp_path / f"{seed}.wav", seed=seed)
     monkeypatch.setattr(measure, "rate", lambda: 1e9)
+    monkeypatch.setattr(measure, "memory_rate", lambda: 1e9)
     rows, about = cpu.extraction(corpus=None, options=Namespace(data=tmp_path, repeats=1))
     assert [len(rates) for rates in about["files a second"]] == [2]
     assert rows[0]["said"].startswith("2 files; ")
@@ -280,3 +299,30 @@ def test_the_million_is_measured_and_written(monkeypatch, tmp_path):
     assert (found["shards"]["blocks"], found["one file"]["blocks"]) == (1, 2)
     assert len(found["one file"]["own memory, MB"]) == 2
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_minutes_are_of_the_commands_of_make():
+    makefile = (minutes.ROOT / "Makefile").read_text()
+    found = {name: command for name, _, command in minutes.steps(makefile, edits=True)}
+    assert found["tests"].startswith(".venv/bin/python -m pytest -n logical")
+    assert "--nbval" in found["nbval"]
+    assert "--nbval" not in found["tests"]
+    assert found["make read"].endswith(" read")
+    assert [file for _, file, _ in minutes.steps(makefile, edits=True) if file] == list(minutes.EDITED)
+    assert [file for file in minutes.EDITED if not (minutes.ROOT / file).exists()] == []
+    older = makefile.replace("\nread:", "\nunread:")
+    assert "make read" not in {name for name, _, _ in minutes.steps(older, edits=False)}
+
+
+def test_minutes_are_told_by_revision():
+    found = {("book", "a"): [3.0, 1.0, 8.0], ("book", "b"): [2.0], ("read", "b"): [0.25]}
+    assert minutes.table(found, ["a", "b"]).splitlines() == [
+        "seconds  a                 b",
+        "book     3.0 (1.0 to 8.0)  2.0 (2.0 to 2.0)",
+        "read     -                 0.2 (0.2 to 0.2)",
+    ]
+
+
+def test_a_step_that_fails_ends_the_measurement_with_its_words(tmp_path):
+    with pytest.raises(SystemExit, match=r"ls nothing-here failed in "):
+        minutes.timed(tmp_path, "ls nothing-here")

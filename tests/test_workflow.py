@@ -43,9 +43,9 @@ def planned(tmp_path_factory) -> dict[str, set[str]]:
     cases = []
     for name, changed in CHANGES.items():
         folder = tmp_path_factory.mktemp(name)
-        for source in ("serlib", "companion", "notebooks", "book", "workflow"):
+        for source in ("serlib", "companion", "notebooks", "book", "docs", "workflow"):
             shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
-        for source in ("Snakefile", "_config.yml", "Makefile", "CITATION.cff", "CITATION.bib"):
+        for source in ("Snakefile", "_config.yml", "Makefile", "requirements.lock", "CITATION.cff", "CITATION.bib"):
             shutil.copy2(ROOT / source, folder / source)
         shutil.copytree(ROOT / ".snakemake/metadata", folder / ".snakemake/metadata")
         for source in ("build", "_build", "results", "weights", "benchmarks"):
@@ -68,9 +68,7 @@ def plans(tmp_path_factory) -> dict[str, tuple[int, str]]:
     """What Snakemake plans for recordings, by the name of the request: its exit status and its words."""
     data = tiny_emodb(tmp_path_factory.mktemp("recordings") / "data/emodb")
     named = [
-        tiny_record(
-            fold=fold, protocol="leave-one-speaker-out", configuration=config.resolve(run, "paper-bf16", seed, 7)
-        )
+        tiny_record(fold=fold, protocol="leave-one-speaker-out", configuration=resolved(run, "paper-bf16", seed, 7))
         for run in RUNS
         for fold in FOLDS
         for seed in SEEDS
@@ -184,12 +182,13 @@ def test_the_command_named_beside_a_number_makes_its_records(plans):
 def test_runs_and_seeds_with_other_folds_have_a_command_of_their_own():
     runs = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)]  # fold, seed
     named = [
-        tiny_record(fold=fold, configuration=resolved("student-alone+4s", "paper", seed, 7)) for fold, seed in runs
+        tiny_record(fold=fold, configuration=resolved("student-alone+deltas", "paper", seed, 7)) for fold, seed in runs
     ]
     named += [tiny_record(fold=2, configuration=config.resolve("teacher", "paper", 0, 7))]
     _, *lines, _ = text.commands(named).data.splitlines()
+    steps = "student-alone+deltas"
     places = [re.search(r"/random-(\S+)/(\S+)-seed(\S+)\.json", line).groups() for line in lines]
-    assert places == [("{1,2}", "student-alone+4s", "{0,1}"), ("1", "student-alone+4s", "2"), ("2", "teacher", "0")]
+    assert places == [("{1,2}", steps, "{0,1}"), ("1", steps, "2"), ("2", "teacher", "0")]
 
 
 def test_the_command_of_a_chosen_channel_names_it():
@@ -232,7 +231,7 @@ def test_a_step_depends_on_nothing_else(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert code("serlib/losses.py") == ["serlib/losses.py"]
     data = {f"serlib/data/{name}" for name in ("features.py", "audio.py", "inferno_red.csv")}
-    assert steps()["images"] == {*data, "serlib/config.py", "serlib/files.py"}
+    assert steps()["images"] == {*data, "serlib/config.py", "serlib/errors.py", "serlib/files.py"}
     assert (
         not {"serlib/cli.py", "serlib/flops.py", "studies/baselines.py", "serlib/data/features.py"} & steps()["train"]
     )
@@ -429,8 +428,11 @@ def test_no_path_or_name_goes_to_a_shell_unquoted():
     graph = (ROOT / "Snakefile").read_text(encoding="utf-8")
     shells = re.findall(r"^    shell:(.*?)(?=^    \w|^\S|\Z)", graph, re.MULTILINE | re.DOTALL)
     filled = re.findall(r"(?<!\{)\{([A-Za-z_.]+)(:q)?\}", "".join(shells))
-    assert len(shells) == 9
-    assert {name for name, quoted in filled if not quoted} == {"threads", "params.channel"}  # numbers
+    assert len(shells) == 10
+    assert {name for name, quoted in filled if not quoted} == {
+        *("threads", "params.channel"),  # numbers
+        *("params.package", "params.read"),  # a name of the Snakefile, a digest
+    }
     assert len(filled) > 30
 
 

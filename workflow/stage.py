@@ -1,15 +1,17 @@
-"""``python workflow/stage.py ROOT STAGE``: the folder that Jupyter Book renders, all but the executed notebooks.
+"""The folder that Jupyter Book renders, all but the executed notebooks; :mod:`workflow.render` calls it.
 
 ``STAGE/book`` is a copy of ``ROOT/book``; ``STAGE/_config.yml`` is ``ROOT/_config.yml`` with the numbers that the prose
 uses and, if the checkout came from GitHub or GitLab, the buttons that lead back to it. The stage repeats the
-repository's layout, so that a page's "edit" link names a file that exists. ``STAGE/notebooks`` is left alone.
+repository's layout, so that a page's "edit" link names a file that exists. ``STAGE/notebooks`` is left alone. A file
+that did not change keeps its time: pages that use it are not rendered again.
 """
 
+import filecmp
 import os
 import shutil
-import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import yaml
@@ -22,7 +24,10 @@ HOSTS = ("github.com", "gitlab.com")
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 
-def main(root: Path, stage: Path) -> None:
+def main(
+    root: Path, stage: Path, values: Mapping[str, str] | None = None, pages: Mapping[str, str] | None = None
+) -> None:
+    """Stage the book of the checkout ``root``; ``values`` replace those of the prose, ``pages`` those of ``root/book``."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     given = os.environ.get("REPOSITORY_URL") or ""  # of the workflow that publishes
     address = repository(given or git(root, "config", "--local", "--get", "remote.origin.url") or "")
@@ -32,15 +37,33 @@ def main(root: Path, stage: Path) -> None:
         config["html"] |= {"use_repository_button": True, "use_edit_page_button": True}
         if urlsplit(address).hostname == "github.com":  # the stage has the repository's layout: the links name files
             config["launch_buttons"] = {"binderhub_url": BINDER, "colab_url": COLAB, "notebook_interface": "jupyterlab"}
-    _copy(root / "book", stage / "book")
-    _copy(root / "docs", stage / "docs")  # which pages offer
-    _copy(root / "serlib", stage / "serlib")  # of which pages show functions
-    shutil.copy(root / "CITATION.bib", stage)
-    config["sphinx"]["config"]["myst_substitutions"] = prose.values(
-        root, stage / "book", prose.byline(config["author"], address, os.environ.get("ARCHIVE_DOI") or "")
-    )
-    with atomic_write(stage / "_config.yml") as beside:
-        beside.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120), encoding="utf-8")
+    stage.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=stage.parent) as folder:
+        fresh = Path(folder)
+        for name in ("book", "docs", "serlib"):  # pages offer the files of docs, and show functions of serlib
+            shutil.copytree(root / name, fresh / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        for name, text in (pages or {}).items():
+            (fresh / name).write_text(text, encoding="utf-8")
+        shutil.copy2(root / "CITATION.bib", fresh)
+        byline = prose.byline(config["author"], address, os.environ.get("ARCHIVE_DOI") or "")
+        substitutions = prose.values(root, fresh / "book", byline) | (values or {})
+        config["sphinx"]["config"]["myst_substitutions"] = substitutions
+        text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120)
+        (fresh / "_config.yml").write_text(text, encoding="utf-8")
+        renew(fresh, stage, ("book", "docs", "serlib"))
+
+
+def renew(source: Path, target: Path, folders: Iterable[str]) -> None:
+    """``target`` gets every file of ``source`` that it has not with the same content; its ``folders`` hold nothing else."""
+    for folder in folders:
+        for path in sorted((target / folder).rglob("*"), reverse=True):
+            if not (source / path.relative_to(target)).exists():
+                path.rmdir() if path.is_dir() else path.unlink()
+    for path in (path for path in sorted(source.rglob("*")) if path.is_file()):
+        there = target / path.relative_to(source)
+        if not there.is_file() or not filecmp.cmp(path, there, shallow=False):
+            with atomic_write(there) as beside:
+                shutil.copyfile(path, beside)
 
 
 def repository(origin: str) -> str:
@@ -49,22 +72,3 @@ def repository(origin: str) -> str:
     if parts.scheme != "https" or parts.hostname not in HOSTS:
         return ""
     return f"https://{parts.hostname}{parts.path.rstrip('/').removesuffix('.git')}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    """``target`` becomes a copy of ``source``; it is replaced only when the copy is whole."""
-    beside = target.with_name(f".{target.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(source, beside, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    shutil.rmtree(target, ignore_errors=True)
-    beside.replace(target)
-
-
-def _arguments(arguments: list[str]) -> Any:
-    if len(arguments) != 2:
-        raise SystemExit("usage: python workflow/stage.py ROOT STAGE")
-    return map(Path, arguments)
-
-
-if __name__ == "__main__":
-    main(*_arguments(sys.argv[1:]))

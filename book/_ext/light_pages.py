@@ -42,10 +42,12 @@ ZOOM = 5 / 3  # CSS pixels a point: words of 9 points are as large as the text a
 HIDDEN = ' aria-hidden="true"'  # of a figure whose label says it all
 ANSWER = "> **Answer.**"  # how the line begins that answers a page's question
 COLOUR = r"#[0-9A-Fa-f]{6}\b"
+DONE = "<!-- light -->\n"  # ends a page that was seen to
 # What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
 REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
 MARKUP = (
     (r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>', ""),
+    (r"(/mystnb\.[0-9a-f]+\.css)\?v=[0-9a-f]+", r"\1"),  # its name says its content; the rest, when it was rendered
     (r'(<summary) aria-label="[^"]*"', r"\1"),  # the text inside names it
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),  # its parts are not all list items
     (r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1"),
@@ -90,11 +92,12 @@ def finish(app, exception) -> None:
     icons = set()
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        for pattern, other in MARKUP:
-            text = re.sub(pattern, other, text)
+        if not text.endswith(DONE):  # else it was not rendered this time
+            for pattern, other in MARKUP:
+                text = re.sub(pattern, other, text)
+            page.write_text(re.sub(r"<img\b[^>]*>", Pictures(page), text) + DONE, encoding="utf-8")
         icons.update(re.findall(r"\bfa-[a-z0-9-]+", text))
-        page.write_text(re.sub(r"<img\b[^>]*>", Pictures(page), text), encoding="utf-8")
-    (out / "_static/scripts/fontawesome.js").unlink()
+    (out / "_static/scripts/fontawesome.js").unlink(missing_ok=True)  # gone already where no page was rendered
     cut_icons(out / "_static", icons)
     front = FRONT.format(title=app.config.html_title, page=f"{app.config.master_doc}.html")
     (out / "index.html").write_text(front, encoding="utf-8")

@@ -1,0 +1,115 @@
+"""``python -m benchmarks.minutes [REVISION ...] [--repeats 3] [--edits]``: how long clones of this repository take.
+
+Each round clones every revision (default: the last commit) anew, in turns, so that a slow hour is slow for all, and takes
+the seconds of ``make book``, of a second ``make book``, of the tests, of nbval and, where a revision has it, of ``make
+read``; with ``--edits`` also of ``make book`` after one line was added to a page, a notebook, a module of the telling and
+one of the method. The packages are those installed here: installation is not measured. Prints medians, smallest and
+largest. Nothing else may be at work: the load before every step is printed too.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[1]
+EDITED = ("book/index.md", "notebooks/fig5_student.ipynb", "companion/text.py", "serlib/model.py")
+MAKE = ("make", "--no-print-directory", "-o", ".venv/installed", "-o", ".venv-read/installed")
+
+
+def clone(revision: str, folder: Path) -> Path:
+    """A clone with environments that take their packages from this one's."""
+    subprocess.run(("git", "clone", "-q", ROOT, folder), check=True)
+    subprocess.run(("git", "-C", folder, "checkout", "-q", revision), check=True)
+    for name in (".venv", ".venv-read"):
+        subprocess.run((sys.executable, "-m", "venv", "--without-pip", folder / name), check=True)
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        packages = folder / name / "lib" / version / "site-packages"
+        (packages / "here.pth").write_text(f"{folder}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+        (folder / name / "installed").touch()
+    return folder
+
+
+def recipe(makefile: str, target: str) -> list[str]:
+    """The commands of a target, without make's marks."""
+    (lines,) = re.findall(rf"^{target}:[^\n]*\n((?:\t[^\n]*\n)+)", makefile, re.MULTILINE)
+    commands = [line.strip().removeprefix("@") for line in lines.splitlines()]
+    return [
+        command.replace("$(BIN)", ".venv/bin").replace("$(RUN)", ".venv/bin/python -m workflow.run")
+        for command in commands
+    ]
+
+
+def steps(makefile: str, edits: bool) -> Iterator[tuple[str, str, str]]:
+    """Each step's name, the file that is edited before it ("": none), and its command."""
+    book = " ".join((*MAKE, "book"))
+    yield "make book", "", book
+    yield "make book again", "", book
+    for file in EDITED if edits else ():
+        yield f"make book, {file} edited", file, book
+    _, tests, nbval = recipe(makefile, "test")
+    yield "tests", "", tests
+    yield "nbval", "", nbval
+    if re.search(r"^read:", makefile, re.MULTILINE):
+        yield "make read", "", " ".join((*MAKE, "read"))
+
+
+def timed(folder: Path, command: str) -> float:
+    """Seconds of a command; ends with its last words if it fails."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    start = time.perf_counter()
+    ended = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{command} failed in {folder}:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    return time.perf_counter() - start
+
+
+def measure(revisions: Sequence[str], repeats: int, edits: bool) -> dict[tuple[str, str], list[float]]:
+    """Seconds by step and revision."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for number in range(repeats):
+        for revision in revisions:
+            with TemporaryDirectory() as place:
+                folder = clone(revision, Path(place, "clone"))
+                makefile = (folder / "Makefile").read_text(encoding="utf-8")
+                for name, file, command in steps(makefile, edits):
+                    if file:
+                        with (folder / file).open("a", encoding="utf-8") as text:
+                            text.write("\n")
+                    print(f"round {number + 1}, {revision}, {name}: load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+                    found[name, revision].append(timed(folder, command))
+    return found
+
+
+def table(found: Mapping[tuple[str, str], Sequence[float]], revisions: Sequence[str]) -> str:
+    """A line for each step: the median of each revision, smallest and largest in brackets, in seconds."""
+    lines = [["seconds", *revisions]]
+    for name in dict.fromkeys(name for name, _ in found):
+        of = [found.get((name, revision), ()) for revision in revisions]
+        lines.append([name, *(f"{median(t):.1f} ({min(t):.1f} to {max(t):.1f})" if t else "-" for t in of)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.minutes", description=__doc__.split("\n\n")[0])
+    parser.add_argument("revisions", nargs="*", default=["HEAD"], metavar="REVISION")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--edits", action="store_true", help="also after one edited file of each kind")
+    options = parser.parse_args(arguments)
+    print(table(measure(options.revisions, options.repeats, options.edits), options.revisions))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
