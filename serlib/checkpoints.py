@@ -48,6 +48,18 @@ def _plain(model: config.Model, about: Mapping[str, Any]) -> SpectrogramViT:
     return SpectrogramViT(model)
 
 
+def _held(model: config.Model, state: dict[str, torch.Tensor]) -> config.Model:
+    """``model``, if the weights can be those of its sizes: to make a network of absurd ones takes minutes or all memory."""
+    largest = max((size for tensor in state.values() for size in tensor.shape), default=0)
+    inner = model.heads * model.head_width
+    sizes = {"depth": model.depth, "stem": len(model.stem), "width": model.width, "mlp_width": model.mlp_width}
+    sizes |= {"heads": inner, "convolution": max((0, *model.stem)), "patch_size": model.patch_values}
+    for name, size in sizes.items():
+        if size > (len(state) if name in ("depth", "stem") else largest):
+            raise ValueError(f"{name}: no weight is of such a size")
+    return model
+
+
 def load(
     path: str | Path, network: Callable[[config.Model, Mapping[str, Any]], SpectrogramViT] = _plain
 ) -> tuple[SpectrogramViT, dict[str, Any]]:
@@ -66,7 +78,7 @@ def load(
             raise ValueError("changed since they were written: fetch or train them again")
         if not all(tensor.isfinite().all() for tensor in state.values()):
             raise ValueError("a weight is not a finite number")
-        model = network(config.from_plain(config.Model, about.pop("model")), about)
+        model = network(_held(config.from_plain(config.Model, about.pop("model")), state), about)
         model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
     except FileNotFoundError as error:
         raise SerlibError(f"{path}: no such weights") from error

@@ -5,6 +5,7 @@ Modules are imported where they are used, so that ``--help`` does not wait for t
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,10 @@ from serlib.errors import SerlibError
 from serlib.files import spare
 
 MOST_THREADS = 256
+LAUNCHER = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+LAUNCHER += ("SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK")
+# What PyTorch's allocators say on a processor and on an accelerator, and a pool of processes when one was ended.
+NO_MEMORY = "out of memory|allocate memory|bad_alloc|terminated abruptly|start new thread"
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
 
@@ -66,6 +71,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 loses no line
     try:
+        _check_launcher()
         options.command(options)
         sys.stdout.flush()  # while a reader that has gone can still be caught
     except KeyboardInterrupt:
@@ -76,11 +82,28 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     except SerlibError as error:
         print(corpora.printable(f"{name}: {error}"), file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(NO_MEMORY, str(error)):
+            raise
+        print(f"{name}: not enough memory for this; the same command goes on where this one stopped", file=sys.stderr)
+        return 1
     except OSError as error:
         said = f"{name}: {error.filename or ''}: {error.strerror or error}".replace(" : ", " ")
         print(corpora.printable(said), file=sys.stderr)
         return 1
     return 0
+
+
+def _check_launcher() -> None:
+    """Raises SerlibError for a variable of a launcher that is no number: libraries read it while they are imported."""
+    for name in LAUNCHER:
+        if not os.environ.get(name, "0").isdecimal():
+            raise SerlibError(f"{name}={os.environ[name]!r} is no whole number: torchrun or Slurm set it; unset {name}")
+
+
+def is_first() -> bool:
+    """Whether this process writes and tells: of torchrun's the first, and one that it did not start."""
+    return "GROUP_RANK" not in os.environ or os.environ["RANK"] == "0"
 
 
 def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
@@ -192,7 +215,7 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
         return corpus
     how = {"strict": options.strict, "speech": speech, "channel": options.channel or 0}
     corpus = corpora.load(options.corpus, data(options), **how)
-    if options.table and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
+    if options.table and is_first():  # of torchrun's processes the first writes
         corpora.save(corpus, options.table, data(options))
     return corpus
 
@@ -267,7 +290,7 @@ def _train(options: argparse.Namespace) -> None:
         accelerator=options.accelerator,
         cache=options.cache,
     )
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first tells
+    if is_first():  # of torchrun's processes the first tells
         print(record)
         _print_accuracy(finished)
 

@@ -33,6 +33,7 @@ Kind = TypeVar("Kind")
 
 POSITIONS, MATCHES = get_args(Position), get_args(Match)
 WIDEST, MOST_CLASSES = 4096, 1000  # pixels of an image, emotions: more is a mistake
+MOST_VALUES = 2**27  # of a waveform or a spectrogram: half an hour at 16 kHz is a quarter of it
 ORIGINAL = "original"
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
 
@@ -68,14 +69,16 @@ class Features:
     def __post_init__(self) -> None:
         if self.image_size[0] != self.mel_bands:
             raise SerlibError(f"image_size {self.image_size}: the height must be mel_bands = {self.mel_bands}")
-        if min(self.image_size) < 1 or self.image_size[1] > WIDEST:
-            raise SerlibError(
-                f"image_size {self.image_size}: both must be at least 1 pixel, the width at most {WIDEST}"
-            )
+        if min(self.image_size) < 1 or max(self.image_size) > WIDEST:
+            raise SerlibError(f"image_size {self.image_size}: both must be at least 1 pixel and at most {WIDEST}")
         if self.channel < 0:
             raise SerlibError(f"channel {self.channel}: channels are counted from 1; 0 is their mean")
         if self.window_length > self.fft_length:
             raise SerlibError(f"window_length {self.window_length} is longer than fft_length {self.fft_length}")
+        if min(self.sample_rate, self.hop_length, self.window_length) < 1 or not 0 < self.seconds < MOST_VALUES:
+            raise SerlibError("sample_rate, hop_length, window_length and seconds must be greater than 0")
+        if max(self.n_samples, self.n_frames * self.fft_length) > MOST_VALUES:
+            raise SerlibError(f"a spectrogram of {self.seconds:g} s in {self.n_frames:,} windows: more is a mistake")
 
     @property
     def images(self) -> str:

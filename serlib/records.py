@@ -294,7 +294,7 @@ def git(folder: Path, *arguments: str) -> str | None:
 def commit(folder: Path) -> dict[str, Any]:
     """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
     found = git(folder, "rev-parse", "HEAD")
-    changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib")
+    changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib", "studies")
     return {"commit": found or "unknown", "dirty": not found or changed != ""}
 
 

@@ -8,12 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import serlib
-from serlib import records
+from serlib import checkpoints, cli, config, records
+from serlib.model import SpectrogramViT
 from tests.helpers import sent, watched
 from workflow import graph, run
 
@@ -262,3 +266,82 @@ def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
     assert sent(tmp_path / "log") == []
     left = {path.relative_to(tmp_path) for folder in (home, temporary) for path in folder.rglob("*") if path.is_file()}
     assert {path for path in left if "matplotlib" not in path.parts} == set()  # its list of the fonts
+
+
+@pytest.mark.parametrize("name", cli.LAUNCHER)
+@pytest.mark.parametrize("value", ["abc", "", "1.5", "-1", "²"])
+def test_a_launchers_variable_that_is_no_number_is_named(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    assert cli.main(["flops", "teacher"]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"serlib: {name}={value!r} is no whole number: torchrun or Slurm set it; unset {name}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("std::bad_alloc"),
+        BrokenProcessPool("A process in the process pool was terminated abruptly while the future was running"),
+    ],
+    ids=lambda error: str(error)[:20] or "MemoryError",
+)
+def test_what_memory_does_not_hold_is_one_line(monkeypatch, capsys, error):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(cli, "_flops", fail)
+    assert cli.main(["flops"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("serlib: not enough memory")
+
+
+def test_another_error_of_a_library_keeps_its_traceback(monkeypatch):
+    def fail(options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "_flops", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["flops"])
+
+
+SIZES = {"depth": 10**6, "heads": 10**6, "head_width": 10**6, "width": 10**7, "mlp_width": 10**8}
+SIZES |= {"stem": (10**6, 1)}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_weights_of_absurd_sizes_are_refused_at_once(tmp_path, name):
+    """Their digest is right: whoever writes a file can write that too."""
+    model = SpectrogramViT(replace(config.STUDENT, width=8, depth=1, heads=1, head_width=8, mlp_width=8))
+    checkpoints.save(model, path := tmp_path / "a.safetensors")
+    assert checkpoints.load(path)[0].config == model.config
+    model.config = replace(model.config, **{name: SIZES[name]})
+    checkpoints.save(model, path)
+    with pytest.raises(ValueError, match="no weight is of such a size"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": 1e9},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"seconds": -1.0},
+        {"hop_length": 0},
+        {"sample_rate": 10**9},
+        {"fft_length": 10**7},
+        {"mel_bands": 10**6, "image_size": (10**6, 128)},
+    ],
+    ids=str,
+)
+def test_images_of_absurd_sizes_are_refused(change):
+    with pytest.raises(ValueError):  # noqa: PT011
+        config.Features(**change)
