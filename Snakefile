@@ -14,6 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from companion import experiments
 from serlib import config as serlib_config, records
 from serlib.data import facts
+from serlib.files import below
 from studies import variants
 from workflow.graph import NAME, check_page, code, digest, guard, listing, settings, stop
 
@@ -51,7 +52,7 @@ SHOWN = CORPUS or "emodb"
 CORE = ("teacher", "student-alone", "student-pooled")
 TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
-COMMITTED = sorted(str(path) for kind in ("*.json", "*.csv") for path in Path("results").rglob(kind))
+COMMITTED = [str(path) for suffix in (".json", ".csv") for path in below("results", suffix)]
 BENCHMARKS = sorted(map(str, Path("benchmarks").glob("*.json")))
 # No finding rests on synthetic runs: of them only what a page shows. Of recordings also the other feature map and patches.
 ALL_RUNS = [run(name) for name in (*CORE, *(("student-tokens", "teacher-square-patches") if CORPUS else ()))]
@@ -91,7 +92,7 @@ NOTEBOOKS = {
 for name, (given, _) in NOTEBOOKS.items():
     check_page(f"notebooks/{name}.ipynb", given)
 STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)
-PROSE = sorted(str(path) for part in ("book", "docs") for path in Path(part).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+PROSE = [str(path) for part in ("book", "docs") for path in below(part, "") if path.is_file() and "__pycache__" not in path.parts]
 
 
 rule book:

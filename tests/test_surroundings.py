@@ -221,6 +221,9 @@ def test_no_step_of_the_graph_has_a_source_for_an_input():
     reading = {
         rule.partition(":")[0] for rule in rules if re.search(r"^        read=|read=(digest|read_by)", rule, re.M)
     }
+    assert (
+        "rglob" not in (ROOT / "Snakefile").read_text()
+    )  # what editors, Jupyter and systems hide beside the files is none of them
     assert reading == {rule.partition(":")[0] for rule in rules if "    shell:" in rule}
 
 
@@ -345,3 +348,39 @@ def test_weights_of_absurd_sizes_are_refused_at_once(tmp_path, name):
 def test_images_of_absurd_sizes_are_refused(change):
     with pytest.raises(ValueError):  # noqa: PT011
         config.Features(**change)
+
+
+@pytest.mark.skipif(
+    not records.git(ROOT, "rev-parse", "HEAD"), reason="no checkout: git knows no attributes of an archive"
+)
+@pytest.mark.parametrize(
+    "setting", ["core.autocrlf=true", "core.autocrlf=input", "core.eol=crlf", "core.safecrlf=true"]
+)
+def test_a_checkout_has_the_same_bytes_whatever_git_is_told(tmp_path, setting):
+    """Scripts end their lines as a shell reads them; what carries a digest keeps it."""
+    files = [
+        ".ci/run",
+        "Makefile",
+        "serlib/data/manifests/emodb.csv",
+        "serlib/data/facts.toml",
+        "results/figures/emodb.npz",
+    ]
+    files.append(str(next((ROOT / "results/recordings").rglob("*.json")).relative_to(ROOT)))
+    run_git(tmp_path, "init", "-q")
+    (tmp_path / ".git/objects/info/alternates").write_text(
+        f"{records.git(ROOT, 'rev-parse', '--git-path', 'objects')}\n"
+    )
+    run_git(
+        tmp_path,
+        "-c",
+        setting,
+        "checkout",
+        "-q",
+        records.git(ROOT, "rev-parse", "HEAD"),
+        "--",
+        ".gitattributes",
+        *files,
+    )
+    for file in files:
+        assert (tmp_path / file).read_bytes().count(b"\r\n") == (ROOT / file).read_bytes().count(b"\r\n"), file
+        assert len((tmp_path / file).read_bytes()) == len((ROOT / file).read_bytes()), file
