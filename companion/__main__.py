@@ -1,10 +1,12 @@
 """``python -m companion``: what the records say, for readers; `python -m serlib` makes the records."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from serlib import cli
+from serlib.data import corpora
 from serlib.errors import SerlibError
 from serlib.files import spare
 
@@ -84,17 +86,22 @@ def _table(options: argparse.Namespace) -> None:
     if options.out.suffix not in formats:
         raise SerlibError(f"{options.out}: the table is written as one of {', '.join(formats)}")
 
-    from companion import results
+    from companion import labels, results
     from serlib.files import atomic_write
 
     spare(options.out, *options.records)
     table = results.predictions(cli.read(options.records))
+    note = ""
+    if options.out.suffix == ".csv":
+        table, note = labels.cells(table), labels.misread(table)
     try:
         with atomic_write(options.out) as beside:
             getattr(table, formats[options.out.suffix])(beside, index=False)
     except ImportError as error:
         raise SerlibError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
     print(f"{options.out}: {len(table):,} predictions")
+    if note:
+        print(corpora.printable(f"serlib: note: {note}"), file=sys.stderr)
 
 
 def _listeners(options: argparse.Namespace) -> None:

@@ -65,6 +65,7 @@ def style() -> None:
             "legend.frameon": False,
             "svg.fonttype": "none",  # words stay words, in the font of the page
             "svg.hashsalt": "figure",
+            "text.parse_math": False,  # a name with two dollars is a name
         },
     )
 

@@ -16,7 +16,7 @@ from IPython import get_ipython
 from IPython.display import Audio, Markdown, display
 from matplotlib.figure import Figure
 
-from companion import claims, figures, parameters, results, text
+from companion import claims, figures, labels, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
@@ -92,9 +92,11 @@ def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.Data
     about = {"name": name, "caption": caption, "alt": finding}
     if data is not None:
         one_line = {column: data[column].map(_one_line) for column in data.select_dtypes("str")}
-        about["data"] = data.assign(**one_line).to_csv(index=False, float_format="%.6g")
+        about["data"] = labels.cells(data.assign(**one_line)).to_csv(index=False, float_format="%.6g")
     display(figure, metadata={"picture": about})
-    display(Markdown(f"**{caption}** {finding}"), metadata={"caption": name})  # JupyterLab shows no metadata
+    display(
+        Markdown(f"**{caption}** {labels.markdown(finding)}"), metadata={"caption": name}
+    )  # JupyterLab shows no metadata
     plt.close(figure)
 
 

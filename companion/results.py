@@ -21,7 +21,7 @@ import pandas as pd
 
 from companion.experiments import GONE_RUNS, GONE_SCHEDULES
 from serlib import config, metrics, records
-from serlib.data import facts, splits
+from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
 from studies import variants
 
@@ -98,8 +98,14 @@ def _identity(r: records.Record) -> dict:
         "run": r.run,
         "seed": r.seed,
         "epochs": r.epochs,
-        "complete": not r.notes,  # the recordings are those of the corpus as published
+        "complete": not r.notes and _as_published(r),  # the recordings are those of the corpus as published
     }
+
+
+def _as_published(r: records.Record) -> bool:
+    """Whether a record's recordings are, file by file, those whose hashes are kept; true where none are kept."""
+    known = corpora.published_fingerprints(r.corpus)
+    return not known or r.speech == "synthetic" or r.fingerprint in known
 
 
 def test(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from IPython.display import Markdown
 
-from companion import claims, experiments, paper, results
+from companion import claims, experiments, labels, paper, results
 from companion.claims import Finding, Limit, Verdict
 from companion.results import Comparison
 from serlib import config, metrics, records
@@ -274,6 +274,7 @@ Its first cell says what each parameter means; <a href="../book/corpora.html#a-c
 
 Source: <a href="../_sources/notebooks/{notebook}.ipynb" download>{notebook}.ipynb</a>.
 Data: every prediction of every committed record as <a href="../data/predictions.csv.gz" download>CSV</a>,
+(in pandas `{labels.READ_CSV.replace("FILE", "'predictions.csv.gz'")}`),
 described for machines by <a href="../data/croissant.json" download>Croissant</a>; every run as <a href="../data/runs.csv" download>CSV</a> or <a href="../data/runs.json" download>JSON</a>.
 Made on {date} from commit `{commit[:8]}`.
 :::

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from helpers import SPEAKERS, outcome
+from helpers import SPEAKERS, outcome, published
 
 from companion import claims, paper, results, text
 from companion.claims import Finding, Limit
@@ -57,7 +57,9 @@ def test_a_claim_holds_where_every_difference_lies_above_zero_speaker_independen
     fifty = f"EmoDB, speaker-independent: +50.0 [+50.0,{NO_BREAK}+50.0] points, 6 speakers, 1 seed."
     assert text.because(v).startswith(f"Student with teacher minus Student alone: {fifty}")
     everywhere = [
-        [replace(r, corpus=corpus) for r in of] for corpus in facts.CORPORA for of in transfer(ALWAYS, HALF, HALF)
+        [replace(r, corpus=corpus, fingerprint=published(corpus)) for r in of]
+        for corpus in facts.CORPORA
+        for of in transfer(ALWAYS, HALF, HALF)
     ]
     assert text.found(decided("transfer", *everywhere)) == "holds"
 
@@ -248,7 +250,7 @@ def test_what_a_verdict_lacks_is_named_run_by_run():
     both = [(run, seed) for run in ("teacher", "teacher-no-position") for seed in (0, 1, 2)]
     assert left == {cell: list(range(10)) for cell in both if cell != ("teacher", 0)}
     actors = [
-        replace(r, corpus="crema-d", fold=0)
+        replace(r, corpus="crema-d", fingerprint=published("crema-d"), fold=0)
         for run in ("teacher", "teacher-no-position")
         for r in outcome(run, ALWAYS, "actor-split", "paper-bf16")[:1]
     ]

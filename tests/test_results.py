@@ -35,6 +35,14 @@ def test_a_row_is_a_predicted_utterance():
     assert (row["fold"], row["seed"], row["repetition"], row["complete"]) == (2, 7, 2, False)  # of draws, the draw
 
 
+@pytest.mark.parametrize("corpus", ["emodb", "crema-d"])
+@pytest.mark.parametrize("fingerprint", ["f" * 64, "0" * 64, ""])
+def test_recordings_under_published_names_are_the_corpus_only_with_its_fingerprint(corpus, fingerprint):
+    (published,) = results.predictions([tiny_record(corpus=corpus, notes=())])["complete"].unique()
+    (other,) = results.predictions([tiny_record(corpus=corpus, notes=(), fingerprint=fingerprint)])["complete"].unique()
+    assert (published, other) == (True, False)
+
+
 def test_a_version_belongs_to_its_utterance():
     part = Part(("a.wav", "a.wav (speed)"), ("03", "03"), (0, 0), (0, 1))
     table = results.predictions([tiny_record(parts={"train": part, "test": part})])

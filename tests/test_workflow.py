@@ -1,6 +1,7 @@
 """The graph: what is up to date is left alone, what is touched is followed by what depends on it and nothing else."""
 
 import ast
+import errno
 import importlib.util
 import json
 import os
@@ -532,6 +533,28 @@ def test_only_records_are_kept(tmp_path, monkeypatch):
         (place / name).touch()
     run.keep()
     assert [path.name for path in Path("results").rglob("*") if path.is_file()] == ["a.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_records_on_a_disk_that_takes_none_stay_as_they_were_and_one_line_says_so(
+    tmp_path, monkeypatch, capsys, number
+):
+    monkeypatch.chdir(tmp_path)
+    for folder, content in (("build/runs", "new"), ("results", "old")):
+        Path(folder, "recordings/emodb").mkdir(parents=True)
+        Path(folder, "recordings/emodb/a.json").write_text(content)
+
+    def fails(source, target):
+        Path(target).write_text(content[:1])
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("serlib.files.shutil.copyfile", fails)
+    with pytest.raises(SystemExit):
+        run.keep()
+    kept = "results/recordings/emodb/a.json"
+    assert capsys.readouterr().err == f"serlib: {kept}: {os.strerror(number)}; what was there before is whole\n"
+    assert [str(path) for path in Path("results").rglob("*") if path.is_file()] == [kept]
+    assert Path(kept).read_text() == "old"
 
 
 @pytest.mark.parametrize("value", [2024, 1e3, True, None, ["a"], {"a": "b"}, float("inf"), float("nan"), "x;y", "1_0"])

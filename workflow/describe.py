@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from companion import results
+from companion import labels, results
 from serlib import records
 from serlib.files import atomic_write, sha256
 
@@ -72,7 +72,7 @@ def write(table: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
         beside.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
     ):
-        table.to_csv(packed, index=False)
+        labels.cells(table).to_csv(packed, index=False)
     named = [*results.CONDITION, *results.CELL, "run"]
     runs = table.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
     for name, text in {

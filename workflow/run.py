@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
+from serlib import files
 from workflow.graph import Settings, number, settings, stop
 
 GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
@@ -97,13 +97,11 @@ def interrupt(*_: object) -> NoReturn:
 def keep() -> None:
     """Copy the records of runs on recordings, and the probes of their networks, to where they are committed."""
     for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
-        if source.exists():
-            shutil.copytree(source, target, ignore=unwanted, dirs_exist_ok=True)
-
-
-def unwanted(folder: str, names: list[str]) -> list[str]:
-    """What is no record in a folder of runs: weights, and the states of unfinished runs."""
-    return [name for name in names if not name.endswith(".json") and not Path(folder, name).is_dir()]
+        for path in files.below(source, ".json"):
+            try:
+                files.copy(path, Path(target, path.relative_to(source)))
+            except OSError as error:
+                stop(f"{error.filename}: {error.strerror}; what was there before is whole")
 
 
 def python(*arguments: str) -> None:
