@@ -94,22 +94,25 @@ def checkout(tmp_path) -> Path:
     """A folder that a notebook takes for a checkout."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "Snakefile").touch()
-    shutil.copy(ROOT / "notebooks/audit_granularity.ipynb", tmp_path / "notebooks")
+    for name in ("audit_granularity.ipynb", "fig5_student.ipynb", "conftest.py"):
+        shutil.copy(ROOT / "notebooks" / name, tmp_path / "notebooks")
     return tmp_path
 
 
-def nbval(checkout: Path) -> int:
+def nbval(checkout: Path, env: dict[str, str]) -> int:
     options = ("-p", "no:cacheprovider", "-W", "default", "--nbval", "--nbval-current-env", "-q", "--rootdir", ".")
-    return python("-m", "pytest", *options, "notebooks", cwd=checkout).returncode
+    command = (sys.executable, "-m", "pytest", *options, "notebooks/fig5_student.ipynb")
+    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True).returncode
 
 
 def test_changing_one_committed_number_turns_the_run_red(checkout):
-    assert nbval(checkout) == 0
-    path = checkout / "notebooks/audit_granularity.ipynb"
+    env = hostile(checkout / "hostile")
+    assert nbval(checkout, env) == 0
+    path = checkout / "notebooks/fig5_student.ipynb"
     text = path.read_text(encoding="utf-8")
-    assert text.count("382") == 1
-    path.write_text(text.replace("382", "383"), encoding="utf-8")
-    assert nbval(checkout) == 1
+    assert text.count("33,792") == 1
+    path.write_text(text.replace("33,792", "33,793"), encoding="utf-8")
+    assert nbval(checkout, env) == 1
 
 
 def test_an_unknown_parameter_stops_the_build(checkout):
@@ -141,7 +144,6 @@ def hostile(folder: Path) -> dict[str, str]:
 
 
 def test_a_page_has_the_same_bytes_every_time_and_everywhere(checkout, tmp_path):
-    (checkout / "hostile").mkdir()
     pages = {checkout / "one.ipynb": None, checkout / "two.ipynb": hostile(checkout / "hostile")}
     for page, env in pages.items():
         command = (sys.executable, ROOT / "workflow/execute.py", ROOT / "notebooks/fig4_teacher.ipynb", page)
