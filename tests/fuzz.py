@@ -32,7 +32,8 @@ import soundfile
 import torch
 
 from companion.__main__ import main as companion
-from companion.notebook import _assigned, start
+from companion.notebook import start
+from companion.parameters import assigned
 from serlib import checkpoints, config, files, records, training
 from serlib.cli import main as serlib
 from serlib.data import corpora, facts, features, splits
@@ -660,7 +661,7 @@ LATER = ("emotion", "aims", "corpora", "measured", "measured_gpu")  # texts that
 def notebook_parameters(draw: random.Random, place: Path) -> Case:
     name = draw.choice(sorted(declared()))
     source, call = declared()[name]
-    defaults = _assigned(source)
+    defaults = assigned(source)
     known = list(defaults)
     key, value = draw.choice((*known, draw.choice((*known, "nope")))), draw.choice(VALUES)
     right = key in known and (type(value) is type(defaults[key]) or (type(value), type(defaults[key])) == (int, float))

@@ -1,6 +1,7 @@
 """Baselines against hand-computed statistics, and against leaks from the test set."""
 
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -180,10 +181,10 @@ def test_the_stored_values_are_of_the_settings_and_of_the_libraries_that_compute
         narrow = replace(config.Features(), dynamic_range=40.0)
         patch.setattr(baselines.config, "Features", lambda channel=0: replace(narrow, channel=channel))
         assert not np.allclose(baselines.functionals("mel-deltas", corpus, tmp_path), first)
-    monkeypatch.setattr(baselines, "_version", lambda library: "0.0" if library == "torchaudio" else "1")
+    assert baselines._versions()["torchaudio"] == metadata.version("torchaudio")
+    monkeypatch.setattr(baselines.metadata, "version", lambda library: "0.0" if library == "torchaudio" else "1")
     baselines.functionals("mel-deltas", corpus, tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 3
-    assert {"opensmile", "resemblyzer", "egemaps"} <= baselines.PACKAGES.keys()
 
 
 def test_one_training_speaker_is_refused_in_our_own_words(corpus, tmp_path):

@@ -1,6 +1,9 @@
 """Log-Mel images against librosa, and the cache against stale or half-written images."""
 
+import importlib.util
 from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
 
 import hypothesis
 import librosa
@@ -162,6 +165,27 @@ def test_the_cache_follows_content_settings_and_code(files, tmp_path, monkeypatc
     assert not torch.equal(changed[1], first[1])
     monkeypatch.setattr(features, "CODE", "other")
     assert made()[1] == 4
+
+
+@pytest.mark.parametrize(
+    "library", ["numpy", "soundfile", "soxr", "torch", "torchaudio", "libsndfile", "inferno_red.csv"]
+)
+def test_the_cache_follows_what_computes_the_images(library, monkeypatch):
+    def code() -> str:
+        """Of the module as it is read anew, beside the one in use."""
+        spec = importlib.util.spec_from_file_location("features_again", features.__file__)
+        again = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(again)
+        return again.CODE
+
+    before, version, read = code(), metadata.version, Path.read_text
+    assert before == features.CODE == code()
+    monkeypatch.setattr(metadata, "version", lambda name: version(name) + "x" * (name == library))
+    if library == "libsndfile":
+        monkeypatch.setattr(soundfile, "__libsndfile_version__", "0")
+    changed = lambda path, **how: read(path, **how) + "1" * (path.name == library)  # noqa: E731
+    monkeypatch.setattr(Path, "read_text", changed)
+    assert code() != before
 
 
 def test_processes_give_the_same_images_and_refusals(files, tmp_path, monkeypatch):
