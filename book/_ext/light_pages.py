@@ -252,6 +252,8 @@ def cut_icons(static: Path, icons: set[str]) -> None:
 
 
 def setup(app):
+    # It does not say that pages may be read side by side; it only numbers a contents that is to be numbered.
+    app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
     app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
     # "Figure" is what the paper calls its own
     app.connect("config-inited", lambda _, config: config.numfig_format.update(figure="Picture %s"))
