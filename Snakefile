@@ -258,8 +258,8 @@ rule try_it:
     message: "the networks of the page that computes in the browser"
     output: directory("build/book/try")
     log: "build/logs/try-it.log"
-    params: read=digest([*code("workflow/try_it.py"), *map(str, Path("weights").glob("*")), *map(str, Path("workflow").glob("*.tar.xz"))])
-    shell: "{PYTHON:q} workflow/try_it.py {output:q} 2>&1 | keep {log:q}"
+    params: read=digest([*code("workflow/try_it.py", "workflow/onnx_parts.py"), *map(str, Path("weights").glob("*")), *map(str, Path("workflow").glob("*.tar.xz"))])
+    shell: "{PYTHON:q} -m workflow.try_it {output:q} 2>&1 | keep {log:q}"
 
 
 rule pages:

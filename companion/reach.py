@@ -22,6 +22,7 @@ import pandas as pd
 
 from companion import experiments, results
 from companion.results import Comparison
+from serlib import config, records
 from serlib.data import splits
 from studies import variants
 
@@ -123,6 +124,19 @@ def tries(scores: Scores) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["run", "beside", "scores", "mean", "gain", "spread", "gains"])
     return table.assign(chosen=table["run"] == chosen(scores))
+
+
+def gflops(record: records.Record) -> float:
+    """GFLOPs per image of a record's network, from what the record says of it; a window is an image of its own width."""
+    from serlib import flops
+    from studies import frontends
+
+    c, said = record.configuration, record.configuration.run.model
+    size = said.image_size[0], said.get("window") or said.image_size[1]
+    beyond = c.get("beyond") or {name: said[name] for name in ("deltas", "convolutions") if said.get(name)}
+    plain = config.Model(said.num_classes, size, width=said.width, depth=said.depth, heads=said.heads)
+    about = {"beyond": beyond, "features": {"image_size": size}}
+    return flops.count(frontends.network(variants.of(beyond).network(plain), about)).flops / 1e9
 
 
 def normalised(run: str) -> str:

@@ -1,12 +1,10 @@
 """A trained network as one ONNX file that takes samples and gives logits, the log-Mel image made inside the graph.
 
 The file runs without PyTorch: ``onnxruntime.InferenceSession(path).run(None, {"samples": samples})``. Its metadata
-names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits;
-:func:`write_onnx_parts` writes the image and the network as two files, with the attention.
+names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits.
 """
 
 import contextlib
-import copy
 import io
 import json
 import logging
@@ -15,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from jaxtyping import Float
@@ -23,7 +20,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serlib.attention import rollout
 from serlib.config import Features
 from serlib.data import features
 from serlib.errors import SerlibError
@@ -81,46 +77,6 @@ class FromSamples(nn.Module):
         return self.network(self.image(samples)[None, None]).logits[0]
 
 
-class InstanceNorm(nn.Module):
-    """Means over rows of their means over columns: a browser's sum over a whole image loses two digits."""
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: Float[Tensor, "*image height width"]) -> Float[Tensor, "*image height width"]:
-        centred = x - x.mean(-1, keepdim=True).mean(-2, keepdim=True)
-        return centred * (centred.square().mean(-1, keepdim=True).mean(-2, keepdim=True) + self.eps).rsqrt()
-
-
-class ToChannels(nn.Module):
-    """The log-Mel image and what a front makes of it, where the network has one."""
-
-    def __init__(self, settings: Features, front: nn.Module | None) -> None:
-        super().__init__()
-        self.image, self.front = ToImage(settings), front or nn.Identity()
-
-    def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "channels height width"]:
-        return self.front(self.image(samples)[None, None])[0]
-
-
-class FromChannels(nn.Module):
-    """A network's logits for what :class:`ToChannels` gives, and the attention rollout over its patches."""
-
-    def __init__(self, network: SpectrogramViT, fronted: bool) -> None:
-        super().__init__()
-        self.network, self.fronted = copy.deepcopy(network), fronted
-        for layer in self.network.stem:
-            layer[1] = InstanceNorm(layer[1].eps)
-
-    def forward(
-        self, channels: Float[Tensor, "channels height width"]
-    ) -> tuple[Float[Tensor, " classes"], Float[Tensor, "rows columns"]]:
-        network = self.network.read if self.fronted else self.network
-        output = network(channels[None], need_weights=True)
-        return output.logits[0], rollout(output.attention, self.network.config.grid)[0]
-
-
 def write_onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: Path) -> None:
     """Write ``network`` as ONNX: input ``samples``, (samples,) in [-1, 1] and no more than the image shows (10 s);
     output ``logits``, (classes,).
@@ -128,43 +84,20 @@ def write_onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[s
     Raises:
         ValueError: the images that the network was trained on are not linear.
     """
-    _write(path, FromSamples(network, settings), "samples", ("logits",), settings, emotions)
+    made = to_onnx(FromSamples(network, settings), "samples", ("logits",), settings, emotions)
+    with atomic_write(path) as beside:
+        beside.write_bytes(made.SerializeToString())
 
 
-def write_onnx_parts(
-    network: SpectrogramViT,
-    settings: Features,
-    emotions: Sequence[str],
-    image: Path,
-    path: Path,
-    front: nn.Module | None = None,
-) -> None:
-    """The same in two files: ``image`` from samples to ``channels``, (channels, height, width), the log-Mel image or what
-    ``front``, the network's own where it has one, makes of it; ``path`` from there to ``logits`` and ``attention``, (rows,
-    columns) of patches: attention rollout, scaled to sum to 1.
-
-    Weights that half precision holds exactly, as it does those of released networks, are stored in it. A network with a
-    front must have neither stem nor coordinates.
-
-    Raises:
-        SerlibError: the images that the network was trained on are not linear.
-    """
-    channels = torch.zeros(network.config.channels, *network.config.image_size)
-    _write(image, ToChannels(settings, front), "samples", ("channels",), settings, emotions)
-    reader = FromChannels(network, front is not None)
-    _write(path, reader, "channels", ("logits", "attention"), settings, emotions, channels)
-
-
-def _write(
-    path: Path,
+def to_onnx(
     module: nn.Module,
     given: str,
     outputs: Sequence[str],
     settings: Features,
     emotions: Sequence[str],
     example: Tensor | None = None,
-) -> None:
-    """``module`` as a file; ``given``, its input, is like ``example``, without one samples of any length."""
+) -> onnx.ModelProto:
+    """``module`` as a graph; ``given``, its input, is like ``example``, without one samples of any length."""
     lengths = None
     if example is None:
         example = torch.zeros(3 * settings.sample_rate)
@@ -173,24 +106,9 @@ def _write(
         warnings.simplefilter("ignore")
         names = {"input_names": [given], "output_names": list(outputs), "dynamic_shapes": lengths}
         program = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
-    model = program.model_proto
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
-    onnx.helper.set_model_props(model, about)
-    if lengths is None:
-        _halve(model.graph)
-    with atomic_write(path) as beside:
-        beside.write_bytes(model.SerializeToString())
-
-
-def _halve(graph) -> None:
-    """Store what half precision holds exactly in it, each with a cast back."""
-    for stored in graph.initializer:
-        exact = onnx.numpy_helper.to_array(stored)
-        if exact.dtype != np.float32 or exact.size < 100 or (exact.astype(np.float16) != exact).any():
-            continue
-        name = f"{stored.name}_half"
-        graph.node.insert(0, onnx.helper.make_node("Cast", [name], [stored.name], to=onnx.TensorProto.FLOAT))
-        stored.CopyFrom(onnx.numpy_helper.from_array(exact.astype(np.float16), name))
+    onnx.helper.set_model_props(program.model_proto, about)
+    return program.model_proto
 
 
 def quantise(path: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -142,21 +143,24 @@ def execute(
         torch.manual_seed(settings.seed)
         model = network() if network else SpectrogramViT(run.model)
         distributed.check_shareable(fabric, model, run_config.name)
-        result = teacher[1] if teacher else ""
+        followed, result = teacher or (None, "")
         belongs = run_config, corpus.fingerprint, split.digest, result, records.library_versions()
-        identity = unfinished.identity(model, images, *belongs)
-        columns = corpus.rows(split.train), corpus.rows(split.test), corpus.labels
-        train, test, labels = (fabric.to_device(torch.tensor(column)) for column in columns)
-        state = TrainState(fabric, settings, fabric.to_device(images), train, labels[train], identity=identity)
-        state.test = (test, labels[test]) if settings.log_test_accuracy else None
-        state.checkpoint = record.with_suffix(".state")
+        state = _state(fabric, settings, corpus, split, images)
+        state.identity, state.checkpoint = unfinished.identity(model, images, *belongs), record.with_suffix(".state")
         state.progress = progress and fabric.is_global_zero
         model = fabric.to_device(model)
-        train_stages(state, run, model, teacher[0] if teacher else None)
+        train_stages(state, run, model, followed)
         finished = _record(state, run_config, corpus, split, model, result, complete)
         if fabric.is_global_zero:
             _write(finished, run_config, model, record)
     return finished
+
+
+def _state(fabric: Fabric, settings: config.Training, corpus: Corpus, split: Split, images: Images) -> TrainState:
+    columns = corpus.rows(split.train), corpus.rows(split.test), corpus.labels
+    train, test, labels = (fabric.to_device(torch.tensor(column)) for column in columns)
+    logged = (test, labels[test]) if settings.log_test_accuracy else None
+    return TrainState(fabric, settings, fabric.to_device(images), train, labels[train], logged)
 
 
 def train_stages(state: TrainState, run: config.Run, model: nn.Module, teacher: SpectrogramViT | None) -> None:

@@ -76,21 +76,19 @@ def execute(
     """One baseline, of ``studies.variants.BASELINES``, from recordings to the file ``record``; there are no weights.
 
     ``images`` gives the corpus's log-Mel images, (files, 1, height, width), when they are needed; the folder ``cache``
-    keeps what takes long to compute. On the ``accelerator``, as Lightning Fabric names it, the residual network is
-    trained; all else is computed on the CPU.
+    keeps what takes long to compute. The residual network alone is trained on the ``accelerator``, as Lightning Fabric
+    names it.
 
     Raises:
-        ValueError: no such baseline, its package is not installed, the accelerator is not on this machine, or
-            speakers are normalised that are in training and test set.
+        SerlibError: as :func:`functionals` and :func:`serlib.training.execute`; shared speakers are normalised.
     """
     config.check("baseline", run_config.name, variants.BASELINES)
     normalised, complete = variants.of(run_config.beyond).speaker_norm, None
     if normalised:
-        normalised_images, complete = speaker_norm.prepare(run_config, corpus, split, images)
+        prepared, complete = speaker_norm.prepare(run_config, corpus, split, images)
     if run_config.name in variants.RESNETS:
         how = {"network": partial(ResNet18, len(corpus.emotions)), "accelerator": accelerator, "complete": complete}
-        seen = normalised_images if normalised else images
-        return training.execute(run_config, corpus, split, seen, record=record, **how)
+        return training.execute(run_config, corpus, split, prepared if normalised else images, record=record, **how)
     start = time.perf_counter()
     labels, train = np.array(corpus.labels), np.array(corpus.rows(split.train))
     speakers = np.array([utterance.speaker for utterance in corpus.utterances])

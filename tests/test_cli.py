@@ -25,7 +25,8 @@ from companion.__main__ import main as tell
 from serlib import cli, config, errors, files
 from serlib.cli import main
 from serlib.records import Settings, read, write
-from studies import probes
+from studies import probes, variants
+from studies.__main__ import main as studies
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "export", "flops", "audit")
 STUDIES = ("probe",)  # and every command on networks, for variants and baselines

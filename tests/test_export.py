@@ -17,6 +17,7 @@ from serlib.config import STUDENT, TEACHER, Features
 from serlib.data import features
 from serlib.model import SpectrogramViT
 from studies import frontends, variants
+from workflow.onnx_parts import write_onnx_parts
 
 SETTINGS = Features()
 EMOTIONS = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")
@@ -98,7 +99,7 @@ def test_the_image_and_the_network_apart(name, tmp_path):
     network = frontends.of_run(variants.resolve(name, "paper", 0, 7)).half().float().eval()
     model, before = network.config, getattr(network, "front", None)
     image, path = tmp_path / "image.onnx", tmp_path / "network.onnx"
-    export.write_onnx_parts(network, SETTINGS, EMOTIONS, image, path, before)
+    write_onnx_parts(network, SETTINGS, EMOTIONS, image, path, before)
     assert path.stat().st_size < 2.2 * sum(p.numel() for p in network.parameters())  # bytes
     (channels,) = onnxruntime.InferenceSession(image).run(None, {"samples": speech(2.0).numpy()})
     exact = features.image(speech(2.0), SETTINGS)

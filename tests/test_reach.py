@@ -249,3 +249,16 @@ def test_records_of_wider_images_have_a_command_of_their_own():
     wide = records.read(path)
     assert f"build/runs/{path.relative_to(ROOT / 'results')} " in text.commands([wide]).data
     assert json.loads(path.read_text())["configuration"]["features"]["image_size"] == [128, 320]
+
+
+def test_a_network_that_is_gone_costs_what_its_record_says(committed_records):
+    """A window of three of ten seconds has 96 of 320 columns; by hand: 97 tokens in three blocks of the student."""
+    wanted = {r.run: r for r in committed_records if (r.protocol, r.seed) == (splits.ACTOR_SELECTION, 0)}
+    tokens, inner, width = 97, 320, 256
+    block = (
+        2 * tokens * width * 3 * inner + 2 * tokens * inner * width + 4 * tokens**2 * inner + 4 * tokens * width * 512
+    )
+    by_hand = 2 * 96 * 128 * width + 3 * block + 2 * width * 6
+    assert reach.gflops(wanted["student-alone+3s+repeat"]) == by_hand / 1e9
+    assert reach.gflops(wanted["student-alone+4s"]) == reach.gflops(wanted["student-alone"])
+    assert reach.gflops(wanted["student-alone+deltas"]) > reach.gflops(wanted["student-alone"])

@@ -1,4 +1,4 @@
-"""``python workflow/try_it.py OUT``: what the page "Try it" loads, and the part of its text that is computed.
+"""``python -m workflow.try_it OUT``: what the page "Try it" loads, and the part of its text that is computed.
 
 Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, and
 ``OUT/about.md``. The networks are the committed ones, the utterances synthetic. PyTorch computes here what the page
@@ -22,10 +22,11 @@ import soundfile
 import torch
 from scipy.signal import resample_poly
 
-from serlib import attention, config, export, records
+from serlib import attention, config, records
 from serlib.data import facts, features, synthetic
 from serlib.files import atomic_write, sha256
 from studies import frontends
+from workflow import onnx_parts
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
@@ -56,9 +57,9 @@ def main(out: Path) -> None:
             raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {corpus}-student")
         with TemporaryDirectory() as folder:
             parts = [Path(folder, name) for name in ("image", "student", "teacher")]
-            export.write_onnx_parts(teacher, settings, emotions, parts[0], parts[2])
+            onnx_parts.write_onnx_parts(teacher, settings, emotions, parts[0], parts[2])
             front = getattr(network, "front", None)
-            export.write_onnx_parts(network, settings, emotions, *parts[:2], front)  # its image is the page's
+            onnx_parts.write_onnx_parts(network, settings, emotions, *parts[:2], front)  # its image is the page's
             image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
             spoken.sort(key=lambda said: -said["probabilities"][emotions.index(said["emotion"])])  # the clearest first
@@ -204,5 +205,5 @@ def card(name: str) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("usage: python workflow/try_it.py OUT")
+        raise SystemExit("usage: python -m workflow.try_it OUT")
     main(Path(sys.argv[1]))
