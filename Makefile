@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: book read test check-all runs evidence bench notebooks results pdf lock clean
+.PHONY: book test check-all runs evidence bench notebooks results pdf lock clean
 .DEFAULT_GOAL := book
 
 # runs: what the book reads.
@@ -23,10 +23,6 @@ unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
 # results: puts the records of runs on recordings, and the splits, into results/, to be committed.
 book runs notebooks evidence results: .venv/installed
 	@$(RUN) $@
-
-# The book from what is committed: installs what rendering needs alone, trains and executes nothing.
-read: .venv-read/installed
-	@.venv-read/bin/python -m workflow.read
 
 test: .venv/installed
 	@$(RUN) book
@@ -59,15 +55,6 @@ bench: .venv/installed
 	@echo "Installing into .venv (PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock $$PIP_ARGS
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	@touch $@
-
-.venv-read/installed: requirements.lock pyproject.toml
-	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "serlib: Python 3.11 or newer is needed; name it as in make PYTHON=python3.11")'
-	@"$$PYTHON" -m workflow.run check
-	@test -x .venv-read/bin/python || "$$PYTHON" -m venv .venv-read
-	@echo "Installing into .venv-read (about 600 MB, a minute)"
-	@.venv-read/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["read"], sep="\n")' > .venv-read/requirements.txt
-	@.venv-read/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r .venv-read/requirements.txt $$PIP_ARGS
 	@touch $@
 
 # Writes the lock anew from what is installed, after a pin in pyproject.toml was changed and installed.

@@ -45,12 +45,6 @@ def test_every_pin_stands_in_the_lock():
     assert PINS.items() <= LOCK.items()
 
 
-def test_what_reading_needs_is_of_the_pins_and_not_pytorch():
-    read = dict(map(exact, PROJECT["optional-dependencies"]["read"]))
-    assert read.items() <= PINS.items()
-    assert not {"torch", "torchaudio", "torchvision", "lightning", "snakemake", "librosa"} & read.keys()
-
-
 def test_the_lock_names_every_package_once_and_in_order():
     names = [Requirement(line).name for line in LINES]
     assert len(LOCK) == len(LINES)
