@@ -53,6 +53,7 @@ CORE = ("teacher", "student-alone", "student-pooled")
 TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
 COMMITTED = [str(path) for suffix in (".json", ".csv") for path in below("results", suffix)]
+EVIDENCE = "build/evidence/made_from.txt"
 BENCHMARKS = sorted(map(str, Path("benchmarks").glob("*.json")))
 # No finding rests on synthetic runs: of them only what a page shows. Of recordings also the other feature map and patches.
 ALL_RUNS = [run(name) for name in (*CORE, *(("student-tokens", "teacher-square-patches") if CORPUS else ()))]
@@ -67,7 +68,7 @@ WEIGHTS = sorted(map(str, Path("weights").glob("*.safetensors")))
 
 def shown(*names):
     """What a figure of single utterances reads."""
-    return [*(run(name) for name in names if CORPUS), *(IMAGES if CORPUS else ()), *EXAMPLES, *WEIGHTS, *COMMITTED]
+    return [*(run(name) for name in names if CORPUS), *(IMAGES if CORPUS else ()), *EXAMPLES, *WEIGHTS, EVIDENCE]
 
 
 # Each notebook: the parameters that this build gives it, and what it reads.
@@ -78,16 +79,16 @@ NOTEBOOKS = {
     "fig4_teacher": ({}, []),
     "fig5_student": ({}, []),
     "attention_maps": (SHOW, shown("teacher", "teacher-square-patches")),
-    "confusion": ({"corpus": SHOWN}, COMMITTED),
-    "accuracy": ({}, COMMITTED),
-    "flops_vs_accuracy": ({}, COMMITTED + BENCHMARKS),
-    "audit_granularity": ({}, []),
+    "confusion": ({"corpus": SHOWN}, [EVIDENCE]),
+    "accuracy": ({}, [EVIDENCE]),
+    "flops_vs_accuracy": ({}, [EVIDENCE] + BENCHMARKS),
+    "audit_granularity": ({}, [EVIDENCE]),
     "position": (SHOW, shown(*CORE)),
     "this_build": (ONE_CORPUS, ALL_RUNS + PROBES + TABLES),
-    "evidence": ({}, COMMITTED),
-    "baselines": ({}, COMMITTED),
-    "beyond": ({}, COMMITTED),
-    "reach": ({}, COMMITTED),
+    "evidence": ({}, [EVIDENCE]),
+    "baselines": ({}, [EVIDENCE]),
+    "beyond": ({}, [EVIDENCE]),
+    "reach": ({}, [EVIDENCE]),
 }
 for name, (given, _) in NOTEBOOKS.items():
     check_page(f"notebooks/{name}.ipynb", given)
@@ -233,6 +234,14 @@ for number, experiment in enumerate(experiments.experiments_of(CORPUS) if CORPUS
             [f"build/probes/{place}" for place in experiment.probes(CORPUS, SHAPE)],
 
 
+rule evidence:
+    message: "the evidence: what the committed records say"
+    output: EVIDENCE
+    log: "build/logs/evidence.log"
+    params: read=digest([*COMMITTED, *code("companion/evidence.py"), *sorted(map(str, Path("companion").glob("*.[ct]*")))])
+    shell: "{PYTHON:q} -m companion.evidence 2>&1 | keep {log:q}"
+
+
 def made(name):
     """What a notebook reads of what other steps make."""
     return [file for file in NOTEBOOKS[name][1] if file.startswith("build/")]
@@ -264,16 +273,17 @@ rule try_it:
 
 rule pages:
     message: "rendering the book"
-    input: STAGED, ALL_RUNS, "build/book/try"
+    input: STAGED, ALL_RUNS, EVIDENCE, "build/book/try"
     output: "_build/html/index.html"
     log: "build/logs/pages.log"
-    params: read=digest([*PROSE, *COMMITTED, *code("workflow/render.py", "workflow/stage.py"), "_config.yml", "CITATION.bib", "requirements.lock"])
+    params: read=digest([*PROSE, *code("workflow/render.py", "workflow/stage.py"), "_config.yml", "CITATION.bib", "requirements.lock"])
     shell: "{PYTHON:q} -m workflow.render . build/book _build 2>&1 | keep {log:q}"
 
 
 rule describe:
     message: "the table of predictions, described for machines"
+    input: EVIDENCE
     output: "_build/html/data/croissant.json"
     log: "build/logs/describe.log"
-    params: read=digest([*COMMITTED, *code("workflow/describe.py"), "CITATION.cff"])
+    params: read=digest([*code("workflow/describe.py"), "CITATION.cff"])
     shell: "{PYTHON:q} -m workflow.describe _build/html/data 2>&1 | keep {log:q}"

@@ -1,14 +1,20 @@
 """``python -m companion``: what the records say, for readers; `python -m serlib` makes the records."""
 
 import argparse
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serlib import cli
 from serlib.data import corpora
 from serlib.errors import SerlibError
 from serlib.files import spare
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESULTS = Path("results")
 
@@ -25,13 +31,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("corpus", help=cli.CORPORA)
     sub.add_argument("--runs", type=Path, default=RESULTS, help="folder in which records are looked for")
 
-    sub = command("claims", _claims, "The verdict on each claim, by the stated rule.")
-    sub.add_argument("--results", type=Path, default=RESULTS, help="folder of records and probes")
+    sub = command("claims", _claims, "What is found of each claim, by the stated rule.")
+    sub.add_argument("--markdown", action="store_true", help="a line a claim in Markdown, for pages")
 
     sub = command("table", _table, "Every prediction of every record as one table, a row each.")
-    sub.add_argument(
-        "records", nargs="*", type=Path, default=[RESULTS / "recordings"], help="records, or folders of them"
-    )
+    sub.add_argument("records", nargs="*", type=Path, help="records, or folders of them (default: the committed ones)")
     sub.add_argument("--out", type=Path, required=True, help="the .csv file to write, or .parquet")
 
     summary = "How far listeners recognised each recording of EmoDB or CREMA-D."
@@ -72,13 +76,33 @@ def _evidence(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from companion import claims, paper, results, text
-    from studies import probes
+    from companion import evidence
 
-    predicted = results.predictions(cli.read([options.results / "recordings"]))
-    tokens = results.tokens(probes.read_all(options.results / "probes"))
-    for claim in paper.CLAIMS:
-        print(text.verdict(claims.verdict(claim.key, predicted, tokens)))
+    if not RESULTS.is_dir():
+        raise SerlibError(f"{RESULTS}: no such folder; run it in the folder of the repository")
+    verdicts = evidence.read(Path()).rows("verdicts")
+    if options.markdown:
+        for row in verdicts:
+            print(
+                f"**{row['claim'].capitalize()}:** {row['part']}. **{row['finding'].capitalize()}.** {row['sentence']}"
+            )
+        return
+    rows = [(row["claim"], row["part"], row["finding"], row["sentence"]) for row in verdicts]
+    print(tabulate(rows, ("claim", "part", "finding", "what it rests on")))
+
+
+def tabulate(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """Columns side by side; the last is broken where the terminal ends, and a repeated first cell is left out."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
+    left = sum(widths) + 2 * len(widths)
+    lines, before = [], None
+    for row in (head, tuple("-" * width for width in (*widths, 16)), *rows):
+        cells = ["" if i == 0 and row[0] == before else cell for i, cell in enumerate(row[:-1])]
+        said = textwrap.wrap(row[-1], max(30, shutil.get_terminal_size().columns - left)) or [""]
+        first = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        lines += [f"{first}  {said[0]}".rstrip(), *(" " * left + more for more in said[1:])]
+        before = row[0]
+    return "\n".join(lines)
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -86,12 +110,11 @@ def _table(options: argparse.Namespace) -> None:
     if options.out.suffix not in formats:
         raise SerlibError(f"{options.out}: the table is written as one of {', '.join(formats)}")
 
-    from companion import labels, results
+    from companion import labels
     from serlib.files import atomic_write
 
     spare(options.out, *options.records)
-    table = results.predictions(cli.read(options.records))
-    note = ""
+    table, note = _predictions(options.records), ""
     if options.out.suffix == ".csv":
         table, note = labels.cells(table), labels.misread(table)
     try:
@@ -102,6 +125,13 @@ def _table(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(table):,} predictions")
     if note:
         print(corpora.printable(f"serlib: note: {note}"), file=sys.stderr)
+
+
+def _predictions(paths: Sequence[Path]) -> "pd.DataFrame":
+    """Those of the records at ``paths``, or of every committed record."""
+    from companion import evidence, results
+
+    return results.predictions(cli.read(paths)) if paths else evidence.read(Path()).predictions
 
 
 def _listeners(options: argparse.Namespace) -> None:

@@ -7,20 +7,19 @@
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import soundfile
 from matplotlib.axes import Axes
 from numpy import ndarray
 
-from companion import claims, examples, figures, listeners, paper, results, text
-from serlib import config, flops, metrics
-from serlib.data import facts, features, splits, synthetic
-from serlib.model import SpectrogramViT
+from companion import costs, examples, figures, listeners, results, text
+from companion.claims import parts_of, published
+from companion.evidence import Evidence
+from serlib import config, metrics
+from serlib.data import facts, splits
 
 RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
@@ -31,27 +30,24 @@ RANDOM = f"random split,\n{splits.KNOWN}"
 CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, RANDOM, splits.NEW)  # rows that differ in how the test set was chosen alone
 
 
-def ladder(predicted: pd.DataFrame, ratings: Path) -> pd.DataFrame:
-    """Rows of :data:`COLUMNS`: accuracies (WA) in [0, 1], the easiest question first.
+def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
+    """Rows of :data:`COLUMNS`: accuracies (WA) in [0, 1], the easiest question first, networks trained alike.
 
     Args:
-        predicted: see :func:`companion.results.predictions`.
         ratings: folder of the tables that :func:`companion.listeners.save` writes.
     """
-    noise = results.seed_noise(predicted)
-    rungs = [rung for corpus in facts.CORPORA for rung in _rungs(predicted, corpus, ratings, noise)]
+    rungs = [rung for corpus in facts.CORPORA for rung in _rungs(evidence.accuracies, corpus, ratings)]
     return pd.DataFrame([row for _, *row in sorted(rungs, key=lambda rung: rung[0])], columns=COLUMNS)
 
 
-def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.Noise) -> Iterator[tuple]:
+def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[tuple]:
     """One corpus's rows, each with its place among all corpora's before it."""
-    here = results.longest(predicted[predicted["corpus"] == corpus])
-    whole = {key: rows for key, rows in here.items() if not results.missing_folds(rows)}
-    apart = next((p for p in results.APART if (RUN, p) in whole), "")
+    here = accuracies[accuracies["corpus"].eq(corpus) & accuracies["longest"] & accuracies["missing"].eq(0)]
+    whole = {(row.run, row.protocol, row.part): row for row in here[here["measure"] == "WA"].itertuples()}
+    apart = next((p for p in results.APART if (RUN, p, "test") in whole), "")
     if not apart:
         return
-    stated = claims.published(corpus, "student-pooled")
-    yield 0, corpus, PUBLISHED, stated, None, None
+    yield 0, corpus, PUBLISHED, published(corpus, "student-pooled"), None, None
     rungs = [
         (1, TRAINED, RUN, apart, "train"),
         (2, COPIES, RUN, "augmented-leaky", "test"),
@@ -60,35 +56,45 @@ def _rungs(predicted: pd.DataFrame, corpus: str, ratings: Path, noise: results.N
         (5, MATCHED, "student-pooled", apart, "test"),
         (7, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),
     ]
-    for run in (run for run, protocol in whole if run.startswith(f"{RUN}+") and protocol == apart):
-        epochs = int(whole[run, apart]["epochs"].iloc[0])
-        short = f", {epochs} epochs" * (epochs < config.SCHEDULES["paper"].epochs)
-        rungs.append((6, f"{run.removeprefix(RUN)}{short},\n{splits.NEW}", run, apart, "test"))
-    for place, what, run, protocol, part in rungs:
-        if (run, protocol) in whole:
-            rows = whole[run, protocol]
-            at = results.accuracy(rows[rows["part"] == part], noise=noise if part == "test" else results.NO_NOISE)
-            yield place, corpus, what, at.estimate, at.low, at.high
+    steps = (run for run, protocol, part in whole if run.startswith(f"{RUN}+") and (protocol, part) == (apart, "test"))
+    rungs += [(6, f"{run.removeprefix(RUN)},\n{splits.NEW}", run, apart, "test") for run in steps]
+    for place, what, *key in rungs:
+        if row := whole.get(tuple(key)):
+            short = row.epochs < config.SCHEDULES["paper"].epochs
+            if short and place == 6:  # a step beside the plain student of another schedule says little of the step
+                continue
+            yield place, corpus, what + f"\n({row.epochs} epochs)" * short, row.estimate, row.low, row.high
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
         at = metrics.interval(recognised, speakers)
-        yield 8, corpus, "listeners", at.estimate, at.low, at.high
+        yield 8, corpus, f"listeners\n({listeners.SCORES[corpus]})", at.estimate, at.low, at.high
 
 
-def differences(predicted: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :data:`COLUMNS` and ``claim``: first run minus second (WA), speaker-independent comparisons that decide."""
-    noise, rows = results.seed_noise(predicted), []
-    for claim in paper.CLAIMS:
-        for pair in claims.NEEDED[claim.key] if claim.key not in claims.AGAINST_PUBLISHED else ():
-            for c in claims.measurements(pair, predicted, noise):
-                if c.decides and c.held_out == splits.NEW:
-                    what = f"{claim.key}, against\n{text.display_name(c.second)}"
-                    rows.append((c.corpus, what, c.difference.estimate, c.difference.low, c.difference.high, claim.key))
-    return pd.DataFrame(rows, columns=[*COLUMNS, "claim"])
+def differences(evidence: Evidence) -> pd.DataFrame:
+    """Rows of :data:`COLUMNS`, ``claim`` and ``finding``: first run minus second (WA), on new speakers, every fold."""
+    table = evidence.comparisons
+    shown = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
+    shown &= ~table["lacks"].str.contains("folds|epochs")
+    rows = [
+        (row.corpus, f"{row.family}, {_against(row)}", row.estimate, row.low, row.high, row.family, text.label(row))
+        for row in table[shown].itertuples()
+        if parts_of(row.family)
+    ]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "claim", "finding"])
+
+
+def _against(row: Any) -> str:
+    """What a comparison holds against what; the claims' own first runs need no name."""
+    named = row.first in ("teacher", "student-pooled")
+    first = "" if named else f"{text.display_name(row.first)}\n"
+    return f"{first}against\n{text.display_name(row.second)}"
 
 
 def networks() -> dict[str, list[tuple[str, str]]]:
     """The steps of teacher and student, each with the shape that it gives, read off the running networks."""
+    from serlib import flops
+    from serlib.model import SpectrogramViT
+
     found = {}
     for name, c in {"teacher": config.TEACHER, "student": config.STUDENT}.items():
         shapes = {step.name.split(":")[0]: text.times(step.shape) for step in flops.steps(SpectrogramViT(c).eval())}
@@ -105,15 +111,14 @@ def networks() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-@cache
-def costs() -> dict[str, flops.Cost]:
+def network_costs() -> dict[str, costs.Cost]:
     """Of teacher and student the parameters and the FLOPs per image."""
-    return {"teacher": flops.count(config.TEACHER), "student": flops.count(config.STUDENT)}
+    return {"teacher": costs.read()[costs.TEACHER], "student": costs.read()[costs.STUDENT]}
 
 
-def tables(predicted: pd.DataFrame, ratings: Path) -> dict[str, pd.DataFrame]:
+def tables(evidence: Evidence, ratings: Path) -> dict[str, pd.DataFrame]:
     """By name the tables of the home page's two pictures."""
-    return {"accuracy": ladder(predicted, ratings), "gains": differences(predicted)}
+    return {"accuracy": ladder(evidence, ratings), "gains": differences(evidence)}
 
 
 def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
@@ -132,7 +137,9 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
         _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
-    _save(folder / "costs", _bars, costs(), size=(4.7, 2.6))
+    _save(folder / "costs", _bars, network_costs(), size=(4.7, 2.6))
+
+    from serlib.data import synthetic
 
     grids = {"synthetic": {emotion: _speak(emotion, sounds) for emotion in synthetic.PROSODY}}
     for corpus in facts.CORPORA:
@@ -154,6 +161,10 @@ def seconds(image: ndarray) -> float:
 
 def _speak(emotion: str, folder: Path) -> ndarray:
     """The log-Mel image of one sentence, and ``<emotion>.wav`` in ``folder``: alike for each emotion but in prosody."""
+    import soundfile
+
+    from serlib.data import features, synthetic
+
     known, settings = facts.CORPORA["emodb"], config.Features()
     words, voice = next(iter(known.texts.values())), list(known.voices.values())[1]
     sound = synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], 0)
@@ -173,11 +184,11 @@ def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
         panel.axis("off")
 
 
-def _bars(costs: dict[str, flops.Cost], ax: Axes) -> None:
+def _bars(counted: dict[str, costs.Cost], ax: Axes) -> None:
     """Parameters, and FLOPs with the stem's share pale, a bar for each network."""
     ax.axis("off")
     parameters, operations = ax.figure.subplots(2, 1)
-    for name, cost in costs.items():
+    for name, cost in counted.items():
         look = {"y": name.capitalize(), "color": figures.COLOURS[name], "height": 0.6}
         parameters.barh(width=cost.parameters / 1e6, **look)
         operations.barh(width=(cost.flops - cost.stem_flops) / 1e9, **look)

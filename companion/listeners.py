@@ -14,6 +14,7 @@ from serlib.data.facts import CORPORA
 from serlib.files import atomic_write, check
 
 RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file
+SCORES = {"emodb": "mean share", "crema-d": "majority vote"}  # what a recording's number is
 COLUMNS = ("file", "speaker", "recognised")
 
 

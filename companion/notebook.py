@@ -16,7 +16,7 @@ from IPython import get_ipython
 from IPython.display import Audio, Markdown, display
 from matplotlib.figure import Figure
 
-from companion import claims, figures, labels, parameters, results, text
+from companion import evidence, figures, labels, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only rea
 
     from companion.examples import Example, Seen
     from serlib.model import SpectrogramViT
-    from studies.probes import Probe
 
 SYNTHETIC = (
     '<span class="synthetic">synthetic speech</span> This build trained its own runs on it. They show that the machinery '
@@ -206,8 +205,9 @@ class Build:
     @cached_property
     def _shown(self) -> dict[str, records.Record]:
         """By run the record of each network that :attr:`examples` were given to."""
-        by_result = {record.result: record for record in self.committed}
-        return {by_result[result].run: by_result[result] for result in self.examples[0].seen}
+        runs = self.evidence.runs
+        shown = runs[runs["result"].isin(self.examples[0].seen)]
+        return {row.run: records.read(self.root / "results" / row.path) for row in shown.itertuples()}
 
     def seen(self, run: str, shown: "Example", protocol: str = "random", fold: int = 0, seed: int = 0) -> "Seen":
         """What a run's network makes of :meth:`example`'s utterance; of examples, as it is committed."""
@@ -273,41 +273,25 @@ class Build:
         return [record for record in found if record.schedule == self.schedule]
 
     @cached_property
-    def probes(self) -> list["Probe"]:
+    def probes(self) -> list[Any]:
         """The probes of this build with this corpus and schedule."""
-        from studies import probes
-
-        found = probes.read_all(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
+        found = results.probes(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
         return [probe for probe in found if probe.schedule == self.schedule]
 
-    @cached_property
-    def committed_probes(self) -> list["Probe"]:
-        """The committed probes, all of people's recordings."""
-        from studies import probes
-
-        return probes.read_all(self.root / "results/probes")
+    @property
+    def own_accuracies(self) -> pd.DataFrame:
+        """Of this build's own runs, as :func:`companion.evidence.accuracies`; they are no evidence."""
+        return evidence.accuracies(results.predictions(self.built), results.NO_NOISE)
 
     @cached_property
-    def committed(self) -> list[records.Record]:
-        """Every committed record; all are of people's recordings."""
-        return records.read_all(self.root / "results/recordings")
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """The committed records' predictions, see :func:`companion.results.predictions`."""
-        return results.predictions(self.committed)
-
-    @cached_property
-    def noise(self) -> results.Noise:
-        """How far seeds lie apart in the committed records."""
-        return results.seed_noise(self.predictions)
+    def evidence(self) -> evidence.Evidence:
+        """What the committed records say, see :mod:`companion.evidence`."""
+        return evidence.read(self.root)
 
     def verdict(self, claim: str) -> Markdown:
-        """A claim's verdict from the committed records and probes, and this build's records of recordings."""
-        people = [r for r in self._built if r.speech == "recordings"] if self.speech == "recordings" else []
-        predicted = results.predictions([*self.committed, *people]) if people else self.predictions
-        found = claims.verdict(claim, predicted, results.tokens(self.committed_probes))
-        return text.note(text.answer(found))
+        """What is found of each part of a claim."""
+        verdicts = self.evidence.verdicts
+        return text.note(text.answer(verdicts[verdicts["claim"] == claim]))
 
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""

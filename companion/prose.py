@@ -7,13 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from companion import beyond, claims, experiments, front, paper, reach, results, text
+from companion import beyond, claims, costs, experiments, front, paper, reach, results, text
+from companion.evidence import Evidence, read
 from serlib import config, metrics, records
 from serlib.data import corpora, download, facts, splits, synthetic
 from studies import variants
@@ -29,41 +29,32 @@ def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, 
     Returns:
         name to Markdown (a number, a phrase, a table of several lines), or to such values by name.
     """
-    from studies import probes
-
-    built = records.read_all(root / "build/runs")
-    committed_records = records.read_all(root / "results/recordings")
-    committed = results.predictions(committed_records)
-    of_people = [r for r in built if r.speech == "recordings"]
-    predicted = results.predictions([*committed_records, *of_people]) if of_people else committed
-    shown = front.tables(predicted, root / "results/listeners")
+    evidence = read(root)
+    shown = front.tables(evidence, root / "results/listeners")
     if book is not None:
         front.draw(shown, root / "results/figures", book)
-    tokens = results.tokens(probes.read_all(root / "results/probes"))
     found = {
         "byline": whence or byline("the maintainers of the companion"),
         **_settings(),
         **_counted(),
         **_corpora(),
         "published_range": published_range(),
-        "records_counted": str(len(committed_records)),
+        "records_counted": str(len(evidence.runs)),
         "headline": headline(shown["accuracy"]),
-        "seeds_note": seeds_note(predicted),
         "front_pictures": front_pictures(**shown),
         "method_picture": _networks_pictures(),
         "synthetic_picture": _synthetic_picture(),
         "synthetic_players": _players(),
         "emotions_pictures": _emotions_pictures(root / "results/figures"),
-        "badges": badges(predicted, tokens),
-        "claims_table": claims_table(predicted, tokens),
-        "measurements_table": measurements_table(predicted),
-        "coverage_table": coverage_table(predicted),
-        "lacking_table": lacking_table(predicted, tokens),
-        "measured_table": measured_table(committed),
-        "noise_note": noise_note(committed),
-        "build_note": build_note(built),
-        "beyond_note": beyond_note(committed),
-        "reach_note": reach_note(committed),
+        "badges": badges(evidence),
+        "claims_table": claims_table(evidence),
+        "comparisons_table": comparisons_table(evidence),
+        "coverage_table": coverage_table(evidence),
+        "measured_table": measured_table(evidence),
+        "noise_note": noise_note(evidence),
+        "build_note": build_note(records.read_all(root / "build/runs")),
+        "beyond_note": beyond_note(evidence),
+        "reach_note": reach_note(evidence),
         "sources": "; ".join(f"[{tag}] {words}" for tag, words in paper.SOURCES.items()),
         "settings_chips": settings_chips(),
         "runs_table": runs_table(),
@@ -79,14 +70,17 @@ def byline(author: str, address: str = "", doi: str = "") -> str:
     return " ".join(said)
 
 
-def badges(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
-    """A card for each claim: what it says, the verdict, one sentence, a link to the page that tests it."""
+def badges(evidence: Evidence) -> str:
+    """A card for each claim: what it says, the finding of each of its parts, a link to the page that tests it."""
     cards = []
     for claim in paper.CLAIMS:
-        v = claims.verdict(claim.key, predicted, tokens)
+        parts = [row for row in evidence.verdicts.itertuples() if row.claim == claim.key]
+        lines = [
+            f'- <span class="verdict {row.finding.replace(" ", "_")}">{row.finding}</span> {row.part}' for row in parts
+        ]
         cards += [
             f":::{{grid-item-card}} {claim.short}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
-            f'<span class="verdict {v.finding.name.lower()}">{text.found(v)}</span>\n\n{text.in_short(v)}\n:::\n',
+            "\n".join(lines) + "\n:::\n",
         ]
     return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
 
@@ -118,7 +112,7 @@ def _networks_pictures() -> str:
     )
     said = (
         f"{name}, {cost.parameters / 1e6:.1f} million parameters and {cost.flops / 1e9:.2f} GFLOP, {cost.stem_flops / cost.flops:.0%} in the stem"
-        for name, cost in front.costs().items()
+        for name, cost in front.network_costs().items()
     )
     return f"{steps}\n\n" + _picture("costs", f"Per network: {'; '.join(said)}.", "What both networks cost.")
 
@@ -146,22 +140,6 @@ def headline(accuracy: pd.DataFrame) -> str:
         f"On speakers it never heard, the student is right for {' and '.join(measured)} of the utterances; "
         f"{' and '.join(stated)} are published, split not stated."
     )
-
-
-def seeds_note(predicted: pd.DataFrame) -> str:
-    """How many of the comparisons that decide rest on one seed."""
-    noise = results.seed_noise(predicted)
-    pairs = dict.fromkeys(pair for of_claim in claims.NEEDED.values() for pair in of_claim)
-    deciding = [
-        c
-        for pair in pairs
-        for c in claims.measurements(pair, predicted, noise)
-        if c.decides and c.held_out == splits.NEW
-    ]
-    single = sum(c.difference.seeds == 1 for c in deciding)
-    if not deciding:
-        return "No comparison decides yet."
-    return f"{single} of the {len(deciding)} comparisons that decide rest on one seed."
 
 
 def _players() -> str:
@@ -198,60 +176,36 @@ def _picture(name: str, alt: str, caption: str) -> str:
     return f"```{{figure}} figures/{name}.svg\n:name: picture-{name}\n:alt: {alt}\n\n{caption}\n```\n"
 
 
-def claims_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
-    """Claim by claim: what the abstract says, the verdict by the rule, what it rests on. No verdict is typed."""
-    beside = {**_probed(tokens), "accuracy": _in_versions(predicted)}
-    beside["transfer"] = "<br>".join(filter(None, (_token_map(predicted), beside.get("transfer"))))
+def claims_table(evidence: Evidence) -> str:
+    """Claim by claim: what the abstract says, and the finding and sentence of each part. No verdict is typed."""
     rows = []
     for claim in paper.CLAIMS:
-        v = claims.verdict(claim.key, predicted, tokens)
-        known = text.because(v), beside.get(claim.key, ""), WITHOUT_RECORDINGS.get(claim.key, lambda: "")()
         links = ", ".join(f"[{_page_name(page)}](../notebooks/{page}.ipynb)" for page in claim.notebooks)
-        rows.append((f"{claim.says} Tested on {links}.", f"**{text.found(v)}**", "<br>".join(filter(None, known))))
-    return _table(("the abstract says", "verdict", "what is known"), rows)
+        said = f"{claim.says} Tested on {links}."
+        for row in evidence.verdicts[evidence.verdicts["claim"] == claim.key].itertuples():
+            rows.append((said, row.part, f"**{row.finding}**", row.sentence))
+            said = ""
+    return _table(("the abstract says", "part", "finding", "what it rests on"), rows)
 
 
-def measurements_table(predicted: pd.DataFrame) -> str:
-    """Every comparison that a claim rests on, with what it lacks to decide."""
-    noise, rows = results.seed_noise(predicted), []
+def comparisons_table(evidence: Evidence) -> str:
+    """Every comparison that tests a claim, with its label."""
+    table, rows = evidence.comparisons, []
     for claim in paper.CLAIMS:
-        pairs = claims.NEEDED[claim.key]
-        compared = [c for pair in pairs for c in claims.measurements(pair, predicted, noise)]
-        rows += [(claim.key, *row) for row in text.comparison_rows(compared)]
-        measured = {(c.first, c.second) for c in compared}
-        missing = (" minus ".join(map(text.display_name, pair)) for pair in pairs if pair not in measured)
-        rows += [(claim.key, runs, "not measured on recordings", *[""] * 5) for runs in missing]
+        here = table[table["family"].eq(claim.key) & table["measure"].eq("WA")]
+        rows += [(claim.key, *row) for row in text.comparison_rows(here)]
     return _table(("claim", *text.COMPARISON_HEAD), rows)
 
 
-def lacking_table(predicted: pd.DataFrame, tokens: pd.DataFrame) -> str:
-    """Of each claim the runs, and the probes, without which its verdict is not decided for good."""
-    rows, probed = [], claims.position_gains(tokens)
-    for claim in paper.CLAIMS:
-        for corpus, (protocol, seeds) in claims.DECIDED_BY.items():
-            left = claims.lacking(claim.key, corpus, predicted)
-            said = [
-                f"{text.display_name(run)}, seed {seed}, fold {text.ranges(folds)}"
-                for (run, seed), folds in left.items()
-            ]
-            if claim.key == "coordinate encoding":
-                speakers = facts.CORPORA[corpus].speakers - (probed[corpus].speakers if corpus in probed else 0)
-                said += [f"as to position: probes on {speakers} more speakers"] if speakers else []
-            where = f"{facts.title(corpus)}, `{protocol}`, seed{'s' * (len(seeds) > 1)} {text.ranges(seeds)}"
-            rows.append((claim.key, where, "; ".join(said) or "nothing"))
-    return _table(("claim", "decided by", "not there yet"), rows)
-
-
-def coverage_table(predicted: pd.DataFrame) -> str:
-    """Which corpora and protocols any record of recordings covers."""
-    names = results.in_order({*facts.CORPORA, *predicted["corpus"]})
-    kind = predicted["run"].isin(variants.BASELINES).map({True: "baseline", False: "network"})
-    there = predicted.groupby(["protocol", "corpus", kind], observed=True).agg(
-        runs=("run", "nunique"), folds=("fold", set)
-    )
+def coverage_table(evidence: Evidence) -> str:
+    """Which corpora and protocols any committed record covers."""
+    runs = evidence.runs
+    names = results.in_order({*facts.CORPORA, *runs["corpus"]})
+    kind = runs["run"].isin(variants.BASELINES).map({True: "baseline", False: "network"})
+    there = runs.groupby(["protocol", "corpus", kind]).agg(runs=("run", "nunique"), folds=("fold", set))
     cells: dict[tuple[str, str], list[str]] = {}
-    for (protocol, corpus, what), runs, folds in there.sort_index(ascending=False).itertuples():
-        said = f"{runs} {what}{'s' * (runs > 1)}, fold {text.ranges(folds)}"
+    for (protocol, corpus, what), count, folds in there.sort_index(ascending=False).itertuples():
+        said = f"{count} {what}{'s' * (count > 1)}, fold {text.ranges(folds)}"
         cells.setdefault((protocol, corpus), []).append(said)
     rows = [
         (f"`{p}` ({words})", *("; ".join(cells.get((p, name), ["not measured here"])) for name in names))
@@ -260,123 +214,107 @@ def coverage_table(predicted: pd.DataFrame) -> str:
     return _table(("protocol", *map(facts.title, names)), rows)
 
 
-def measured_table(predicted: pd.DataFrame) -> str:
+def measured_table(evidence: Evidence) -> str:
     """Of every corpus the main runs: what is published, and what was measured on each kind of part."""
-    shown, noise = [*variants.BASELINES, *experiments.PROTOCOL], results.seed_noise(predicted)
+    shown, table = [*variants.BASELINES, *experiments.PROTOCOL], evidence.accuracies
+    counts = table["longest"] & table["measure"].eq("WA") & table["protocol"].isin(splits.PROTOCOLS)
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in table[counts].sort_values(["epochs", "utterances"], ascending=False).itertuples():
+        of_run = cells.setdefault((row.corpus, row.run), {})
+        if row.part == "train":
+            of_run.setdefault("train", [f"{text.percent(row)} (`{row.protocol}`)"])
+        elif row.part == "test":
+            of_run.setdefault(row.held_out, []).append(f"{text.percent(row)} ({_about(row)})")
     rows = []
     for corpus in facts.CORPORA:
-        here = reached(predicted[predicted["corpus"] == corpus], shown, noise)
-        for run in [run for run in shown if run in here or run in ("teacher", "student-pooled")]:
-            stated = claims.published(corpus, run)
-            kinds = (here.get(run, {}).get(kind, "not measured here") for kind in ("trained", splits.KNOWN, splits.NEW))
+        for run in (run for run in shown if (corpus, run) in cells or run in ("teacher", "student-pooled")):
+            stated, of_run = claims.published(corpus, run), cells.get((corpus, run), {})
+            kinds = (", ".join(of_run.get(kind, ["not measured here"])) for kind in ("train", splits.KNOWN, splits.NEW))
             title = facts.title(corpus).replace("-", "\N{NON-BREAKING HYPHEN}")
-            rows.append((title, text.display_name(run), "" if stated is None else f"{100 * stated:.2f}", *kinds))
+            name = text.display_name(run) + text.UNLABELLED * (variants.SPEAKER_NORM in run)
+            rows.append((title, name, "" if stated is None else f"{100 * stated:.2f}", *kinds))
     head = ("corpus", "run", "published", "training set", f"test set, {splits.KNOWN}", f"test set, {splits.NEW}")
     return _table(head, rows)
 
 
-def reached(predicted: pd.DataFrame, runs: Sequence[str], noise: results.Noise) -> dict[str, dict[str, str]]:
-    """By run and kind of part its accuracies in words; "trained" is the training set of the longest training of all.
-
-    Of several schedules one is taken, see :func:`companion.results.longest`.
-    """
-    counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["run"].isin(runs)
-    best = results.longest(predicted[counts])
-    kinds: dict[str, dict[str, list[str]]] = {}
-    trained: dict[str, tuple[tuple[int, int], str]] = {}
-    for (run, protocol), rows in sorted(best.items(), key=lambda item: item[0][1] != "random"):
-        tested, fitted = (rows[rows["part"] == part] for part in ("test", "train"))
-        about = [f"draws {text.ranges(rows['fold'])}"] if protocol in splits.DRAWN else []
-        missing = results.missing_folds(rows)
-        about += [f"{rows['fold'].nunique()} of {rows['fold'].nunique() + missing} folds"] if missing else []
-        epochs = rows["epochs"].iloc[0]
-        about += [f"{epochs} epochs"] if epochs < config.SCHEDULES["paper"].epochs else []
-        of_run = kinds.setdefault(run, {})
-        at = results.accuracy(tested, noise=noise)
-        said = f"{text.percent(at)} ({', '.join([*about, text.counted(at)])})"
-        of_run.setdefault(splits.HELD_OUT[protocol], []).append(said)
-        rank = int(epochs), len(fitted)
-        if run not in trained or rank > trained[run][0]:
-            trained[run] = rank, f"{text.percent(results.accuracy(fitted))} (`{protocol}`)"
-    for run, (_, said) in trained.items():
-        kinds[run]["trained"] = [said]
-    return {run: {kind: ", ".join(said) for kind, said in of.items()} for run, of in kinds.items()}
+def _about(row: Any) -> str:
+    """What an accuracy was measured on: draws or missing folds, fewer epochs, speakers, seeds."""
+    about = [f"draws {row.folds}"] if row.protocol in splits.DRAWN else []
+    about += [f"{row.missing} folds missing"] if row.missing else []
+    about += [f"{row.epochs} epochs"] if row.epochs < config.SCHEDULES["paper"].epochs else []
+    return ", ".join([*about, text.counted(row)])
 
 
-def noise_note(predicted: pd.DataFrame) -> str:
-    """How large the seeds' part of an interval is, and from how many trainings it was estimated."""
+def noise_note(evidence: Evidence) -> str:
+    """What a seed does to all speakers alike, and from how many trainings it was estimated."""
     said = (
-        f"`{protocol}`: a standard deviation of {100 * noise.variance**0.5:.1f} points, {noise.df} degree{'s' * (noise.df > 1)} of freedom"
-        for protocol, noise in results.seed_noise(predicted).items()
+        f"{facts.title(row.corpus)}, `{row.protocol}`: a standard deviation of {100 * row.deviation:.1f} points, {row.df} degrees of freedom"
+        for row in evidence.seeds.itertuples()
     )
     return "; ".join(said) or "no run has more than one seed yet"
 
 
-def beyond_note(predicted: pd.DataFrame) -> str:
+def beyond_note(evidence: Evidence) -> str:
     """Of each corpus with speakers that choose: what was tried beyond the paper, and what came of it."""
-    said = []
+    predicted, said = evidence.predictions, []
     for corpus in facts.CORPORA:
         here = predicted[predicted["corpus"] == corpus]
         if (here["protocol"] == splits.SELECTION).any():
-            said.append(f"{facts.title(corpus)}: {beyond_summary(here)}")
+            compared = evidence.comparisons[evidence.comparisons["corpus"] == corpus]
+            said.append(f"{facts.title(corpus)}: {beyond_summary(here, compared)}")
     return " ".join(said) or "Nothing was tried yet."
 
 
-def beyond_summary(predicted: pd.DataFrame) -> str:
-    """In a sentence or two: how many variants were tried, which was chosen, and what it does on other speakers."""
+def beyond_summary(predicted: pd.DataFrame, compared: pd.DataFrame) -> str:
+    """How many variants were tried, which was chosen, and what it does on other speakers."""
     found = beyond.tried(predicted)
     said = f"{len(found)} of {len(experiments.VARIANTS)} additions were tried. "
     variant = beyond.chosen(found)
     if variant == experiments.PLAIN:
         return said + "None does better on the speakers that choose than the student alone, so none is chosen."
     said += f"Best on the speakers that choose: {variant.adds} (`{variant.run}`, schedule `{variant.schedule}`). "
-    outcome = beyond.reported(predicted, variant, beyond.choosers(found), results.seed_noise(predicted))
-    if outcome is None:
+    outcome = compared[compared["family"].eq("additions") & compared["measure"].eq("UA")]
+    if outcome.empty:
         return said + "On other speakers it has not been measured yet."
-    gain, (_, (_, plain)) = outcome.gain("UA"), outcome.accuracies(measure="UA")
+    (row,) = outcome.itertuples()
     return said + (
-        f"On {gain.speakers} other speakers it changes the unweighted accuracy of the student alone, "
-        f"{text.percent(plain)} %, by {text.points(gain)} points: {text.direction(gain, gain.p)}."
+        f"On {row.speakers:.0f} other speakers it changes the unweighted accuracy of the student alone, "
+        f"{text.percent(text.side(row, 'second'))} %, by {text.points(row)} points: {text.label(row)}."
     )
 
 
-def reach_note(predicted: pd.DataFrame, measure: results.Measure = "UA") -> str:
+def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     """What the rule of :mod:`companion.reach` chose, what that gains on new speakers, and how far it is from openSMILE."""
-    scores, noise = reach.scores(predicted), results.seed_noise(predicted)
+    scores = reach.scores(evidence.predictions)
     if not reach.complete(scores):
         return "Nothing was tried yet."
     run, tried = reach.chosen(scores), len(reach.tries(scores)) - 1
     if run == reach.PLAIN:
         return f"{tried} additions were tried and none gains more than seeds differ, so none is chosen."
     said = [f"{tried} additions were tried. Chosen: {text.added(run)} (`{run}`)."]
-    far = reach.reported(predicted, run, "opensmile", noise)
-    for corpus, c in reach.reported(predicted, run, noise=noise).items():
-        gain, reached = c.gain(measure), [100 * at.estimate for _, at in c.accuracies(measure=measure)]
-        others = [far[corpus]] if corpus in far else []
-        beside = (f"minus {text.display_name(o.second)}: {text.points(o.gain(measure))} points" for o in others)
+    other = reach.chosen_as_committed(scores)
+    if other != run:
+        means = [100 * sum(scores[one]) / len(scores[one]) for one in (other, run)]
         said.append(
-            f"{facts.title(corpus)} ({text.counted(gain)}, {c.epochs} epochs): {measure} {reached[0]:.1f} %, without it {reached[1]:.1f} %, "
-            + "; ".join([f"gain {text.points(gain)} points, {text.direction(gain, gain.p)}", *beside])
+            f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(other)} instead "
+            f"({means[0]:.1f} on the actors for choosing, {means[1]:.1f} for the other)."
+        )
+    table = evidence.comparisons
+    here = table[table["family"].eq("steps") & table["measure"].eq(measure) & table["first"].eq(run)]
+    for corpus, of in here.groupby("corpus", sort=False):
+        rows = {row.second: row for row in of.itertuples()}
+        gained = rows[reach.PLAIN]
+        sides = [100 * text.side(gained, name).estimate for name in ("first", "second")]
+        beside = (
+            [f"minus {text.display_name('opensmile')}: {text.points(rows['opensmile'])} points"]
+            if "opensmile" in rows
+            else []
+        )
+        said.append(
+            f"{facts.title(corpus)} ({text.counted(gained)}, {gained.epochs:.0f} epochs): {measure} {sides[0]:.1f} %, without it {sides[1]:.1f} %, "
+            + "; ".join([f"gain {text.points(gained)} points, {text.label(gained)}", *beside])
             + "."
         )
-    return " ".join(said)
-
-
-def aims_note(aims: pd.DataFrame) -> str:
-    """How many aims each run reaches, of a table as :func:`companion.reach.aimed` gives it."""
-    said = []
-    for run, of_run in aims.groupby("run", sort=False):
-        counts = []
-        for (corpus, measure), rows in of_run.groupby(["corpus", "measure"], sort=False):
-            listed = ", ".join(f"{100 * aim:.0f}" for aim in rows["aim"])
-            outcomes = Counter(text.aimed(row.interval, row.aim) for row in rows.itertuples())
-            nearly = outcomes[text.NEARLY]
-            alone = f", {nearly} by the estimate alone" if nearly else ""
-            counts.append(
-                f"{outcomes[text.REACHED] or 'none'} of {facts.title(corpus)}'s {listed} % ({measure}){alone}"
-            )
-        known = "With unlabelled utterances of each test speaker" if variants.SPEAKER_NORM in run else "Aims reached"
-        said.append(f"{known}: {'; '.join(counts)}.")
     return " ".join(said)
 
 
@@ -453,19 +391,17 @@ def _settings() -> dict[str, Any]:
         "folds": splits.FOLDS,
         "interval_level": f"{100 * metrics.LEVEL:.0f} %",
         "widest": f"{100 * claims.WIDEST:.0f}",
-        "power": f"{100 * metrics.POWER:.0f} %",
+        "significance": f"{claims.ALPHA:.2g}",
+        "seeds_needed": results.SEEDS,
     }
 
 
-@cache
 def _counted() -> dict[str, str]:
-    """Parameters and operations, counted on running networks of seven classes."""
-    from serlib import flops
-
-    teacher, student = flops.count(config.TEACHER), flops.count(config.STUDENT)
+    """Parameters and operations of running networks of seven classes."""
+    teacher, student = (costs.read()[name] for name in (costs.TEACHER, costs.STUDENT))
     shapes = []
     for run in ("teacher", "teacher-horizontal-patches", "teacher-square-patches"):
-        network, cost = config.RUNS[run].model, flops.count(config.RUNS[run].model)
+        network, cost = config.RUNS[run].model, costs.read()[run]
         about = text.times(network.patch_size), f"`{run}`", network.num_patches
         shapes.append((*about, f"{cost.parameters:,}", f"{cost.flops / 1e9:.2f}"))
     return {
@@ -475,97 +411,9 @@ def _counted() -> dict[str, str]:
         "teacher_stem_flops": f"{teacher.stem_flops:,}",
         "student_parameters": f"{student.parameters:,}",
         "student_flops": f"{student.flops:,}",
-        "flops_ratio": f"{100 * student.flops / teacher.flops:.1f} %",
+        "flops_ratio": text.share_of_operations(),
         "patch_shapes": _table(("patch, height x width", "run", "tokens", "parameters", "GFLOP per image"), shapes),
     }
-
-
-@cache
-def _attainable() -> dict[str, int]:
-    """How many published accuracies are k/N for a whole k and N all utterances, 80 % or 20 % of them, rounded up or down."""
-    found = Counter({"whole": 0, "train": 0, "test": 0})
-    for p in paper.PUBLISHED:
-        total = facts.CORPORA[p.corpus].utterances
-        fifth = {total // 5, -(-total // 5)}
-        for name, sizes in (("whole", {total}), ("train", {total - n for n in fifth}), ("test", fifth)):
-            found[name] += any(k for n in sizes for k in metrics.attainable(p.value, n).values())
-    return dict(found)
-
-
-def _accuracy_arithmetic() -> str:
-    fits = _attainable()
-    return (
-        f"Arithmetic: of the {len(paper.PUBLISHED)} published accuracies, {fits['train']} can be counts over 80 % of their "
-        f"corpus, {fits['whole']} over all of it, {fits['test']} over 20 % of it."
-    )
-
-
-def _cost_counted() -> str:
-    from studies.others import reference_networks
-
-    counted = _counted()
-    others, name = min((other.flops, name) for name, other in reference_networks().items())
-    return (
-        f"Counted: the student needs {counted['student_flops']} FLOPs per image, {counted['flops_ratio']} of the "
-        f"teacher's {counted['teacher_flops']}; the smallest of the networks of others, {name}, needs {others:,}."
-    )
-
-
-def _patches_cost() -> str:
-    from serlib import flops
-
-    (teacher, squares), (_, rows) = claims.NEEDED["vertical patches"]
-    vertical, square, horizontal = (flops.count(config.RUNS[run].model).flops for run in (teacher, squares, rows))
-    return f"Counted: square patches need {square / vertical:.0%} of the FLOPs, horizontal ones {horizontal / vertical:.0%}."
-
-
-def _order_theorem() -> str:
-    return "Proved: with any weights, the student's logits do not depend on the order of the columns."
-
-
-def _probed(tokens: pd.DataFrame) -> dict[str, str]:
-    """What probes of networks say of two claims."""
-    teacher, matched = [], []
-    last = tokens[tokens["run"].eq("teacher") & tokens["last"].astype(bool)]
-    for (corpus, protocol), both in last.groupby(["corpus", "protocol"]):
-        _, rows = max(both.groupby("schedule"), key=lambda group: group[1]["speaker"].nunique())
-        where = f"{facts.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {text.ranges(rows['fold'])}"
-        teacher.append(f"{text.fraction(results.explained(rows))} ({where})")
-    for (corpus, protocol, _), (gain, rows) in results.position_r2_gain(
-        tokens, "student-pooled", "student-alone"
-    ).items():
-        where = f"{facts.title(corpus)}, {splits.HELD_OUT[protocol]}, fold {text.ranges(rows['fold'])}"
-        matched.append(f"{text.fraction(gain, '+')} ({where})")
-    said = {
-        "coordinate encoding": f"Probed: the teacher's last tokens tell their column's number with an R2 of {'; '.join(teacher)}.",
-        "transfer": f"Probed: matching changes the R2 of the student's tokens by {'; '.join(matched)}.",
-    }
-    return {key: words for (key, words), of in zip(said.items(), (teacher, matched), strict=True) if of}
-
-
-def _token_map(predicted: pd.DataFrame) -> str:
-    """Transfer beside its verdict: the other feature map."""
-    found = claims.measurements(("student-tokens", "student-alone"), predicted, results.seed_noise(predicted))
-    return f"The verdict is of matching the pooled vector. The other map: {text.against(found)}." if found else ""
-
-
-def _in_versions(predicted: pd.DataFrame) -> str:
-    """What an accuracy is where other versions of the test utterances were trained on."""
-    leaky = results.test(predicted[predicted["protocol"] == "augmented-leaky"])
-    figures = "; ".join(
-        f"{facts.title(corpus)}, {text.display_name(run)} {text.percent(results.accuracy(rows))}"
-        for (corpus, run), rows in leaky.groupby(["corpus", "run"], observed=True)
-    )
-    return f"{splits.VERSIONS[0].upper()}{splits.VERSIONS[1:]}: WA % {figures}." if figures else ""
-
-
-# What is known of a claim without any recording: arithmetic, counts, proofs.
-WITHOUT_RECORDINGS = {
-    "vertical patches": _patches_cost,
-    "transfer": _order_theorem,
-    "accuracy": _accuracy_arithmetic,
-    "cost": _cost_counted,
-}
 
 
 def _corpora() -> dict[str, str]:

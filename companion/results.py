@@ -3,18 +3,19 @@
 * :func:`predictions`: a row a predicted utterance; :func:`runs`: a row a run;
 * :func:`accuracy`: a figure of merit of some rows, with its interval over speakers and seeds;
 * :func:`compare`: two runs on the same test utterances, wherever all else is alike;
-* :func:`comparison_table`: many comparisons, adjusted for being many;
 * :func:`tokens`: what probes know of time, a row a layer and utterance.
 
 Columns named in :data:`CONDITION` say what two runs must share to be compared, those in :data:`CELL` which of their
-trainings belong together.
+trainings belong together. :mod:`companion.evidence` makes the tables of the book from these functions, once.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,19 +26,15 @@ from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
 from studies import variants
 
-if TYPE_CHECKING:  # it needs torch, which is imported where it is used
-    from studies.probes import Probe
-
 Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
 _WHOLE = (*config.RUNS, *GONE_RUNS, *(name for name in variants.VARIANTS if "+" not in name))  # names without steps
 RUNS = [*variants.BASELINES, *sorted(_WHOLE, key=lambda run: run.startswith("teacher-"))]  # the order of tables
-UNSEEDED = tuple(
-    name for name in variants.BASELINES if name not in variants.RESNETS
-)  # on one split they have no chance
+UNSEEDED = tuple(name for name in variants.BASELINES if name not in variants.RESNETS)  # they have no chance
 BEYOND = [*GONE_SCHEDULES]  # schedules that add to the paper's
-Noise = Mapping[str, metrics.SeedNoise]  # of one run's WA, by protocol
+Noise = Mapping[tuple[str, str], metrics.SeedNoise]  # of one run's WA, by corpus and protocol
+SEEDS = 3  # that a comparison needs of both runs to decide
 APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})
 
@@ -57,7 +54,7 @@ def predictions(found: Iterable[records.Record]) -> pd.DataFrame:
             columns["speaker"] += part.speaker
             columns["true"] += [r.emotions[label] for label in part.true]
             columns["predicted"] += [r.emotions[label] for label in part.predicted]
-    names = [*CONDITION, *CELL, "run", "epochs", "complete", "part", "rows"]
+    names = [*CONDITION, *CELL, "run", "epochs", "complete", "device", "part", "rows"]
     runs_of = pd.DataFrame(about, columns=names)
     named = runs_of.columns.difference(["fold", "seed", "epochs", "complete", "rows"])
     runs_of = runs_of.astype(dict.fromkeys(named, "category"))
@@ -80,7 +77,12 @@ def _source(file: str) -> str:
 def runs(found: Iterable[records.Record]) -> pd.DataFrame:
     """One row a run: what names it, its ``curves`` (stage to loss to values), ``result`` and all of its provenance."""
     return pd.DataFrame(
-        [_identity(r) | {"curves": r.curves, "result": r.result, "record": r} | r.provenance for r in found]
+        [
+            r.provenance
+            | _identity(r)
+            | {"curves": r.curves, "result": r.result, "hardware": r.provenance.get("device", "")}
+            for r in found
+        ]
     )
 
 
@@ -99,6 +101,7 @@ def _identity(r: records.Record) -> dict:
         "seed": r.seed,
         "epochs": r.epochs,
         "complete": not r.notes and _as_published(r),  # the recordings are those of the corpus as published
+        "device": "GPU" if str(r.provenance.get("device", "cpu")).startswith("cuda") else "CPU",
     }
 
 
@@ -117,18 +120,18 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     """WA or UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
 
     Copies of an utterance, in several random draws or several versions, count as one. Of seeds, those with the most
-    folds are taken, so that every speaker weighs the same for each. ``noise`` is left out for classifiers that give the
-    same with every seed, unless the split is drawn as well; UA takes that of WA.
+    folds are taken, so that every speaker weighs the same for each. UA takes the seed noise of WA.
 
     Raises:
         ValueError: rows of several parts, such as training and test set.
     """
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
-    run, protocol = rows[["run", "protocol"]].iloc[0]
+    run, corpus, protocol = rows[["run", "corpus", "protocol"]].iloc[0]
     rows = _fullest_seeds(rows)
-    of = None if run in UNSEEDED and protocol not in splits.DRAWN else _noise_of(protocol, noise)
-    return _interval(rows.assign(value=rows["correct"]), measure, of).within(0.0, 1.0)
+    return _interval(rows.assign(value=rows["correct"]), measure, _noise_of(corpus, protocol, noise, run)).within(
+        0.0, 1.0
+    )
 
 
 def _fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -140,9 +143,14 @@ def _fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(rows: pd.DataFrame, measure: Measure, noise: metrics.SeedNoise | None = None) -> metrics.Interval:
-    once = rows.groupby(["repetition", "speaker", "true", "utterance"], observed=True)["value"].mean().reset_index()
-    values, speakers, true, seeds = (once[name].to_numpy() for name in ("value", "speaker", "true", "repetition"))
-    return metrics.interval(values, speakers, classes=true if measure == "UA" else None, seeds=seeds, noise=noise)
+    """Of the column ``value``, each utterance once in a repetition."""
+    _, seed = np.unique(rows["repetition"].to_numpy(), return_inverse=True)
+    names, utterance = np.unique(rows["utterance"].cat.codes.to_numpy(), return_inverse=True)
+    copy = seed * len(names) + utterance
+    there, first, counts = np.unique(copy, return_index=True, return_counts=True)
+    values = np.bincount(copy, rows["value"].to_numpy())[there] / counts
+    speakers, true = (rows[name].cat.codes.to_numpy()[first] for name in ("speaker", "true"))
+    return metrics.interval(values, speakers, classes=true if measure == "UA" else None, seeds=seed[first], noise=noise)
 
 
 def longest(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
@@ -166,22 +174,38 @@ def place(run: str) -> tuple[int, str]:
     return RUNS.index(base), steps
 
 
-def seed_noise(table: pd.DataFrame) -> dict[str, metrics.SeedNoise]:
-    """By protocol, the variance of WA over seeds (of random splits: over draws), pooled over runs with several.
+def seed_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoise]:
+    """By corpus and protocol, what a seed does to the WA of all speakers alike, see :func:`serlib.metrics.seed_noise`.
 
-    What goes beyond the paper, a schedule or steps of a run, has no part in it: verdicts rest on it.
+    Pooled over the networks with several seeds that trained at least as long as the paper's. Additions to the paper, a
+    schedule or steps of a run, have no part in it, nor have random draws: their test utterances differ.
     """
-    pooled, added = {}, table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
-    for protocol, spread in seeds_apart(table[~added]).groupby("protocol", observed=True):
-        df = spread["seeds"] - 1
-        pooled[protocol] = metrics.SeedNoise(float((df * spread["deviation"] ** 2).sum() / df.sum()), int(df.sum()))
-    return pooled
+    added = table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
+    long_enough = table["epochs"] >= config.SCHEDULES["paper"].epochs
+    networks = ~table["run"].isin(variants.BASELINES) & ~table["protocol"].isin(splits.DRAWN)
+    found = {}
+    rows = test(table[~added & long_enough & networks])
+    for (corpus, protocol), of in rows.groupby(["corpus", "protocol"], observed=True):
+        each = [_by_seed_and_speaker(same) for _, same in of.groupby([*CONDITION, "run"], observed=True)]
+        if pooled := metrics.seed_noise(each):
+            found[corpus, protocol] = pooled
+    return found
 
 
-def _noise_of(protocol: str, noise: Noise) -> metrics.SeedNoise | None:
-    """A protocol's seed noise; without its own the largest of the others that are drawn, or fixed, as it is."""
-    alike = [found for other, found in noise.items() if (other in splits.DRAWN) == (protocol in splits.DRAWN)]
-    return noise.get(protocol) or max(alike, default=None)
+def _by_seed_and_speaker(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Right answers and utterances of one run, (seeds, speakers), of the seeds with the most folds."""
+    cells = _fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)["correct"].agg(["sum", "count"]).unstack()
+    return cells["sum"].to_numpy(), cells["count"].to_numpy()
+
+
+def _noise_of(corpus: str, protocol: str, noise: Noise, *runs: str) -> metrics.SeedNoise | None:
+    """The seed noise of a difference of ``runs``, or of one, each trained by itself; a run without chance adds none.
+
+    A protocol without its own takes the largest that is known.
+    """
+    known = noise.get((corpus, protocol)) or max(noise.values(), default=None)
+    chances = sum(run not in UNSEEDED for run in runs)
+    return metrics.SeedNoise(chances * known.variance, known.df) if known and chances else None
 
 
 def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +235,7 @@ class Comparison:
     ours: pd.DataFrame  # prediction rows, every part
     theirs: pd.DataFrame
     joined: pd.DataFrame  # test utterances, ``value`` how much better ours is
-    noise: metrics.SeedNoise | None = None  # of one run's WA
+    noise: Noise = field(default_factory=dict)
 
     def __getattr__(self, name: str):
         """A column in which all rows are alike: ``corpus``, ``protocol``, ``schedule``, ``epochs``, ..."""
@@ -249,28 +273,53 @@ class Comparison:
         return missing_folds(self.ours)
 
     @property
-    def full_length(self) -> bool:
-        return min(self.ours["epochs"].min(), self.theirs["epochs"].min()) >= config.SCHEDULES["paper"].epochs
+    def epochs_of_both(self) -> int:
+        """Of the run that trained for fewer."""
+        networks = [rows for rows in (self.ours, self.theirs) if rows["run"].iloc[0] not in UNSEEDED]
+        return min(rows["epochs"].min() for rows in networks) if networks else config.SCHEDULES["paper"].epochs
+
+    @cached_property
+    def seeds_of_one_device(self) -> list[int]:
+        """The seeds of which both runs trained every fold on one kind of device."""
+        if {self.first, self.second} & set(variants.BASELINES):
+            return self.seeds
+        alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
+        return sorted(alike.groupby(self.joined["seed"]).all().loc[lambda same: same].index)
+
+    def lacks(self, whole: bool = True) -> list[str]:
+        """What keeps a comparison of any two runs from a finding: folds (where all are asked for), three seeds of both
+        runs, one kind of device."""
+        found = [] if self.complete else ["not the corpus as published"]
+        found += [f"{self.missing} folds missing"] if whole and self.missing else []
+        if not {self.first, self.second} <= set(UNSEEDED):
+            seeds, alike = len(self.seeds), len(self.seeds_of_one_device)
+            if seeds < SEEDS:
+                found.append(f"{seeds} of {SEEDS} seeds")
+            elif alike < SEEDS:
+                found.append(f"{alike} of {SEEDS} seeds on one kind of device")
+        return found
 
     @property
-    def decides(self) -> bool:
-        """Whether a verdict may rest on it: the whole corpus, every fold of it, as many epochs as the paper."""
-        return bool(self.complete and not self.missing and self.full_length)
+    def lacks_for_a_claim(self) -> list[str]:
+        """What keeps it from deciding a claim: new speakers and the paper's length as well."""
+        short = self.epochs_of_both < config.SCHEDULES["paper"].epochs
+        found = [] if self.held_out == splits.NEW else [self.held_out]
+        return found + ([f"{self.epochs_of_both} epochs"] if short else []) + self.lacks()
 
     @cached_property
     def difference(self) -> metrics.Interval:
         return self.gain("WA")
 
     def gain(self, measure: Measure) -> metrics.Interval:
-        """By how much ours is better, in [-1, 1], with its interval; two runs differ by the seed noise of both."""
-        noise = self.noise and metrics.SeedNoise(2 * self.noise.variance, self.noise.df)
-        return _interval(self.joined, measure, noise)
+        """By how much ours is better, in [-1, 1], with its interval."""
+        return _interval(
+            self.joined, measure, _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
+        ).within(-1.0, 1.0)
 
     def accuracies(self, part: str = "test", measure: Measure = "WA") -> list[tuple[str, metrics.Interval]]:
         """Of both runs, ours first, with their names."""
-        noise = {self.protocol: self.noise} if self.noise else NO_NOISE
         sides = (self.first, self.ours), (self.second, self.theirs)
-        return [(run, accuracy(rows[rows["part"] == part], measure, noise)) for run, rows in sides]
+        return [(run, accuracy(rows[rows["part"] == part], measure, self.noise)) for run, rows in sides]
 
 
 def compare(
@@ -287,9 +336,9 @@ def compare(
     both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
     made = []
     for _, cells in both.groupby(list(alike), observed=True):
-        protocol, cells = cells["protocol"].iloc[0], _fullest_seeds(cells)
+        cells = _fullest_seeds(cells)
         sides = [side.merge(cells, on=keys) for side in (ours, theirs)]
-        columns = [*keys, "file", "true", "correct"]
+        columns = [*keys, "file", "true", "correct", "device"]
         pair = test(sides[0]).merge(
             test(sides[1])[columns], on=[*keys, "file"], how="outer", suffixes=("", "_theirs"), indicator=True
         )
@@ -300,9 +349,8 @@ def compare(
                 f"{at['corpus']}, {at['protocol']} {at['fold']}, seed {at['seed']}: {at['file']} is not in both test sets "
                 "under the same label; make the two records again from the same recordings"
             )
-        made.append(
-            Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), _noise_of(protocol, noise))
-        )
+        pair["utterance"] = pair["utterance"].astype("category")
+        made.append(Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise))
     return made
 
 
@@ -348,24 +396,25 @@ def missing_folds(rows: pd.DataFrame) -> int:
     return whole.get(protocol, splits.FOLDS) - there
 
 
-def comparison_table(compared: Sequence[Comparison], measure: Measure = "WA") -> pd.DataFrame:
-    """A row a comparison: who, where, the difference with its interval, Holm's p-value over the table, what was detectable."""
-    gains = [c.gain(measure) for c in compared]
-    return pd.DataFrame(
-        {
-            "first": [c.first for c in compared],
-            "second": [c.second for c in compared],
-            "corpus": [c.corpus for c in compared],
-            "held_out": [c.held_out for c in compared],
-            "comparison": compared,
-            "difference": gains,
-            "p": metrics.holm([gain.p for gain in gains]) if gains else [],
-            "detectable": [gain.detectable for gain in gains],
-        }
-    )
+def probes(folder: Path) -> list[SimpleNamespace]:
+    """Every probe below ``folder``, in the order of their paths, without torch; see :mod:`serlib.probes`.
+
+    Raises:
+        RecordError: a file is no probe or was changed since it was written.
+    """
+    found = []
+    for path in sorted(path for path in folder.rglob("*.json") if not path.name.startswith("._")):
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            if plain.pop("digest") != config.digest(plain):
+                raise ValueError("changed since it was written")
+            found.append(SimpleNamespace(**plain, last=list(plain["errors"])[-1]))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise records.RecordError(f"{path}: not a probe ({error}); make it again") from error
+    return found
 
 
-def tokens(probed: Iterable["Probe"]) -> pd.DataFrame:
+def tokens(probed: Iterable[Any]) -> pd.DataFrame:
     """One row a layer and test utterance of a probed network.
 
     Columns: what names the run, file, speaker, layer, ``missed`` and ``variation``: sums of squares over the utterance's
@@ -383,7 +432,7 @@ def tokens(probed: Iterable["Probe"]) -> pd.DataFrame:
     )
 
 
-def orders(probed: Iterable["Probe"]) -> pd.DataFrame:
+def orders(probed: Iterable[Any]) -> pd.DataFrame:
     """One row a test utterance and order of its columns: what names the run, speaker, predicted label, correct."""
     frames = [
         pd.DataFrame(
@@ -398,22 +447,37 @@ def orders(probed: Iterable["Probe"]) -> pd.DataFrame:
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
 
 
-def _probed(p: "Probe") -> dict:
+def _probed(p: Any) -> dict:
     return {name: getattr(p, name) for name in _PROBED}
 
 
-def explained(rows: pd.DataFrame) -> metrics.Interval:
+def explained(rows: pd.DataFrame, noise: metrics.SeedNoise | None = None) -> metrics.Interval:
     """R2: the fraction of the variation of column numbers that one layer's tokens explain on the test utterances."""
-    return _ratio(rows, rows["variation"] - rows["missed"])
+    return _ratio(rows, rows["variation"] - rows["missed"], noise).within(-np.inf, 1.0)
 
 
-def _ratio(rows: pd.DataFrame, above: pd.Series) -> metrics.Interval:
+def _ratio(rows: pd.DataFrame, above: pd.Series, noise: metrics.SeedNoise | None) -> metrics.Interval:
     speakers, seeds, weights = (rows[name].to_numpy() for name in ("speaker", "seed", "variation"))
-    return metrics.interval(above.to_numpy(), speakers, weights=weights, seeds=seeds)
+    return metrics.interval(above.to_numpy(), speakers, weights=weights, seeds=seeds, noise=noise)
+
+
+def position_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoise]:
+    """As :func:`seed_noise`, of R2 at the last tokens."""
+    found, last = {}, table[table["last"].astype(bool)]
+    for where, of in last.groupby(["corpus", "protocol"]):
+        each = []
+        for _, rows in of.groupby(["schedule", "run"]):
+            folds = rows.groupby("seed")["fold"].transform("nunique")
+            rows = rows.assign(explained=rows["variation"] - rows["missed"])[folds == folds.max()]
+            sums = rows.groupby(["seed", "speaker"])[["explained", "variation"]].sum().unstack()
+            each.append((sums["explained"].to_numpy(), sums["variation"].to_numpy()))
+        if pooled := metrics.seed_noise(each):
+            found[where] = pooled
+    return found
 
 
 def position_r2_gain(
-    table: pd.DataFrame, run: str, base: str
+    table: pd.DataFrame, run: str, base: str, noise: Noise = NO_NOISE
 ) -> dict[tuple[str, str, str], tuple[metrics.Interval, pd.DataFrame]]:
     """By how much R2 of the last tokens lies above that of run ``base`` on the same columns.
 
@@ -426,7 +490,10 @@ def position_r2_gain(
         last[last["run"] == base], on=[*where, "fold", "seed", "file"], suffixes=("", "_base")
     )
     return {
-        (corpus, protocol, schedule): (_ratio(rows, rows["missed_base"] - rows["missed"]), rows)
+        (corpus, protocol, schedule): (
+            _ratio(rows, rows["missed_base"] - rows["missed"], _noise_of(corpus, protocol, noise, run, base)),
+            rows,
+        )
         for (_, corpus, protocol, schedule), rows in pair.groupby(where, observed=True)
     }
 

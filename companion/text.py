@@ -2,27 +2,25 @@
 
 * :func:`percent`, :func:`points`, :func:`fraction`, :func:`counted`: intervals; :func:`estimates`, :func:`extremes`: what
   a figure shows, for those who cannot see it;
-* :func:`verdict`, :func:`because`: a claim's verdict as words;
+* :func:`label`, :func:`sentence`: what is found of a comparison, and of a part of a claim;
 * :func:`table` and the tables that several pages share; :func:`commands`, :func:`sources`.
+
+Rows are those of the tables of :mod:`companion.evidence`.
 """
 
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
-from companion import claims, experiments, labels, paper, results
-from companion.claims import Finding, Limit, Verdict
-from companion.results import Comparison
+from companion import costs, experiments, labels, results
+from companion.claims import Finding, Kind, Part
 from serlib import config, metrics, records
 from serlib.data import facts, splits
 from studies import variants
-
-if TYPE_CHECKING:  # it needs torch, which is imported where it is used
-    from studies.probes import Probe
 
 # How a reader meets each run and baseline.
 DISPLAY_NAMES: dict[str, str] = {
@@ -73,13 +71,13 @@ def added(run: str) -> str:
 
 
 SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
-LEVEL = 0.05  # of an adjusted p-value below which a comparison is called better or worse
-REACHED, NEARLY = "reached", "reached by the estimate alone"  # of an aim
+
+Shown = Any  # an Interval, or a row of a table with the same columns
 
 
 def note(text: str) -> Markdown:
     """A paragraph set off from the text."""
-    return Markdown(f"> {text}")
+    return Markdown("\n".join(f"> {line}" for line in text.splitlines()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
@@ -98,52 +96,45 @@ def rounded(value: float, form: str) -> str:
     return format(round(value, int(form[-2])) + 0.0, form)
 
 
-def _bounds(at: metrics.Interval, scale: float, form: str) -> str:
+def _bounds(at: Shown, scale: float, form: str) -> str:
     middle, low, high = (rounded(scale * v, form) for v in (at.estimate, at.low, at.high))
     return middle if math.isnan(at.low) else f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
-def percent(at: metrics.Interval) -> str:
-    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent; of one speaker the estimate alone.
-
-    A row of a table with columns estimate, low and high does as well.
-    """
+def percent(at: Shown) -> str:
+    """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent; of one speaker the estimate alone."""
     return _bounds(at, 100, ".1f")
 
 
-def points(at: metrics.Interval) -> str:
+def points(at: Shown) -> str:
     """``+1.2 [-0.3, +2.8]``: a difference of two accuracies and its interval in points."""
     return _bounds(at, 100, "+.1f")
 
 
-def fraction(at: metrics.Interval, sign: str = "") -> str:
+def fraction(at: Shown, sign: str = "") -> str:
     """``0.93 [0.92, 0.95]``, with ``sign`` "+" ``+0.01 [-0.02, +0.04]``."""
     return _bounds(at, 1, f"{sign}.2f")
 
 
-def counted(at: metrics.Interval) -> str:
+def counted(at: Shown) -> str:
     """``10 speakers, 3 seeds``: what stands behind an interval."""
-    return f"{at.speakers} speaker{'s' * (at.speakers > 1)}, {at.seeds} seed{'s' * (at.seeds > 1)}"
+    speakers, seeds = int(at.speakers), int(at.seeds)
+    return f"{speakers} speaker{'s' * (speakers > 1)}, {seeds} seed{'s' * (seeds > 1)}"
 
 
-def direction(difference: metrics.Interval, p: float) -> str:
-    """What a comparison shows, by its p-value adjusted over its table, and whether it shows more by itself."""
-    found = "better" if difference.estimate > 0 else "worse"
-    if p < LEVEL:
-        return found
-    if difference.p < LEVEL:
-        return f"{found} by itself, not after adjusting"
-    return f"no difference shown ({100 * difference.detectable:.0f} points or more would have been)"
+def label(row: Any) -> str:
+    """``supported``, or what a comparison still lacks: ``pending: 1 of 3 seeds``."""
+    return f"{row.label}: {row.lacks}" if row.lacks else row.label
+
+
+def bound(row: Any) -> str:
+    """``at most +1.6``: how large a gain can still be, in points; of R2 the number."""
+    return f"at most {rounded(100 * row.bound, '+.1f')}"
 
 
 def kept(gains: bool, chosen: bool) -> str:
     """What becomes of a step that was tried."""
     return "chosen" if chosen else "yes" if gains else "no"
-
-
-def aimed(at: metrics.Interval, aim: float) -> str:
-    """Whether an accuracy reaches an aim: its whole interval, its estimate alone, or neither."""
-    return REACHED if at.low >= aim else NEARLY if at.estimate >= aim else "not reached"
 
 
 def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
@@ -176,88 +167,53 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, found))
 
 
-# Verdicts
+# What is found
 
 
-def found(v: Verdict) -> str:
-    """A verdict's finding and what it is limited to: ``holds only as to position``."""
-    where = " and ".join(map(facts.title, v.corpora))
-    first, *others = (pair[1] for pair in claims.NEEDED[v.claim])
-    words = {
-        Limit.CORPORA: f"holds on {where}",
-        Limit.SPEAKER_DEPENDENT: f"holds only where the split is {splits.KNOWN}",
-        Limit.FIRST_PAIR: f"holds against {display_name(first)}, not shown against {' and '.join(map(display_name, others))}",
-        Limit.SECOND_PAIR_MISSING: f"holds against {display_name(first)} on {where}; {' and '.join(map(display_name, others))} not complete",
-        Limit.POSITION: "holds only as to position",
-        Limit.POSITION_RULED_OUT: "not shown; that position passes on is ruled out by proof",
-        Limit.OPERATIONS: "holds only as to the number of operations",
-    }
-    return next((words[limit] for limit in v.limits if limit in words), v.finding.value)
+def sentence(part: Part, rows: pd.DataFrame) -> str:
+    """What a part of a claim rests on, on new speakers: each measured difference under the label that it has."""
+    if part.kind is Kind.PROVED:
+        return "Impossible with any weights: the student's decision does not depend on the order of the columns."
+    if part.kind is Kind.COUNTED:
+        return f"The student needs {share_of_operations()} of the teacher's operations."
+    said: dict[str, list[str]] = {}
+    for row in _nearest(part, rows).itertuples():
+        said.setdefault(label(row), []).append(_measured(part, row))
+    return ("; ".join(f"{', '.join(measured)}: {found}" for found, measured in said.items()) or "Not measured") + "."
 
 
-def in_short(v: Verdict) -> str:
-    """A verdict's reason in one sentence of at most 25 words, for the home page."""
-    decided = [c for of_pair in v.comparisons for c in of_pair if c.decides and c.held_out == splits.NEW]
-    if not decided:
-        return "No speaker-independent comparison is complete."
-    if v.claim == "cost":
-        counted = "fewer FLOPs" if Limit.OPERATIONS in v.limits or v.finding is Finding.HOLDS else "no fewer FLOPs"
-        reached = "" if v.finding is Finding.HOLDS else ", but does not reach the published accuracy"
-        return f"The student needs {counted} than the teacher and the networks of others{reached}."
-    if v.claim in claims.AGAINST_PUBLISHED:
-        (run, at), *_ = decided[0].accuracies()
-        stated = 100 * claims.published(decided[0].corpus, run)
-        return f"Speaker-independent on {facts.title(decided[0].corpus)}: {percent(at)} % right. Published, split not stated: {stated:.2f} %."
-    said = []
-    for corpus in dict.fromkeys(c.corpus for c in decided):
-        of = [f"{points(c.difference)} points against {display_name(c.second)}" for c in decided if c.corpus == corpus]
-        of += [
-            f"R2 of a column's number, read from its token: {told}"
-            for name, told in _position(v).items()
-            if name == corpus
-        ]
-        said.append(f"{facts.title(corpus)}: {'; '.join(of)}.")
-    return " ".join(said)
+def _nearest(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each corpus and run, or pair of runs, the measured rows on new speakers that lack least."""
+    if rows.empty:
+        return rows
+    new = rows[rows["held_out"].eq(splits.NEW) & rows["estimate"].notna()]
+    lacking = new["lacks"].map(lambda lacks: len(lacks.split("; ")) if lacks else 0)
+    names = ["corpus", "run"] if part.kind is Kind.PUBLISHED else ["corpus", "first", "second"]
+    return new[lacking == lacking.groupby([new[name] for name in names]).transform("min")]
 
 
-def because(v: Verdict) -> str:
-    """The comparisons that a verdict rests on."""
-    if v.claim in claims.AGAINST_PUBLISHED:
-        said = [beside_published(c) for c in v.comparisons[0] if c.decides or v.finding is Finding.PENDING]
-    else:
-        said = [against(of_pair) for of_pair in v.comparisons if of_pair]
-    if v.position:
-        gains = (f"{facts.title(corpus)}: {told}" for corpus, told in _position(v).items())
-        said.append(
-            f"R2 of the column's number from the last tokens, {splits.NEW}, with coordinates minus without: {'; '.join(gains)}"
-        )
-    if Limit.TRAINING_SET in v.limits:
-        said.append("The published accuracies are reached on the training set")
-    if Limit.WIDE in v.limits:
-        said.append(f"An interval wider than {100 * claims.WIDEST:.0f} points to each side is consistent with nothing")
-    wait = "No corpus is complete, speaker-independent. " if v.finding is Finding.PENDING else ""
-    return wait + " ".join(f"{sentence}." for sentence in said)
+def _measured(part: Part, row: Any) -> str:
+    """``EmoDB +12.9 points``, with the bound where a gain is unclear."""
+    where = facts.title(row.corpus)
+    if part.kind is Kind.PUBLISHED:
+        return f"{where}, {display_name(row.run)} {100 * row.estimate:.1f} %, published {100 * row.stated:.2f} %"
+    if part.kind is Kind.POSITION:
+        return f"{where} R2 {row.first_estimate:.2f} with, {row.second_estimate:.2f} without"
+    most = f" ({bound(row)})" if row.label == Finding.UNCLEAR else ""
+    over = f" over {display_name(row.second)}" if len(part.pairs) > 1 else ""
+    return f"{where} {rounded(100 * row.estimate, '+.1f')} points{most}{over}"
 
 
-def _position(v: Verdict) -> dict[str, str]:
-    """By corpus the gain in R2, and of how many speakers it is where that are not all, which the rule asks for."""
-    known = {corpus: facts.CORPORA[corpus].speakers for corpus in v.position}
-    return {
-        corpus: fraction(gain, "+")
-        + (f" ({gain.speakers} of {known[corpus]} speakers; the rule asks for all)" * (gain.speakers < known[corpus]))
-        for corpus, gain in v.position.items()
-    }
+def share_of_operations() -> str:
+    """``20.5 %``: what the student needs of the teacher's operations."""
+    counted = costs.read()
+    return f"{100 * counted[costs.STUDENT].flops / counted[costs.TEACHER].flops:.1f} %"
 
 
-def verdict(v: Verdict) -> str:
-    """A claim in the abstract's words and its verdict, for the page that tests it."""
-    (claim,) = (claim for claim in paper.CLAIMS if claim.key == v.claim)
-    return f"**The claim:** {claim.says} **Verdict: {found(v)}.** {because(v)}"
-
-
-def answer(v: Verdict) -> str:
-    """A verdict in one line, for the head of the page that tests it."""
-    return f"**The claim: {found(v)}.** {in_short(v)} [All that it rests on](../book/verdicts.html)."
+def answer(verdicts: pd.DataFrame) -> str:
+    """The parts of a claim, each with its finding and its sentence, for the page that tests it."""
+    lines = [f"- {row.part}: **{row.finding}**. {row.sentence}" for row in verdicts.itertuples()]
+    return "\n".join(("**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n", *lines))
 
 
 def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
@@ -281,180 +237,143 @@ Made on {date} from commit `{commit[:8]}`.
 """
 
 
-def against(compared: Sequence[Comparison]) -> str:
-    """Two runs, and by how much the first was better wherever both were measured."""
-    where = "; ".join(f"{place(c)}: {points(c.difference)} points, {counted(c.difference)}" for c in compared)
-    return f"{display_name(compared[0].first)} minus {display_name(compared[0].second)}: {where}"
-
-
-def place(c: Comparison) -> str:
-    """``EmoDB, speaker-independent``, and what the comparison lacks to decide."""
-    lacks = [f"{c.missing} folds missing"] if c.missing else []
-    lacks += [] if c.full_length else [f"{min(c.ours['epochs'].min(), c.theirs['epochs'].min())} epochs a stage"]
-    lacks += [] if c.complete else ["not the corpus as published"]
-    return f"{facts.title(c.corpus)}, {c.held_out}" + (f" ({', '.join(lacks)})" if lacks else "")
-
-
-def beside_published(c: Comparison) -> str:
-    trained = dict(c.accuracies("train"))
-    figures = ", ".join(
-        f"{display_name(run)} {percent(at)}, on its training set {100 * trained[run].estimate:.1f}, published "
-        f"{100 * claims.published(c.corpus, run):.2f}"
-        for run, at in c.accuracies()
-    )
-    return f"{place(c)}: {figures}"
-
-
 # Tables that several pages share
 
-ACCURACY_HEAD = ("corpus", "run", "split, folds", "epochs; seeds", "test set", "WA %", "UA %", "WA %, training set")
+ACCURACY_HEAD = ("corpus", "run", "WA %", "UA %", "WA %, training set", "split, folds", "epochs; seeds", "test set")
 
 
-def accuracy_rows(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[tuple[Any, ...]]:
-    """A row for each run, protocol and schedule, under :data:`ACCURACY_HEAD`."""
-    rows = []
-    order = results.in_order(predicted["corpus"].unique())
-    for key, same in predicted.groupby([*results.CONDITION, "run"], observed=True):
-        about = dict(zip([*results.CONDITION, "run"], key, strict=True))
-        tested, trained = (same[same["part"] == part] for part in ("test", "train"))
-        wa, ua = (results.accuracy(tested, measure, noise) for measure in ("WA", "UA"))
-        baseline = about["run"] in results.UNSEEDED
-        schedule = "" if about["schedule"] in ("paper", variants.BASELINE) else f" ({about['schedule']})"
+def accuracy_rows(accuracies: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """A row for each run, protocol and schedule of some rows of the evidence, under :data:`ACCURACY_HEAD`."""
+    order, rows = results.in_order(accuracies["corpus"].unique()), []
+    keys = [*results.CONDITION, "run"]
+    for key, of in accuracies[accuracies["part"].isin(("test", "train"))].groupby(keys, sort=False):
+        about = dict(zip(keys, key, strict=True))
+        shown = {(row.part, row.measure): row for row in of.itertuples()}
+        wa, ua, trained = shown["test", "WA"], shown["test", "UA"], shown["train", "WA"]
+        schedule = "" if wa.schedule in ("paper", variants.BASELINE) else f" ({wa.schedule})"
         row = (
-            facts.title(about["corpus"]) + (", synthetic" if about["speech"] == "synthetic" else ""),
-            display_name(about["run"]),
-            f"{splits.HELD_OUT[about['protocol']]}: `{about['protocol']}` {ranges(same['fold'])}",
-            f"{EN_DASH if baseline else same['epochs'].iloc[0]}{schedule}; {ranges(same['seed'])}",
-            f"{tested['utterance'].nunique():,}, {counted(wa)}",
+            facts.title(wa.corpus) + (", synthetic" if wa.speech == "synthetic" else ""),
+            display_name(wa.run) + UNLABELLED * wa.unlabelled,
             percent(wa),
             percent(ua),
-            percent(results.accuracy(trained)),
+            percent(trained),
+            f"{wa.held_out}: `{wa.protocol}` {wa.folds}",
+            f"{EN_DASH if wa.run in results.UNSEEDED else wa.epochs}{schedule}; {wa.seed_numbers}",
+            f"{wa.utterances:,}, {counted(wa)}",
         )
-        protocol = list(splits.HELD_OUT).index(about["protocol"])
-        rows.append(((order.index(about["corpus"]), protocol, results.place(about["run"]), about["schedule"]), row))
+        protocol = list(splits.HELD_OUT).index(wa.protocol)
+        rows.append(((order.index(wa.corpus), protocol, results.place(wa.run), about["schedule"]), row))
     return [row for _, row in sorted(rows)]
 
 
 EN_DASH = "\N{EN DASH}"
+UNLABELLED = ", uses unlabelled utterances of the test speakers"
 COMPARISON_HEAD = (
     "runs",
-    "test set",
-    "folds; seeds",
-    "utterances",
     "points",
-    "speakers, seeds",
-    "better or worse (Holm)",
+    "finding",
+    "at most",
+    "corpus, split",
+    "folds; seeds",
+    "utterances, speakers",
+    "device",
 )
 
 
-def comparison_rows(compared: Sequence[Comparison], measure: results.Measure = "WA") -> list[tuple[Any, ...]]:
-    """A row a comparison under :data:`COMPARISON_HEAD`; better or worse by p-values adjusted over these rows."""
-    return [
-        (
-            f"{display_name(c.first)} minus {display_name(c.second)}"
-            + (f" (`{c.schedule}`)" if c.schedule != "paper" else ""),
-            place(c),
-            f"{ranges(c.folds)}; {ranges(c.seeds)}",
-            f"{c.utterances:,}",
-            points(row.difference),
-            counted(row.difference),
-            direction(row.difference, row.p),
-        )
-        for row in results.comparison_table(compared, measure).itertuples()
-        for c in [row.comparison]
-    ]
-
-
-def ablations(runs: Sequence[str], predicted: pd.DataFrame) -> Markdown:
-    """Runs that change the teacher in one thing: what each costs, and what it reaches beside the teacher."""
-    from serlib import flops
-
-    cost = {run: flops.count(config.RUNS[run].model).flops for run in ("teacher", *runs)}
-    noise = results.seed_noise(predicted)
-    compared = [c for run in runs for c in claims.measurements(("teacher", run), predicted, noise)]
-    gflops = {run: f"{cost[run] / 1e9:.2f} ({cost[run] / cost['teacher']:.0%} of the teacher's)" for run in runs}
-    rows = [
-        (display_name(c.second), gflops[c.second], *row[1:4], *(percent(at) for _, at in c.accuracies()), *row[4:])
-        for c, row in zip(compared, comparison_rows(compared), strict=True)
-    ]
-    rows += [
-        (display_name(run), gflops[run], "not measured", *[""] * 7)
-        for run in runs
-        if run not in {c.second for c in compared}
-    ]
-    head = (
-        "run",
-        "GFLOPs per image",
-        *COMPARISON_HEAD[1:4],
-        "teacher, WA %",
-        "this run, WA %",
-        "teacher minus this run, points",
-    )
-    return table((*head, *COMPARISON_HEAD[5:]), rows)
-
-
-def layers_table(tokens: pd.DataFrame) -> Markdown:
-    """R2 on the image, at the first and at the last layer, and beside the run that the last column names."""
-    gains = {
-        (run, *where): f"{fraction(gain, '+')} ({display_name(base)})"
-        for run in config.RUNS
-        for base in ["teacher" if run.startswith("teacher") else "student-alone"]
-        if run != base
-        for where, (gain, _) in results.position_r2_gain(tokens, run, base).items()
-    }
-    rows = [
-        (
-            f"{facts.title(corpus)}, `{protocol}` {ranges(of['fold'])}, `{schedule}`",
-            display_name(run),
-            f"{of['file'].nunique():,}, {of['speaker'].nunique()} speakers",
-            *(
-                fraction(results.explained(of[at]))
-                for at in (of["layer"] == "image", of["layer"] == "embedding", of["last"])
-            ),
-            gains.get((run, corpus, protocol, schedule), ""),
-        )
-        for (corpus, protocol, schedule, run), of in tokens.groupby(
-            ["corpus", "protocol", "schedule", "run"], sort=False
-        )
-    ]
-    head = ("corpus, split, folds, schedule", "run", "test set", "image", "embedding", "last block")
-    return table((*head, "last block minus that of the run named"), rows)
-
-
-def orders_table(probed: Iterable["Probe"]) -> Markdown:
-    """What another order of the columns of speech costs each run."""
-    from studies import probes
-
-    rows = []
-    for (corpus, protocol, schedule, run), of in results.orders(probed).groupby(
-        ["corpus", "protocol", "schedule", "run"], sort=False
-    ):
-        intact, *others = ((order, at) for order, at in of.groupby("order", sort=False))
-        cells = []
-        for _, at in others:
-            lost = metrics.interval(
-                intact[1]["correct"].to_numpy() - at["correct"].to_numpy(), at["speaker"].to_numpy()
+def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """A row a comparison of the evidence under :data:`COMPARISON_HEAD`; those not measured come last."""
+    found = []
+    for row in rows.sort_values("estimate", key=lambda at: at.isna(), kind="stable").itertuples():
+        runs = f"{display_name(row.first)} minus {display_name(row.second)}"
+        if pd.isna(row.estimate):
+            found.append((runs, "", label(row), "", facts.title(row.corpus), "", "", ""))
+            continue
+        short = f", {row.epochs:.0f} epochs" * (row.epochs < config.SCHEDULES["paper"].epochs)
+        found.append(
+            (
+                runs + (f" (`{row.schedule}`)" if row.schedule != "paper" else ""),
+                points(row),
+                label(row),
+                rounded(100 * row.bound, "+.1f"),
+                f"{facts.title(row.corpus)}, {row.held_out}{short}",
+                f"{row.folds}; {row.seed_numbers}",
+                f"{row.utterances:,.0f}, {row.speakers:.0f}",
+                row.device,
             )
-            changed = (intact[1]["predicted"].to_numpy() != at["predicted"].to_numpy()).sum()
-            cells.append(f"{percent(lost)}; {changed}")
-        whole = metrics.interval(intact[1]["correct"].to_numpy(), intact[1]["speaker"].to_numpy()).within(0, 1)
-        where = f"{facts.title(corpus)}, `{protocol}` {ranges(of['fold'])}, `{schedule}`"
-        rows.append((where, display_name(run), f"{len(intact[1]):,}", percent(whole), *cells))
-    changes = (f"{order}: points lost; decisions changed" for order in probes.ORDERS[1:])
-    return table(("corpus, split, folds, schedule", "run", "test set", "WA % as it is", *changes), rows)
+        )
+    return found
 
 
-def commands(used: Iterable[records.Record]) -> Markdown:
-    """For each schedule and protocol the one command of the graph that makes the records of ``used`` again.
+def ablations(runs: Sequence[str], compared: pd.DataFrame) -> Markdown:
+    """Runs that change the teacher in one thing: what each costs, and what it reaches beside the teacher."""
+    cost = {run: costs.read()[run].flops for run in ("teacher", *runs)}
+    rows = []
+    for run in runs:
+        gflops = f"{cost[run] / 1e9:.2f} ({cost[run] / cost['teacher']:.0%} of the teacher's)"
+        pair = compared["first"].eq("teacher") & compared["second"].eq(run) & compared["measure"].eq("WA")
+        here = compared[pair & compared["estimate"].notna()]
+        for row, shown in zip(here.itertuples(), comparison_rows(here), strict=True):
+            sides = (_bounds(side(row, name), 100, ".1f") for name in ("first", "second"))
+            rows.append((display_name(run), gflops, *sides, *shown[1:]))
+        if here.empty:
+            rows.append((display_name(run), gflops, *["not measured"], *[""] * (len(COMPARISON_HEAD))))
+    head = ("run", "GFLOPs per image", "teacher, WA %", "this run, WA %", "teacher minus this run, points")
+    return table((*head, *COMPARISON_HEAD[2:]), rows)
+
+
+def side(row: Any, name: str) -> metrics.Interval:
+    """The accuracy of the "first" or the "second" run of a comparison."""
+    at = (getattr(row, f"{name}_{part}") for part in ("estimate", "low", "high"))
+    return metrics.Interval(*at, speakers=int(row.speakers), seeds=int(row.seeds))
+
+
+def layers_table(positions: pd.DataFrame, compared: pd.DataFrame) -> Markdown:
+    """R2 on the image, at the first and at the last layer, and beside the run that the last column names."""
+    keys = ["corpus", "protocol", "schedule"]
+    gains = {
+        (
+            row.first,
+            row.corpus,
+            row.protocol,
+            row.schedule,
+        ): f"{fraction(row, '+')} ({display_name(row.second)}): {label(row)}"
+        for row in compared[compared["measure"].eq("R2")].itertuples()
+    }
+    rows = []
+    for (*where, run), of in positions.groupby([*keys, "run"], sort=False):
+        corpus, protocol, schedule = where
+        at = {"last": next(of[of["last"]].itertuples())} | {row.layer: row for row in of.itertuples()}
+        shown = (fraction(at[layer]) for layer in ("image", "embedding", "last"))
+        last, gain = at["last"], gains.get((run, *where), "")
+        place = f"{facts.title(corpus)}, `{protocol}` {last.folds}, `{schedule}`"
+        rows.append((display_name(run), *shown, gain, place, f"{last.utterances:,}, {counted(last)}"))
+    head = ("run", "image", "embedding", "last block", "last block minus that of the run named")
+    return table((*head, "corpus, split, folds, schedule", "test set"), rows)
+
+
+def orders_table(orders: pd.DataFrame) -> Markdown:
+    """What another order of the columns of speech costs each run."""
+    rows = []
+    for (corpus, protocol, schedule, run), of in orders.groupby(["corpus", "protocol", "schedule", "run"], sort=False):
+        intact, *others = of.itertuples()
+        lost = (f"{percent(row)}; {row.changed}" for row in others)
+        where = f"{facts.title(corpus)}, `{protocol}` {intact.folds}, `{schedule}`"
+        rows.append((display_name(run), percent(intact), *lost, where, f"{intact.utterances:,}"))
+    names = list(dict.fromkeys(orders["order"]))[1:] if len(orders) else ["reversed", "shuffled"]
+    changes = (f"{order}: points lost; decisions changed" for order in names)
+    return table(("run", "WA % as it is", *changes, "corpus, split, folds, schedule", "test set"), rows)
+
+
+def commands(runs: pd.DataFrame) -> Markdown:
+    """For each schedule and protocol the one command of the graph that makes the records of ``runs`` again.
 
     Runs with other folds or seeds have a command of their own. The graph makes what a run needs first: images, and the
     teacher of a student that follows one. Runs that are no longer in the code come last, at the commit that has them.
     """
     cells: dict[tuple[Any, ...], dict[int, set[int]]] = {}
-    for r in used:
-        channel = r.configuration.features.get("channel", 0)
+    for r in runs.itertuples():
         there = experiments.makeable(r.run, r.schedule)
-        run = (there, r.corpus, r.images, channel, r.schedule, r.protocol, r.run)
+        run = (there, r.corpus, r.image, int(r.image.partition("-channel")[2] or 0), r.schedule, r.protocol, r.run)
         cells.setdefault(run, {}).setdefault(r.seed, set()).add(r.fold)
     alike: dict[tuple[Any, ...], dict[str, None]] = {}
     for (*where, run), folds_of in cells.items():

@@ -1,6 +1,6 @@
 """Predictions to figures of merit: accuracies, confusion, intervals over speakers and seeds, attainable accuracies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import NamedTuple
@@ -31,7 +31,7 @@ def unweighted_accuracy(right: Counts, total: Counts) -> Float[ndarray, "*runs"]
 
 
 class SeedNoise(NamedTuple):
-    """Variance of a figure of merit over seeds, pooled over runs, and its degrees of freedom."""
+    """The part of one run's variance over seeds that is common to all speakers, and its degrees of freedom."""
 
     variance: float
     df: float
@@ -55,6 +55,11 @@ class Interval:
         if not self.error:
             return 1.0 if self.estimate == 0 else np.nan
         return float(2 * stats.t.sf(abs(self.estimate) / self.error, self.df))
+
+    @property
+    def bound(self) -> float:
+        """The largest value that the data leave open: the one-sided upper bound at :data:`LEVEL`."""
+        return self.estimate + _quantile(LEVEL, self.df) * self.error
 
     @property
     def detectable(self) -> float:
@@ -83,15 +88,17 @@ def interval(
     """The mean of one value an utterance, with its uncertainty from speakers and seeds.
 
     The speakers' part is the delete-one-speaker jackknife, ``(J - 1) / J * sum_j (m_j - mean(m))^2`` with ``m_j`` the mean
-    without speaker j (Efron & Tibshirani 1993, section 11.5); utterances of one speaker are not independent. The seeds'
-    part is the variance of the seeds' means over their number; with one seed it is ``noise``, if that is given. Bounds
-    are of Student's t with J - 1 degrees of freedom, both parts' joined by Satterthwaite (1946).
+    without speaker j (Efron & Tibshirani 1993, section 11.5), of the mean over seeds; utterances of one speaker are not
+    independent. What seeds do to single speakers is in it already. What a seed does to all speakers alike is not: that is
+    ``noise`` over the number of seeds. Bounds are of Student's t with J - 1 degrees of freedom, both parts' joined by
+    Satterthwaite (1946).
 
     Args:
         values: 1.0 where a prediction is right and 0.0 where it is wrong; or the difference of two such values.
         speakers, seeds: of every value. A value for each seed: the same utterances may stand in several.
         classes: of every utterance; then the mean of the classes' means (UA), else the mean of all values (WA).
         weights: of every value; the figure is then the ratio of two sums, of ``values`` over ``weights``.
+        noise: of this figure of merit with one seed, see :func:`seed_noise`; None where no seed has a part.
 
     Raises:
         ValueError: no value.
@@ -107,22 +114,54 @@ def interval(
         np.bincount(cell, of, minlength=int(np.prod(shape))).reshape(shape)
         for of in (np.asarray(values, dtype=float), None if weights is None else np.asarray(weights, dtype=float))
     )
-    by_seed = unweighted_accuracy(above.sum(axis=1), below.sum(axis=1))
     right, total = above.sum(axis=0), below.sum(axis=0)
     estimate = float(unweighted_accuracy(right.sum(axis=0), total.sum(axis=0)))
     if len(names) == 1:
         return Interval(estimate, np.nan, np.nan, 1, len(seed_names))
     without = unweighted_accuracy(right.sum(axis=0) - right, total.sum(axis=0) - total)
     parts = [((len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum(), len(names) - 1)]
-    if len(seed_names) > 1:
-        parts.append((by_seed.var(ddof=1) / len(seed_names), len(seed_names) - 1))
-    elif noise is not None:
-        parts.append((noise.variance, noise.df))
+    if noise is not None:
+        parts.append((noise.variance / len(seed_names), noise.df))
     variance = sum(v for v, _ in parts)
     df = float(variance**2 / sum(v**2 / d for v, d in parts) if variance > 0 else parts[0][1])
     error = float(np.sqrt(variance))
     half = _quantile((1 + LEVEL) / 2, df) * error
     return Interval(estimate, estimate - half, estimate + half, len(names), len(seed_names), error, df)
+
+
+def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
+    """The variance that a seed has in common for all speakers, ``max(0, (MS_seed - MS_residual) / J)``, pooled over runs.
+
+    It is a two-way analysis of variance without replication (Scheffe 1959, section 4.8) of each speaker's part in the
+    figure of merit, ``J * weight_j / sum(weight) * (mean_sj - mean_s)`` for seed s and speaker j. Its degrees of freedom are
+    those of a difference of two mean squares (Satterthwaite 1946), fewer the more of it is residual.
+
+    Args:
+        runs: of each run two arrays (seeds, speakers): the sum of the values, and of their weights (or their number).
+
+    Returns:
+        None if no run has two seeds and two speakers.
+    """
+    between, within = [], []  # pairs of a sum of squares and its degrees of freedom
+    for above, below in runs:
+        seeds, speakers = above.shape
+        if min(seeds, speakers) < 2:
+            continue
+        by_seed = above.sum(axis=1) / below.sum(axis=1)
+        share = speakers * below / below.sum(axis=1, keepdims=True)
+        influence = share * (above / below - by_seed[:, None])
+        between.append((by_seed.var(ddof=1) * (seeds - 1), seeds - 1))
+        within.append((((influence - influence.mean(axis=0)) ** 2).sum() / speakers, (seeds - 1) * (speakers - 1)))
+    if not between:
+        return None
+    (seed, seed_df), (residual, residual_df) = (
+        (sum(s for s, _ in of), sum(d for _, d in of)) for of in (between, within)
+    )
+    seed, residual = seed / seed_df, residual / residual_df
+    variance = max(0.0, float(seed - residual))
+    return SeedNoise(
+        variance, float(variance**2 / (seed**2 / seed_df + residual**2 / residual_df)) if variance else 1.0
+    )
 
 
 def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:

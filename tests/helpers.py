@@ -179,3 +179,13 @@ def dry_runs(out: Path, *cases: tuple[Path, tuple[str, ...]]) -> list[tuple[int,
 def jobs(said: str) -> set[str]:
     """The messages of the jobs that Snakemake plans."""
     return set(re.findall(r"^Job \d+: (.*)$", said, re.MULTILINE))
+
+
+def evidence_of(folder: Path, *found: Record) -> Any:
+    """The evidence of a checkout that holds these records and nothing else."""
+    from companion import evidence
+    from serlib import records
+
+    for record in found:
+        records.write(record, folder / "results/recordings" / record.location.partition("/")[2])
+    return evidence.read(folder)

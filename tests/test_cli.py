@@ -20,8 +20,9 @@ from helpers import tiny_emodb, tiny_record, write_wav
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from companion import experiments, listeners, paper
+from companion import experiments, listeners
 from companion.__main__ import main as tell
+from companion.claims import PARTS, Finding
 from serlib import cli, config, errors, files
 from serlib.cli import main
 from serlib.records import Settings, read, write
@@ -374,13 +375,18 @@ def test_evidence_counts_what_is_there(run):
     assert all(": 0 of " in line for line in others)
 
 
-def test_claims_prints_a_verdict_each(run, fail):
+def test_claims_prints_each_part_of_each_claim(run, fail):
+    assert fail("claims") == "results: no such folder; run it in the folder of the repository"
     record = tiny_record()
     write(record, Path("results/recordings", record.location.removeprefix("recordings/")))
-    printed = run("claims")
-    assert all(claim.says in printed for claim in paper.CLAIMS)
-    assert printed.count("not decided yet") >= len(paper.CLAIMS)
-    assert fail("claims", "--results", "nowhere") == "nowhere/recordings: no such record"
+    head, line, *rows = run("claims").splitlines()
+    assert head.split()[:3] == ["claim", "part", "finding"]
+    assert set(line) == {"-", " "}
+    start = head.index("finding")
+    found = [row[start:].split("  ")[0] for row in rows if row[start:].strip() and row[start - 1] == " "]
+    assert sum(cell in set(Finding) for cell in found) == len(PARTS)
+    printed = run("claims", "--markdown")
+    assert all(f"{part.says}. **" in printed for part in PARTS)
 
 
 def test_table_has_a_row_a_prediction(run, fail, trained, monkeypatch):

@@ -11,10 +11,10 @@ from typing import Any
 import jinja2
 import pandas as pd
 import pytest
-from helpers import SPEAKERS, outcome
+from helpers import SPEAKERS, evidence_of, outcome
 
 from companion import __main__ as companion_cli
-from companion import front, paper, prose, results, text
+from companion import claims, front, paper, prose, text
 from serlib import cli, records
 from serlib.data import facts, splits
 
@@ -63,12 +63,6 @@ def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
     assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address
 
 
-def stored(folder: Path, *found: records.Record) -> Path:
-    for record in found:
-        records.write(record, folder / "results/recordings" / record.location.partition("/")[2])
-    return folder
-
-
 def row(table: str, start: str) -> list[str]:
     """The cells of the row that begins with ``start``."""
     line = next(line for line in table.splitlines() if line.startswith(f"| {start}"))
@@ -76,10 +70,8 @@ def row(table: str, start: str) -> list[str]:
 
 
 def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
-    for claim in paper.CLAIMS:
-        assert row(empty["claims_table"], claim.says)[1] == "**not decided yet**"
-    assert empty["measurements_table"].count("not measured on recordings") == 7
-    assert "Teacher (no position), seed 2, fold 0-9" in row(empty["lacking_table"], "coordinate encoding | EmoDB")[2]
+    assert empty["claims_table"].count("**pending**") == sum(bool(part.pairs) for part in claims.PARTS)
+    assert empty["comparisons_table"].count("pending: not measured") == 3 * len(claims.pairs())
     for name, known in facts.CORPORA.items():
         stated = next(p.value for p in paper.PUBLISHED if (p.corpus, p.model) == (name, "teacher"))
         cells = row(empty["measured_table"], known.title.replace("-", "\N{NON-BREAKING HYPHEN}"))
@@ -90,22 +82,28 @@ def test_what_was_measured_stands_beside_what_is_published_by_kind(tmp_path: Pat
     half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
     pooled = [*outcome("student-pooled", half), *outcome("student-pooled", right, "random")[:1]]
     teacher = outcome("teacher", dict.fromkeys(SPEAKERS[:2], 1), schedule="short")
-    table = prose.values(stored(tmp_path, *pooled, *teacher))["measured_table"]
+    normalised = outcome("opensmile-speaker-norm", half)
+    table = prose.measured_table(evidence_of(tmp_path, *pooled, *teacher, *normalised))
     all_of, fifty, fourth = (f"{v} [{v},{NO_BREAK}{v}]" for v in ("100.0", "50.0", "25.0"))
     cells = row(table, "EmoDB | Student with teacher")
     trained = f"{all_of} (`leave-one-speaker-out`)"
     assert cells[2:] == ["98.83", trained, "100.0 (draws 0, 1 speaker, 1 seed)", f"{fifty} (6 speakers, 1 seed)"]
     cells = row(table, "EmoDB | Teacher")
-    lacks = f"{fourth} (2 of 6 folds, 8 epochs, 2 speakers, 1 seed)"
-    assert cells[2:] == ["96.96", trained, "not measured here", lacks]
+    assert cells[2:] == [
+        "96.96",
+        trained,
+        "not measured here",
+        f"{fourth} (4 folds missing, 8 epochs, 2 speakers, 1 seed)",
+    ]
+    assert "uses unlabelled utterances of the test speakers" in row(table, "EmoDB | openSMILE")[1]
 
 
 def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
     (made, *_) = outcome("student-alone", dict.fromkeys(SPEAKERS, 4))
-    before = prose.values(stored(tmp_path, made))["measured_table"]
+    before = prose.measured_table(evidence_of(tmp_path / "a", made))
     part = made.parts["test"]
     changed = replace(part, predicted=(1 - part.predicted[0], *part.predicted[1:]))
-    after = prose.values(stored(tmp_path, replace(made, parts={**made.parts, "test": changed})))["measured_table"]
+    after = prose.measured_table(evidence_of(tmp_path / "b", replace(made, parts={**made.parts, "test": changed})))
     assert before != after
 
 
@@ -137,17 +135,3 @@ def test_what_a_figure_shows_is_said_in_words() -> None:
     assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
     headline = prose.headline(table)
     assert f"right for 61{NO_BREAK}% (EmoDB) of the utterances; 99{NO_BREAK}% are published" in headline
-
-
-def test_comparisons_that_rest_on_one_seed_are_counted() -> None:
-    half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
-
-    def note(seeds: int) -> str:
-        runs = (("student-pooled", right), ("student-alone", half))
-        return prose.seeds_note(
-            results.predictions(r for run, of in runs for seed in range(seeds) for r in outcome(run, of, seed=seed))
-        )
-
-    assert note(1).startswith("1 of the 1 comparisons")
-    assert note(2).startswith("0 of the 1 comparisons")
-    assert note(0) == "No comparison decides yet."

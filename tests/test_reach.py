@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,9 +12,9 @@ import pandas as pd
 import pytest
 from helpers import outcome, resolved, tiny_record
 
-from companion import experiments, figures, prose, reach, results, text
+from companion import costs, evidence, experiments, figures, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
-from serlib import metrics, records
+from serlib import records
 from serlib.data import splits
 from serlib.records import Part
 
@@ -145,12 +146,15 @@ def test_tables_show_the_seeds_that_have_every_fold_in_the_reports_schedule():
     found = [*outcome(PLAIN, speakers), *outcome(CHOSEN, speakers), *outcome(CHOSEN, speakers, schedule="short")]
     found += [*outcome(normalised, speakers), *outcome(normalised, speakers, seed=1)[:4]]
     found += outcome("opensmile", speakers)
-    predicted = results.predictions(found)
-    (c,) = reach.reported(predicted, CHOSEN).values()
-    rows = reach.whole(predicted, c, (CHOSEN, normalised, "opensmile"))
-    kept = rows[["run", "schedule", "seed"]].drop_duplicates().astype(str).itertuples(index=False, name=None)
+    tables = evidence.tables(found, results.predictions(found), ())
+    (c,) = reach.reported(results.predictions(found), CHOSEN).values()
+    like = SimpleNamespace(
+        **{name: getattr(c, name) for name in ("corpus", "fingerprint", "image", "protocol", "schedule")}
+    )
+    rows = reach.whole(tables["accuracies"], [like], (CHOSEN, normalised, "opensmile"))
+    kept = rows[["run", "schedule", "seed_numbers"]].drop_duplicates().itertuples(index=False, name=None)
     assert sorted(kept) == [("opensmile", "baseline", "0"), (CHOSEN, "paper", "0"), (normalised, "paper", "0")]
-    assert reach.whole(predicted, c, ("resnet-18",)).empty
+    assert reach.whole(tables["accuracies"], [like], ("resnet-18",)).empty
 
 
 def test_what_was_not_tried_is_every_other_step():
@@ -191,42 +195,25 @@ def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
 
 
 def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
-    said = prose.reach_note(predicted)
+    compared = evidence.comparisons(predicted, results.tokens(()), results.seed_noise(predicted))
+    said = prose.reach_note(SimpleNamespace(predictions=predicted, comparisons=compared))
     assert said.startswith(f"12 additions were tried. Chosen: {experiments.ADDS['deltas']} (`{CHOSEN}`).")
+    assert f"chooses {experiments.ADDS['convolutions']} instead (54.9 on the actors for choosing, " in said
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0
-    assert prose.reach_note(predicted[predicted["protocol"] == "actor-split"]) == "Nothing was tried yet."
+    nothing = SimpleNamespace(predictions=predicted[predicted["protocol"] == "actor-split"])
+    assert prose.reach_note(nothing) == "Nothing was tried yet."
 
 
-def test_an_aim_is_reached_by_the_whole_interval():
-    at = metrics.Interval(0.60, 0.55, 0.65, 10)
-    assert [text.aimed(at, aim) for aim in (0.55, 0.56, 0.60, 0.61)] == [
-        "reached",
-        "reached by the estimate alone",
-        "reached by the estimate alone",
-        "not reached",
-    ]
-    table = pd.DataFrame(
-        [(CHOSEN, "emodb", "UA", 0.50, at), (CHOSEN, "emodb", "UA", 0.60, at), (CHOSEN, "crema-d", "WA", 0.61, at)],
-        columns=["run", "corpus", "measure", "aim", "interval"],
-    )
-    assert prose.aims_note(table) == (
-        "Aims reached: 1 of EmoDB's 50, 60 % (UA), 1 by the estimate alone; none of CREMA-D's 61 % (WA)."
-    )
-    known = table[:1].assign(run=reach.normalised(CHOSEN))
-    assert prose.aims_note(known) == "With unlabelled utterances of each test speaker: 1 of EmoDB's 50 % (UA)."
-
-
-def test_aims_stand_beside_what_each_run_reaches_on_the_test_set():
-    speakers = dict.fromkeys(("03", "08", "09", "10", "11", "12"), 3)  # three of four right: of each two, 2 and 1
-    rows = results.predictions([*outcome(CHOSEN, speakers), *outcome(PLAIN, speakers)])
-    wanted = {("emodb", "UA"): (0.7, 0.8), ("crema-d", "WA"): (0.5,)}
-    table = reach.aimed(rows, (CHOSEN, reach.normalised(CHOSEN)), wanted)
-    assert [(*row[:4], row[4].estimate) for row in table.itertuples(index=False)] == [
-        (CHOSEN, "emodb", "UA", 0.7, 0.75),
-        (CHOSEN, "emodb", "UA", 0.8, 0.75),
-    ]
+def test_the_rule_as_committed_allows_no_more_operations_than_the_plain_student(predicted):
+    """42cb958: "at no more than its FLOPs"; d2c28e5, after the results: "at about its FLOPs"."""
+    scores = reach.scores(predicted)
+    assert reach.chosen(scores) == f"{PLAIN}+deltas"
+    assert reach.chosen_as_committed(scores) == f"{PLAIN}+convolutions"
+    assert costs.read()[f"{PLAIN}+convolutions"].flops < costs.read()[PLAIN].flops < costs.read()[CHOSEN].flops
+    assert (f"{PLAIN}+convolutions", PLAIN) in reach.report_pairs(scores)
+    assert reach.__doc__.startswith("What the paper's student reaches from scratch, at no more than its FLOPs")
 
 
 def test_a_picture_of_tries_has_every_seed_and_the_mean():
@@ -246,8 +233,8 @@ def test_a_picture_of_tries_has_every_seed_and_the_mean():
 
 def test_records_of_wider_images_have_a_command_of_their_own():
     path = next((ROOT / "results/recordings/crema-d/128x320").rglob("*.json"))
-    wide = records.read(path)
-    assert f"build/runs/{path.relative_to(ROOT / 'results')} " in text.commands([wide]).data
+    wide = evidence.runs([records.read(path)])
+    assert f"build/runs/{path.relative_to(ROOT / 'results')} " in text.commands(wide).data
     assert json.loads(path.read_text())["configuration"]["features"]["image_size"] == [128, 320]
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from companion import labels, results
-from serlib import records
+from companion import evidence, labels, results
 from serlib.files import atomic_write, sha256
 
 TABLE = "predictions.csv.gz"
@@ -35,6 +34,7 @@ COLUMNS = {
     "run": "which network or baseline",
     "epochs": "a stage",
     "complete": "whether the recordings are those of the corpus as published",
+    "device": "CPU or GPU",
     "part": "train, test or validation",
     "file": "the file's name",
     "speaker": "as the corpus names them",
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     root = Path(__file__).parents[1]
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    write(results.predictions(records.read_all(root / "results/recordings")), options.folder, citation)
+    write(evidence.read(root).predictions, options.folder, citation)
     if options.crate:
         crate(root, options.folder, citation)
 

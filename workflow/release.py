@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from companion import results, text
-from serlib import checkpoints, config, flops, records, training
+from companion import evidence, results, text
+from serlib import checkpoints, config, flops, metrics, records, training
 from serlib.data import corpora, facts, features, splits
 from serlib.files import atomic_write, sha256
 from studies import frontends
@@ -56,7 +56,7 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
-        committed = results.predictions(records.read_all(ROOT / "results/recordings"))
+        committed = evidence.read(ROOT).predictions
         beside.write_text(card(record, weights, changed, committed), encoding="utf-8")
     print(weights)
 
@@ -108,13 +108,14 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     ]
     of_run = [("WA %", results.accuracy(every, "WA", noise)), ("UA %", results.accuracy(every, "UA", noise))]
     of_run += [
-        (f"recall %, {emotion}", results.accuracy(every[every["true"] == emotion])) for emotion in record.emotions
+        (f"recall %, {emotion}", results.accuracy(every[every["true"] == emotion], noise=noise))
+        for emotion in record.emotions
     ]
     which = ", ".join(f"{name}s {text.ranges(every[name])}" for name in ("fold", "seed"))
     language = f"one language ({known.language})" if known else "one corpus's language"
     return (
         f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
-        f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold a 95 % interval over speakers, in the second table over seeds too.\n\n"
+        f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold an interval ({100 * metrics.LEVEL:.0f} %), here over speakers, in the second table over seeds as well.\n\n"
         "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
         "mean recall.\n\n"
         f"What to expect of such a network: every committed record of the same run, schedule and protocol ({which}). "

@@ -1,0 +1,77 @@
+"""The evidence against a program of its own, and the pages against the evidence."""
+
+import ast
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import SPEAKERS, evidence_of, outcome
+
+from companion import evidence, text
+from tests import recompute
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "_build/html").glob("*/*.html"))
+
+
+def test_every_accuracy_and_difference_is_computed_anew():
+    evidence.read(ROOT)
+    count, wrong = recompute.compared(ROOT)
+    assert wrong == []
+    assert count > 500
+
+
+def test_one_changed_number_is_found(tmp_path: Path):
+    half = dict.fromkeys(SPEAKERS, 2)
+    found = [*outcome("student-pooled", half), *outcome("student-alone", dict.fromkeys(SPEAKERS, 3))]
+    folder = evidence_of(tmp_path, *found).folder
+    assert recompute.compared(tmp_path)[1] == []
+    for name, changed in (("accuracies", 1), ("comparisons", 1)):
+        path = folder / f"{name}.json"
+        kept = path.read_text()
+        rows = json.loads(kept)
+        next(row for row in rows if row["estimate"] is not None)["estimate"] += 0.001
+        path.write_text(json.dumps(rows))
+        assert len(recompute.compared(tmp_path)[1]) == changed, name
+        path.write_text(kept)
+
+
+def test_the_program_knows_nothing_of_what_it_checks():
+    tree = ast.parse((ROOT / "tests/recompute.py").read_text())
+    modules = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert not any(re.match("companion|serlib|studies", module) for module in modules)
+
+
+def test_an_edited_record_is_read_again(tmp_path: Path):
+    """Evidence is made anew where a record is another; else the tables are read."""
+    (made, *_) = outcome("student-alone", dict.fromkeys(SPEAKERS, 4))
+    first = evidence_of(tmp_path, made)
+    stamp = (first.folder / evidence.STAMP).stat().st_mtime_ns
+    evidence.read(tmp_path)
+    assert (first.folder / evidence.STAMP).stat().st_mtime_ns == stamp
+    second = evidence_of(tmp_path, replace(made, fold=1))
+    assert len(second.runs) == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_comparison_has_the_label_of_the_evidence_on_every_page(page: Path):
+    """Rows of tables with a finding: the same two runs and the same points have the same finding in the evidence."""
+    table = evidence.read(ROOT).comparisons
+    known: dict[str, set[str]] = {}
+    for row in table[table["estimate"].notna()].itertuples():
+        known.setdefault(text.points(row).replace("\N{NO-BREAK SPACE}", " "), set()).add(text.label(row))
+    for line in re.findall(r"<tr.*?</tr>", page.read_text(encoding="utf-8"), re.DOTALL):
+        cells = [
+            re.sub(r"<[^>]*>", "", cell).replace("\N{NO-BREAK SPACE}", " ").strip()
+            for cell in re.findall(r"<td.*?</td>", line, re.DOTALL)
+        ]
+        gains = [cell for cell in cells if re.fullmatch(r"[+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\]", cell)]
+        labels = [cell for cell in cells if re.match(r"(supported|unclear|ruled out|not reached|pending)\b", cell)]
+        if gains and labels:
+            assert labels[0] in known.get(gains[0], set()), f"{page.name}: {cells}"
