@@ -86,9 +86,7 @@ NOTEBOOKS = {
     "position": (SHOW, shown(*CORE)),
     "this_build": (ONE_CORPUS, ALL_RUNS + PROBES + TABLES),
     "evidence": ({}, [EVIDENCE]),
-    "baselines": ({}, [EVIDENCE]),
     "beyond": ({}, [EVIDENCE]),
-    "reach": ({}, [EVIDENCE]),
 }
 for name, (given, _) in NOTEBOOKS.items():
     check_page(f"notebooks/{name}.ipynb", given)

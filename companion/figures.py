@@ -17,11 +17,8 @@ import seaborn as sns
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
-from matplotlib.transforms import Bbox
 from numpy import ndarray
 
 from serlib.config import Features
@@ -298,7 +295,7 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
             face = colour if filled else "none"
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
         if "url" in of:  # a wide, unseen mark that leads to the row behind the dot
-            ax.scatter(of["estimate"], y, s=260, alpha=0, urls=list(of["url"]))
+            ax.scatter(of["estimate"], y, s=260, alpha=0, urls=[url or None for url in of["url"]])
         offset, side = ((0, -5), "top") if number else ((0, 5), "bottom")  # two corpora's numbers stay apart
         for at, height in zip(of["estimate"], y, strict=True):
             ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), offset, textcoords="offset points",
@@ -357,71 +354,39 @@ def plot_tries(table: pd.DataFrame, ax: Axes, line: float) -> Axes:
 
 # Who measured: the marker, and whether it is filled.
 MEASURED = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
-UNCOUNTED = "FLOPs\nnot counted"
 
 
-def plot_cost(
-    table: pd.DataFrame, networks: Mapping[str, float], kinds: Sequence[str], ax: Axes, title: str = ""
-) -> Axes:
-    """FLOPs (logarithmic) against accuracy: measured filled with its interval, all else hollow, without a count at the left.
-
-    A name stands beside its dot, or so far above or below that it covers no other name and no dot.
+def plot_cost(table: pd.DataFrame, cost: Axes, accuracy: Axes) -> None:
+    """A row a network, the cheapest first: its FLOPs (logarithmic) in one panel, its accuracy with its interval in the other.
 
     Args:
-        table: columns label, flops (NaN: not counted), estimate, low, high, split (one of ``kinds``, the colour) and by,
-            who measured it: a key of :data:`MEASURED`.
-        networks: named above the axis: name to FLOPs.
+        table: columns label, flops (NaN: not counted), estimate, low, high and by, who measured it: a key of
+            :data:`MEASURED`.
     """
-    colours = dict(zip(kinds, (*PALETTE[: len(kinds) - 1], COLOURS["published"]), strict=True))
-    smallest, largest = table.flops.min() / 1e9, table.flops.max() / 1e9
-    margin = smallest / (60 if largest < 100 * smallest else 300)
-    lowest = table[["low", "estimate"]].min(axis=None)
-    ax.set(
-        xscale="log",
-        xlim=(margin / 2, largest * (25 if largest < 10 else 80)),
-        ylim=(10 * np.floor(10 * lowest - 0.5), 104),
-    )
-    ax.set_title(title, pad=82)  # above the networks' names
-    ax.set(xlabel="GFLOP per image or recording", ylabel="accuracy (WA), %")
-    _plain_numbers(ax.xaxis)
-    ax.minorticks_off()
-    ax.set_xticks([tick for tick in ax.get_xticks() if smallest / 3 < tick < 2 * largest])
-    handles = [Line2D([], [], color=colours[kind], label=kind) for kind in kinds if kind in set(table.split)]
-    for by, (marker, filled) in MEASURED.items():
-        face = "0.3" if filled else "none"
-        handles.append(Line2D([], [], color="0.3", marker=marker, markerfacecolor=face, linestyle="none", label=by))
-    ax.figure.legend(handles=handles, ncols=2, loc="outside lower center", fontsize=9)
-    ax.figure.draw_without_rendering()  # from here on the axes keep their place, and words can be measured
-
-    dots = table.fillna({"flops": margin * 1e9}).sort_values(["flops", "estimate"], ascending=[True, False])
-    at = dots.flops / 1e9
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in ax.transData.transform(np.c_[at, 100 * dots.estimate])]
-    taken.append(Bbox.from_extents(-1e4, -1e4, 1e4, ax.bbox.y0))  # below the axes are their labels
-    shifts = [(9, sign * rows * 5.5) for rows in range(30) for sign in (1, -1)]
-    for x, p in zip(at, dots.itertuples(), strict=True):
-        marker, filled = MEASURED[p.by]
-        look = {"color": colours[p.split]}
-        ax.vlines(x, 100 * p.low, 100 * p.high, linewidth=1, **look)
-        ax.plot(x, 100 * p.estimate, marker, markerfacecolor=look["color"] if filled else "white", **look)
-        word = ax.annotate(wrapped(p.label, 20), (x, 100 * p.estimate), textcoords="offset points", xytext=(9, 0), fontsize=9, va="center",
-                           arrowprops={"arrowstyle": "-", "linewidth": 0.4, **look}, **look)  # fmt: skip
-        _settle(word, shifts, taken)
-    for name, flops in sorted({UNCOUNTED: margin * 1e9, **networks}.items(), key=lambda item: item[1]):
-        ax.axvline(flops / 1e9, color="0.85", linewidth=0.8, zorder=0)
-        word = ax.annotate(name, (flops / 1e9, 1), xycoords=("data", "axes fraction"), textcoords="offset points",
-                           xytext=(0, 3), ha="center", fontsize=9)  # fmt: skip
-        _settle(word, [(0, 3 + 25 * rows) for rows in range(3)], taken)
-    return ax
-
-
-def plot_splits(rows: Mapping[str, Float[ndarray, " kinds"]], kinds: Sequence[str], ax: Axes) -> Axes:
-    """Bars: for each protocol, the share of the test set whose speaker, sentence, ... is also in the training set."""
-    shares = 100 * pd.DataFrame(rows, index=list(kinds)).T
-    table = shares.melt(var_name="kind", value_name="share", ignore_index=False).reset_index(names="split")
-    sns.barplot(table, x="share", y="split", hue="kind", errorbar=None, ax=ax)
-    ax.set(xlabel="share of the test set (%)", ylabel="", xlim=(0, 100))
-    _legend_below(ax)
-    return ax
+    rows = list(dict.fromkeys(table.sort_values(["flops", "estimate"], ascending=[True, False])["label"]))
+    y = table["label"].map(rows.index)
+    cost.plot(table["flops"] / 1e9, y, "o", color=PALETTE[-1])
+    for label in table.loc[table["flops"].isna(), "label"].unique():
+        cost.annotate(
+            "not counted", (0.04, rows.index(label)), xycoords=("axes fraction", "data"), va="center", fontsize=9
+        )
+    for (by, (marker, filled)), colour in zip(MEASURED.items(), CORPORA, strict=True):
+        some = table["by"] == by
+        accuracy.hlines(
+            y[some], 100 * table.loc[some, "low"], 100 * table.loc[some, "high"], color=colour, linewidth=1.4
+        )
+        look = {"color": colour, "markerfacecolor": colour if filled else "none", "label": by}
+        accuracy.plot(100 * table.loc[some, "estimate"], y[some], marker, **look)
+    cost.set(xscale="log", xlabel="GFLOP per image\nor recording", ylim=(len(rows) - 0.5, -0.5))
+    cost.set_yticks(range(len(rows)), [wrapped(row, 22) for row in rows])
+    _plain_numbers(cost.xaxis)
+    if table["flops"].max() > 20 * table["flops"].min():  # else the narrow panel's ticks collide
+        cost.xaxis.set_major_locator(LogLocator(10))
+    accuracy.set(xlabel="accuracy (WA), %", ylim=cost.get_ylim(), yticks=[])
+    for ax in (cost, accuracy):
+        ax.grid(axis="x", linewidth=0.4)
+        ax.tick_params(axis="y", length=0)
+    accuracy.figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role: str = "student") -> Axes:
@@ -483,19 +448,6 @@ def _plain_numbers(*axes: Axis) -> None:
         axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 500 * low else (1,), numticks=15))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
-
-
-def _settle(word: Annotation, places: Iterable[tuple[float, float]], taken: list[Bbox]) -> None:
-    """Put a word at the first of ``places`` (points from what it names) where it covers nothing, and note what it covers."""
-    word.set_in_layout(False)
-    renderer = word.figure.canvas.get_renderer()
-    for place in places:
-        word.set_position(place)
-        word.update_positions(renderer)
-        box = Text.get_window_extent(word, renderer).expanded(1.1, 1.0)  # the page's font may be wider
-        if not box.count_overlaps(taken):
-            break
-    taken.append(box)
 
 
 def _legend_below(ax: Axes) -> None:

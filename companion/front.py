@@ -37,7 +37,8 @@ def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
         ratings: folder of the tables that :func:`companion.listeners.save` writes.
     """
     rungs = [rung for corpus in facts.CORPORA for rung in _rungs(evidence.accuracies, corpus, ratings)]
-    return pd.DataFrame([row for _, *row in sorted(rungs, key=lambda rung: rung[0])], columns=COLUMNS)
+    columns = [*COLUMNS, "run", "protocol", "speakers", "seeds"]  # no run: not measured here
+    return pd.DataFrame([row for _, *row in sorted(rungs, key=lambda rung: rung[0])], columns=columns)
 
 
 def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[tuple]:
@@ -47,7 +48,7 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[tup
     apart = next((p for p in results.APART if (RUN, p, "test") in whole), "")
     if not apart:
         return
-    yield 0, corpus, PUBLISHED, published(corpus, "student-pooled"), None, None
+    yield 0, corpus, PUBLISHED, published(corpus, "student-pooled"), None, None, "", "", None, None
     rungs = [
         (1, TRAINED, RUN, apart, "train"),
         (2, COPIES, RUN, "augmented-leaky", "test"),
@@ -63,11 +64,24 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[tup
             short = row.epochs < config.SCHEDULES["paper"].epochs
             if short and place == 6:  # a step beside the plain student of another schedule says little of the step
                 continue
-            yield place, corpus, what + f"\n({row.epochs} epochs)" * short, row.estimate, row.low, row.high
+            shown = what + f"\n({row.epochs} epochs)" * short
+            about = row.run, row.protocol, row.speakers, row.seeds
+            yield place, corpus, shown, row.estimate, row.low, row.high, *about
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
         at = metrics.interval(recognised, speakers)
-        yield 8, corpus, f"listeners\n({listeners.SCORES[corpus]})", at.estimate, at.low, at.high
+        yield (
+            8,
+            corpus,
+            f"listeners\n({listeners.SCORES[corpus]})",
+            at.estimate,
+            at.low,
+            at.high,
+            "",
+            "",
+            at.speakers,
+            None,
+        )
 
 
 def differences(evidence: Evidence) -> pd.DataFrame:
@@ -117,8 +131,19 @@ def network_costs() -> dict[str, costs.Cost]:
 
 
 def tables(evidence: Evidence, ratings: Path) -> dict[str, pd.DataFrame]:
-    """By name the tables of the home page's two pictures."""
-    return {"accuracy": ladder(evidence, ratings), "gains": differences(evidence)}
+    """By name the tables of the home page's pictures: how a test set was chosen, what parts gain, what stands beside it."""
+    whole = ladder(evidence, ratings)
+    chosen = whole["what"].str.replace(r"\n\(\d+ epochs\)", "", regex=True).isin(CHOSEN_BY)
+    return {"accuracy": whole[chosen], "gains": differences(evidence), "beside": whole[~chosen]}
+
+
+def _linked(row: Any) -> str:
+    """Where a point of :func:`ladder` leads, and what is said of it."""
+    if not row.run:
+        return ""
+    name, percent = text.display_name(row.run), 100 * row.estimate
+    words = f"{name}, {facts.title(row.corpus)}, {row.protocol}: {percent:.1f} %, {row.speakers:.0f} speakers, {row.seeds:.0f} seed{'s' * (row.seeds > 1)}"
+    return figures.link("../notebooks/accuracy.html", f"{facts.title(row.corpus)} {name} {row.protocol}", words)
 
 
 def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
@@ -130,10 +155,13 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     folder, sounds = book / "figures", book / "_static/speech"
     for each in (folder, sounds):
         each.mkdir(parents=True, exist_ok=True)
-    most = max(7, *(table["what"].nunique() for table in tables.values()))  # rows: the two stand side by side
+    most = max(5, *(table["what"].nunique() for table in tables.values()))  # rows: pictures stand side by side
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
-        titled, size = table.assign(corpus=table["corpus"].map(facts.title)), (4.7, 0.8 + 0.42 * most)
+        titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
+        if "run" in table:
+            titled["url"] = [_linked(row) for row in table.itertuples()]
+        size = (4.7, 0.8 + 0.42 * (most if name == "gains" else table["what"].nunique() + 1))
         _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)

@@ -40,7 +40,7 @@ def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, 
         **_corpora(),
         "published_range": published_range(),
         "records_counted": str(len(evidence.runs)),
-        "headline": headline(shown["accuracy"]),
+        "answer": answer(evidence, **shown),
         "front_pictures": front_pictures(**shown),
         "method_picture": _networks_pictures(),
         "synthetic_picture": _synthetic_picture(),
@@ -50,11 +50,8 @@ def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, 
         "claims_table": claims_table(evidence),
         "comparisons_table": comparisons_table(evidence),
         "coverage_table": coverage_table(evidence),
-        "measured_table": measured_table(evidence),
         "noise_note": noise_note(evidence),
         "build_note": build_note(records.read_all(root / "build/runs")),
-        "beyond_note": beyond_note(evidence),
-        "reach_note": reach_note(evidence),
         "sources": "; ".join(f"[{tag}] {words}" for tag, words in paper.SOURCES.items()),
         "settings_chips": settings_chips(),
         "runs_table": runs_table(),
@@ -70,36 +67,80 @@ def byline(author: str, address: str = "", doi: str = "") -> str:
     return " ".join(said)
 
 
+ORDER = ("supported", "ruled out", "not reached", "unclear", "pending")  # of findings, the most decided first
+
+
 def badges(evidence: Evidence) -> str:
-    """A card for each claim: what it says, the finding of each of its parts, a link to the page that tests it."""
+    """A card for each claim: what it says, and in one sentence what is found of its parts."""
     cards = []
     for claim in paper.CLAIMS:
-        parts = [row for row in evidence.verdicts.itertuples() if row.claim == claim.key]
-        lines = [
-            f'- <span class="verdict {row.finding.replace(" ", "_")}">{row.finding}</span> {row.part}' for row in parts
-        ]
+        parts: dict[str, list[str]] = {}
+        for row in evidence.verdicts.itertuples():
+            if row.claim == claim.key:
+                parts.setdefault(row.finding, []).append(row.part)
+        said = "; ".join(
+            f'<span class="verdict {found.replace(" ", "_")}">{found}</span> {", ".join(parts[found])}'
+            for found in ORDER
+            if found in parts
+        )
         cards += [
             f":::{{grid-item-card}} {claim.short}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
-            "\n".join(lines) + "\n:::\n",
+            f"{said}.\n:::\n",
         ]
     return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
 
 
-def front_pictures(accuracy: pd.DataFrame, gains: pd.DataFrame) -> str:
-    """The two pictures of the home page, with their data."""
+def answer(evidence: Evidence, accuracy: pd.DataFrame, beside: pd.DataFrame, **_: pd.DataFrame) -> str:
+    """In three sentences: what holds, what does not, and what came near the published number."""
+    kinds = {
+        "What holds": ("supported",),
+        "What does not": ("not reached", "ruled out"),
+        "Open": ("unclear", "pending"),
+    }
+    lines = []
+    for kind, findings in kinds.items():
+        parts: dict[str, list[str]] = {}
+        for row in evidence.verdicts.itertuples():
+            if row.finding in findings:
+                parts.setdefault(row.part, []).append(row.claim)
+        said = "; ".join(f"{part} ({', '.join(of)})" for part, of in parts.items())
+        lines += [f"- **{kind}:** {said}."] if said else []
+    near = accuracy[accuracy["what"].isin((front.TRAINED, front.COPIES)) & accuracy["run"].ne("")]
+    shares = (
+        f"{words} ({100 * near.loc[near['what'] == what, 'estimate'].max():.0f} %)"
+        for what, words in (
+            (front.TRAINED, "on the training set"),
+            (front.COPIES, "with copies of test utterances in training"),
+        )
+        if (near["what"] == what).any()
+    )
+    stated = f"The published {published_range()} % was approached only {' and '.join(shares)}. " if len(near) else ""
+    return "\n".join((*lines, f"- **Near the published number:** {stated}{headline(beside)}"))
+
+
+def front_pictures(accuracy: pd.DataFrame, gains: pd.DataFrame, beside: pd.DataFrame) -> str:
+    """The pictures of the home page, with their data."""
     above = int((gains["low"] > 0).sum())
     pictures = {
         "accuracy": (
-            f"{headline(accuracy)} In per cent: {text.estimates(accuracy, '.1f')}",
-            f"Accuracy by how the test set was chosen: {text.display_name(front.RUN)}, where nothing else is named. Hollow: published, for the student with a teacher.",
+            f"In per cent: {text.estimates(accuracy, '.1f')}",
+            f"{text.display_name(front.RUN)}, by how its test set was chosen. Hollow: published for the student with teacher, split not stated.",
         ),
         "gains": (
             f"{above} of {len(gains)} intervals lie above zero. Points gained: {text.estimates(gains, '+.1f')}",
-            "What each part of the method gains on speakers that the network was not trained on.",
+            "What each part of the method gains on new speakers.",
+        ),
+        "beside": (
+            f"In per cent: {text.estimates(beside, '.1f')}",
+            "New speakers: the student with teacher, with additions, another classifier, and people who listened.",
         ),
     }
     return _grid(
-        _picture(name, alt, f"{caption} {{download}}`Data (CSV) <figures/{name}.csv>`")
+        _picture(
+            name,
+            alt,
+            f"{caption} {{download}}`Data (CSV) <figures/{name}.csv>` · {{download}}`Code <../companion/front.py>`",
+        )
         for name, (alt, caption) in pictures.items()
     )
 
@@ -133,13 +174,9 @@ def headline(accuracy: pd.DataFrame) -> str:
     """What the first picture says, in a sentence: the paper's student on new speakers, and what is published for it."""
     at = accuracy.assign(share=[f"{100 * share:.0f}\N{NO-BREAK SPACE}%" for share in accuracy["estimate"]])
     measured = [f"{row.share} ({facts.title(row.corpus)})" for row in at[at["what"] == front.MATCHED].itertuples()]
-    stated = at.loc[at["what"] == front.PUBLISHED, "share"]
     if not measured:
         return "Nothing is measured yet."
-    return (
-        f"On speakers it never heard, the student is right for {' and '.join(measured)} of the utterances; "
-        f"{' and '.join(stated)} are published, split not stated."
-    )
+    return f"On speakers it never heard, the student with teacher is right for {' and '.join(measured)}."
 
 
 def _players() -> str:
@@ -214,55 +251,12 @@ def coverage_table(evidence: Evidence) -> str:
     return _table(("protocol", *map(facts.title, names)), rows)
 
 
-def measured_table(evidence: Evidence) -> str:
-    """Of every corpus the main runs: what is published, and what was measured on each kind of part."""
-    shown, table = [*variants.BASELINES, *experiments.PROTOCOL], evidence.accuracies
-    counts = table["longest"] & table["measure"].eq("WA") & table["protocol"].isin(splits.PROTOCOLS)
-    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in table[counts].sort_values(["epochs", "utterances"], ascending=False).itertuples():
-        of_run = cells.setdefault((row.corpus, row.run), {})
-        if row.part == "train":
-            of_run.setdefault("train", [f"{text.percent(row)} (`{row.protocol}`)"])
-        elif row.part == "test":
-            of_run.setdefault(row.held_out, []).append(f"{text.percent(row)} ({_about(row)})")
-    rows = []
-    for corpus in facts.CORPORA:
-        for run in (run for run in shown if (corpus, run) in cells or run in ("teacher", "student-pooled")):
-            stated, of_run = claims.published(corpus, run), cells.get((corpus, run), {})
-            kinds = (", ".join(of_run.get(kind, ["not measured here"])) for kind in ("train", splits.KNOWN, splits.NEW))
-            title = facts.title(corpus).replace("-", "\N{NON-BREAKING HYPHEN}")
-            name = text.display_name(run) + text.UNLABELLED * (variants.SPEAKER_NORM in run)
-            rows.append((title, name, "" if stated is None else f"{100 * stated:.2f}", *kinds))
-    head = ("corpus", "run", "published", "training set", f"test set, {splits.KNOWN}", f"test set, {splits.NEW}")
-    return _table(head, rows)
-
-
 def _about(row: Any) -> str:
     """What an accuracy was measured on: draws or missing folds, fewer epochs, speakers, seeds."""
     about = [f"draws {row.folds}"] if row.protocol in splits.DRAWN else []
     about += [f"{row.missing} folds missing"] if row.missing else []
     about += [f"{row.epochs} epochs"] if row.epochs < config.SCHEDULES["paper"].epochs else []
     return ", ".join([*about, text.counted(row)])
-
-
-def noise_note(evidence: Evidence) -> str:
-    """What a seed does to all speakers alike, and from how many trainings it was estimated."""
-    said = (
-        f"{facts.title(row.corpus)}, `{row.protocol}`: a standard deviation of {100 * row.deviation:.1f} points, {row.df} degrees of freedom"
-        for row in evidence.seeds.itertuples()
-    )
-    return "; ".join(said) or "no run has more than one seed yet"
-
-
-def beyond_note(evidence: Evidence) -> str:
-    """Of each corpus with speakers that choose: what was tried beyond the paper, and what came of it."""
-    predicted, said = evidence.predictions, []
-    for corpus in facts.CORPORA:
-        here = predicted[predicted["corpus"] == corpus]
-        if (here["protocol"] == splits.SELECTION).any():
-            compared = evidence.comparisons[evidence.comparisons["corpus"] == corpus]
-            said.append(f"{facts.title(corpus)}: {beyond_summary(here, compared)}")
-    return " ".join(said) or "Nothing was tried yet."
 
 
 def beyond_summary(predicted: pd.DataFrame, compared: pd.DataFrame) -> str:
@@ -281,6 +275,15 @@ def beyond_summary(predicted: pd.DataFrame, compared: pd.DataFrame) -> str:
         f"On {row.speakers:.0f} other speakers it changes the unweighted accuracy of the student alone, "
         f"{text.percent(text.side(row, 'second'))} %, by {text.points(row)} points: {text.label(row)}."
     )
+
+
+def noise_note(evidence: Evidence) -> str:
+    """What a seed does to all speakers alike, and from how many trainings it was estimated."""
+    said = (
+        f"{facts.title(row.corpus)}, `{row.protocol}`: a standard deviation of {100 * row.deviation:.1f} points, {row.df} degrees of freedom"
+        for row in evidence.seeds.itertuples()
+    )
+    return "; ".join(said) or "no run has more than one seed yet"
 
 
 def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
@@ -344,7 +347,7 @@ def settings_chips() -> str:
     kinds: dict[str, list[str]] = {"stated": [], "inferred": [], "chosen, because not stated": []}
     for s in paper.settings():
         kind = 2 if s.stated.startswith("not known") else 1 if "I" in s.sources else 0
-        short = f" {s.here}" if len(s.here) < 32 else ""
+        short = f" {s.here}" if len(s.here) < 32 and "`" not in s.here else ""
         kinds[[*kinds][kind]].append(
             f'<details class="chip"><summary><b>{s.name}</b>{short}</summary>\n\nStated: {s.stated} [{", ".join(s.sources)}]. '
             f"Here: **{s.here}**. Why: {s.why}.\n\n</details>"

@@ -19,7 +19,6 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb, to_rgba
-from matplotlib.text import Text
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from companion import experiments, figures, text
@@ -97,19 +96,24 @@ def test_a_figure_is_never_narrower_than_its_words_allow(inches, scrolls, tmp_pa
     assert ('class="frame wide" tabindex="0"' in shown) == scrolls
 
 
-def test_answer_and_picture_of_a_notebook_come_first_the_picture_numbered():
-    about = {"name": "here", "caption": "What it is.", "alt": "What it shows."}
+def test_answer_and_picture_of_a_notebook_come_first_the_picture_numbered(tmp_path):
+    about = {"name": "here", "caption": "What it is.", "alt": "What it shows.", "data": "share\n0.5\n"}
     drawn = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>"}, "metadata": {"picture": about}}
+    below = {
+        "output_type": "display_data",
+        "data": {"text/markdown": "**What it is.**"},
+        "metadata": {"caption": "here"},
+    }
     printed = {"output_type": "stream", "name": "stdout", "text": "1"}
     answer = {"output_type": "display_data", "data": {"text/markdown": ["> **Answer.** Two.\n"]}, "metadata": {}}
     cells = [
         {"cell_type": "markdown", "source": "# Title", "metadata": {}},
         {"cell_type": "code", "source": "x = 1", "metadata": {"tags": ["parameters"]}, "outputs": []},
         {"cell_type": "code", "source": "count()", "metadata": {}, "outputs": [printed, answer]},
-        {"cell_type": "code", "source": "draw()", "metadata": {}, "outputs": [printed, drawn]},
+        {"cell_type": "code", "source": "draw()", "metadata": {}, "outputs": [printed, drawn, below]},
         {"cell_type": "markdown", "source": "more", "metadata": {}},
     ]
-    app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: f"{page}.ipynb"))
+    app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: f"{page}.ipynb"), outdir=tmp_path)
     source = [json.dumps({"cells": cells})]
     light_pages.captioned(app, "notebooks/a", source)
     title, said, count, picture, parameters, code, more = json.loads(source[0])["cells"]
@@ -117,7 +121,12 @@ def test_answer_and_picture_of_a_notebook_come_first_the_picture_numbered():
     assert sources == ["# Title", "count()", "x = 1", "draw()", "more"]
     assert (count["outputs"], said["outputs"], said["metadata"]) == ([printed], [answer], {"tags": ["remove-input"]})
     assert (code["outputs"], picture["outputs"]) == ([printed], [drawn | {"metadata": {}}])
-    looks = {"image": {"alt": "What it shows."}, "figure": {"caption": "What it is.", "name": "here"}}
+    links = (
+        '<a href="../data/pictures/here.csv" download>Data (CSV)</a> · '
+        '<a href="../_sources/notebooks/a.ipynb" download>Notebook</a>'
+    )
+    looks = {"image": {"alt": "What it shows."}, "figure": {"caption": f"What it is. {links}", "name": "here"}}
+    assert (tmp_path / "data/pictures/here.csv").read_text() == "share\n0.5\n"
     assert picture["metadata"] == {"tags": ["remove-input"], "mystnb": looks}
     text_page = ["# Title"]
     light_pages.captioned(SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: f"{page}.md")), "a", text_page)
@@ -297,45 +306,34 @@ def test_dots_without_a_hue_stand_on_their_line(ax):
     assert ax.collections[0].get_segments()[0][:, 0].tolist() == [0.4, 0.7]
 
 
-COSTS = pd.DataFrame(
-    [
-        ("teacher", 2.6e9, 0.97, None, None, "split not stated", "published by the paper"),
-        ("no teacher", 5.3e8, 0.60, 0.5, 0.75, "speaker-independent", "measured here"),
-        ("tokens", 5.3e8, 0.61, 0.5, 0.75, "speaker-independent", "measured here"),
-        ("openSMILE", None, 0.78, 0.7, 0.8, "speaker-independent", "measured here"),
-    ],
-    columns=["label", "flops", "estimate", "low", "high", "split", "by"],
-)
-KINDS = ("speaker-independent", "speaker-dependent", "split not stated")
+def test_networks_stand_by_their_cost_and_what_was_not_measured_here_is_hollow():
+    rows = [
+        ("Teacher", 2.6e9, 0.97, None, None, "published by the paper"),
+        ("Student", 5.3e8, 0.60, 0.5, 0.75, "measured here"),
+        ("Teacher", 2.6e9, 0.61, 0.5, 0.75, "measured here"),
+        ("openSMILE", None, 0.78, 0.7, 0.8, "measured here"),
+    ]
+    table = pd.DataFrame(rows, columns=["label", "flops", "estimate", "low", "high", "by"])
+    figure, (cost, accuracy) = plt.subplots(1, 2)
+    figures.plot_cost(table, cost, accuracy)
+    assert [label.get_text() for label in cost.get_yticklabels()] == ["Student", "Teacher", "openSMILE"]
+    assert [word.get_text() for word in cost.texts] == ["not counted"]
+    drawn = {line.get_label(): line for line in accuracy.lines}
+    assert drawn["measured here"].get_xydata().tolist() == [[60, 0], [61, 1], [78, 2]]
+    published = drawn["published by the paper"]
+    assert (published.get_xydata().tolist(), published.get_markerfacecolor()) == ([[97, 1]], "none")
+    plt.close(figure)
 
 
-def test_published_points_are_hollow_and_measured_ones_carry_their_interval(ax):
-    figures.plot_cost(COSTS, {"student\n10 s": 5.3e8}, KINDS, ax)
-    dots = [line for line in ax.lines if line.get_marker() != "None"]
-    published = next(line for line in dots if line.get_ydata()[0] == 97)
-    ours = [line for line in dots if line is not published]
-    assert (published.get_markerfacecolor(), published.get_color()) == ("white", figures.COLOURS["published"])
-    assert {line.get_markerfacecolor() for line in ours} == {figures.PALETTE[0]}
-    (margin, uncounted), *counted = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in ours)
-    assert uncounted == 78
-    assert margin < 0.53 / 10
-    assert counted == [(0.53, 60), (0.53, 61)]  # nothing is moved along the axis of what was measured
-    bars = [bar.get_segments()[0] for bar in ax.collections if len(bar.get_segments()[0])]
-    assert sorted(bar[:, 1].tolist() for bar in bars) == [[50, 75], [50, 75], [70, 80]]
-    words = {word.get_text(): Text.get_window_extent(word) for word in ax.texts}
-    assert {"student\n10 s", figures.UNCOUNTED} <= set(words)
-    dots = ax.transData.transform([(*line.get_xdata(), *line.get_ydata()) for line in dots])
-    for name, box in words.items():
-        assert not any(box.overlaps(other) for word, other in words.items() if word != name), name
-        assert not any(box.contains(*dot) for dot in dots), name
-    named = [word.get_text() for word in ax.figure.legends[0].get_texts()]
-    assert named == ["speaker-independent", "split not stated", *figures.MEASURED]
-
-
-def test_split_bars_have_the_shares_as_lengths(ax):
-    figures.plot_splits({"random": np.array([1.0, 0.5]), "folds": np.array([0.0, 0.25])}, ("speaker", "sentence"), ax)
-    assert [[bar.get_width() for bar in container] for container in ax.containers] == [[100, 0], [50, 25]]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["random", "folds"]
+def test_a_point_of_a_figure_leads_to_its_row(ax, tmp_path):
+    figures.style()
+    dots = pd.DataFrame([("EmoDB", "a", 0.5, 0.4, 0.6)], columns=["corpus", "what", "estimate", "low", "high"])
+    figures.plot_ladder(dots.assign(url=figures.link("x.html", "a b", 'A: "50 %"')), ax)
+    ax.figure.savefig(tmp_path / "a.svg")
+    shown = light_pages.figure((tmp_path / "a.svg").read_text(), "what it shows", 1)
+    assert '<a href="x.html?rows=a%20b" aria-label="A: &quot;50 %&quot;"><title>A: &quot;50 %&quot;</title>' in shown
+    assert 'role="group" aria-label="what it shows"' in shown
+    assert 'aria-hidden="true"' not in shown  # what is hidden cannot be reached
 
 
 def test_boxes_say_what_they_are_given(ax):

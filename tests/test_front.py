@@ -1,6 +1,7 @@
 """The home page's picture: its numbers follow the records, and unlike things never share a row."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -74,3 +75,15 @@ def test_the_sound_of_an_image_ends_where_its_padding_begins() -> None:
     image = np.zeros((128, 128))
     image[:, :64] = np.arange(64)
     assert front.seconds(image) == 5
+
+
+def test_a_point_leads_to_its_row_and_says_what_stands_behind_it(evidence, tmp_path: Path) -> None:
+    tables = front.tables(evidence, tmp_path)
+    assert set(tables["accuracy"]["what"]) <= set(front.CHOSEN_BY)
+    assert not set(tables["beside"]["what"]) & set(front.CHOSEN_BY)
+    (row,) = (row for row in tables["accuracy"].itertuples() if row.what == front.RANDOM)
+    address, _, words = front._linked(row).partition("#!")
+    assert address == "../notebooks/accuracy.html?rows=EmoDB%20Student%20alone%20random"
+    assert unquote(words) == "Student alone, EmoDB, random: 100.0 %, 6 speakers, 6 seeds"
+    (stated,) = (row for row in tables["accuracy"].itertuples() if row.what == front.PUBLISHED)
+    assert front._linked(stated) == ""

@@ -1,5 +1,6 @@
 """The committed notebooks: executed, honest about their parameters, and compared for real."""
 
+import io
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 from companion import notebook, parameters
@@ -274,3 +276,20 @@ def test_a_whole_number_may_stand_for_a_float():
     parameters.check("share = 0.5", ["# Parameters\nshare = 1"])
     with pytest.raises(ValueError, match="expected str; papermill passes text by -r"):
         parameters.check("corpus = 'emodb'", ["# Parameters\ncorpus = 2024"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_picture_has_data_code_and_a_caption(path):
+    """In the book by its metadata; in JupyterLab, which shows no metadata, the caption stands below it."""
+    for cell in code_cells(path):
+        for drawn, below in zip(cell.outputs, [*cell.outputs[1:], None], strict=False):
+            if about := drawn.get("metadata", {}).get("picture"):
+                assert cell.metadata.mystnb.code_prompt_show.startswith("Code: ")
+                assert below is not None
+                shown = "".join(below.data["text/markdown"]).replace("\N{NO-BREAK SPACE}", " ")
+                assert shown == f"**{about['caption']}** {about['alt']}".replace("\N{NO-BREAK SPACE}", " ")
+                data = pd.read_csv(io.StringIO(about["data"]))
+                assert len(data)
+                assert not any("\n" in str(value) for value in data.to_numpy().ravel())
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            assert any("picture" in output.get("metadata", {}) for output in cell.outputs)

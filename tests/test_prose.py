@@ -16,7 +16,7 @@ from helpers import SPEAKERS, evidence_of, outcome
 from companion import __main__ as companion_cli
 from companion import claims, front, paper, prose, text
 from serlib import cli, records
-from serlib.data import facts, splits
+from serlib.data import splits
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,48 +63,9 @@ def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
     assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address
 
 
-def row(table: str, start: str) -> list[str]:
-    """The cells of the row that begins with ``start``."""
-    line = next(line for line in table.splitlines() if line.startswith(f"| {start}"))
-    return [cell.strip() for cell in line.split("|")][1:-1]
-
-
 def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
     assert empty["claims_table"].count("**pending**") == sum(bool(part.pairs) for part in claims.PARTS)
     assert empty["comparisons_table"].count("pending: not measured") == 3 * len(claims.pairs())
-    for name, known in facts.CORPORA.items():
-        stated = next(p.value for p in paper.PUBLISHED if (p.corpus, p.model) == (name, "teacher"))
-        cells = row(empty["measured_table"], known.title.replace("-", "\N{NON-BREAKING HYPHEN}"))
-        assert cells[1:] == ["Teacher", stated, *["not measured here"] * 3]
-
-
-def test_what_was_measured_stands_beside_what_is_published_by_kind(tmp_path: Path) -> None:
-    half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
-    pooled = [*outcome("student-pooled", half), *outcome("student-pooled", right, "random")[:1]]
-    teacher = outcome("teacher", dict.fromkeys(SPEAKERS[:2], 1), schedule="short")
-    normalised = outcome("opensmile-speaker-norm", half)
-    table = prose.measured_table(evidence_of(tmp_path, *pooled, *teacher, *normalised))
-    all_of, fifty, fourth = (f"{v} [{v},{NO_BREAK}{v}]" for v in ("100.0", "50.0", "25.0"))
-    cells = row(table, "EmoDB | Student with teacher")
-    trained = f"{all_of} (`leave-one-speaker-out`)"
-    assert cells[2:] == ["98.83", trained, "100.0 (draws 0, 1 speaker, 1 seed)", f"{fifty} (6 speakers, 1 seed)"]
-    cells = row(table, "EmoDB | Teacher")
-    assert cells[2:] == [
-        "96.96",
-        trained,
-        "not measured here",
-        f"{fourth} (4 folds missing, 8 epochs, 2 speakers, 1 seed)",
-    ]
-    assert "uses unlabelled utterances of the test speakers" in row(table, "EmoDB | openSMILE")[1]
-
-
-def test_one_changed_prediction_changes_the_page(tmp_path: Path) -> None:
-    (made, *_) = outcome("student-alone", dict.fromkeys(SPEAKERS, 4))
-    before = prose.measured_table(evidence_of(tmp_path / "a", made))
-    part = made.parts["test"]
-    changed = replace(part, predicted=(1 - part.predicted[0], *part.predicted[1:]))
-    after = prose.measured_table(evidence_of(tmp_path / "b", replace(made, parts={**made.parts, "test": changed})))
-    assert before != after
 
 
 def test_settings_read_the_configurations() -> None:
@@ -133,5 +94,23 @@ def test_what_a_figure_shows_is_said_in_words() -> None:
     assert text.estimates(table) == said
     assert text.estimates(table[-1:], ".1f") == "mine: rounded 44.4."
     assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
-    headline = prose.headline(table)
-    assert f"right for 61{NO_BREAK}% (EmoDB) of the utterances; 99{NO_BREAK}% are published" in headline
+    assert f"the student with teacher is right for 61{NO_BREAK}% (EmoDB)." in prose.headline(table)
+
+
+def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: Path) -> None:
+    half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
+    made = [*outcome("student-alone", half), *outcome("student-alone", right, "augmented-leaky")[:1]]
+    evidence = evidence_of(tmp_path, *made, *outcome("student-pooled", half))
+    said = prose.answer(evidence, **front.tables(evidence, tmp_path))
+    assert "**What holds:** needs fewer operations (cost)." in said
+    assert "passes on position (transfer)" in said.split("**What does not:**")[1]
+    near = "on the training set (100 %) and with copies of test utterances in training (100 %)"
+    assert f"was approached only {near}" in said
+    assert f"is right for 50{NO_BREAK}% (EmoDB)." in said
+
+
+def test_a_byline_leaves_out_what_is_not_given() -> None:
+    assert prose.byline("us") == "By us."
+    said = prose.byline("us", "https://github.com/a/b", "10.5281/zenodo.1")
+    assert "`git clone https://github.com/a/b`" in said
+    assert "https://doi.org/10.5281/zenodo.1" in said

@@ -1,6 +1,7 @@
 """The page "Try it" of the built book in a real browser, from disk and over http, against PyTorch on the same samples."""
 
 import base64
+import io
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from playwright.sync_api import Page
+from scipy.signal import resample_poly
 
 from serlib import attention, cli
 from serlib.data import features
@@ -131,6 +133,77 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
     after(page, lambda: page.select_option("#try-corpus", "crema-d"))
     after(page, lambda: page.select_option("#try-utterance", "0"))
     assert "As expected." in page.inner_text("#try-expected")
+
+
+# A file as it is opened, and how the line begins that the page says of it; "" where it answers.
+FILES = {
+    "floating point of 64 bits": (lambda path, sound: soundfile.write(path, sound, 16_000, "DOUBLE"), ""),
+    "24 bits at 44.1 kHz": (
+        lambda path, sound: soundfile.write(path, resample_poly(sound, 441, 160), 44_100, "PCM_24"),
+        "",
+    ),
+    "two channels of 8 bits": (
+        lambda path, sound: soundfile.write(path, np.stack((sound, sound), 1), 16_000, "PCM_U8"),
+        "",
+    ),
+    "no length in the header": (
+        lambda path, sound: path.write_bytes(header(sound)[:40] + b"\xff" * 4 + header(sound)[44:]),
+        "",
+    ),
+    "cut in half": (lambda path, sound: path.write_bytes(header(sound)[: 44 + len(sound)]), "a.wav: cut off: "),
+    "not a number": (
+        lambda path, sound: soundfile.write(path, np.append(sound, np.nan), 16_000, "FLOAT"),
+        "a.wav: a sample is not a finite number.",
+    ),
+    "1e30": (
+        lambda path, sound: soundfile.write(path, np.append(sound, 1e30), 16_000, "FLOAT"),
+        "a.wav: a sample of 1e+30: they lie between -1 and 1.",
+    ),
+    "no samples": (lambda path, sound: soundfile.write(path, sound[:0], 16_000, "PCM_16"), "a.wav: no samples."),
+    "ADPCM": (
+        lambda path, sound: soundfile.write(path, sound, 16_000, "IMA_ADPCM"),
+        "a.wav: a compressed WAV file (coding 17), which this browser cannot read. Convert it to 16-bit PCM.",
+    ),
+}
+
+
+def header(sound: np.ndarray) -> bytes:
+    """A WAV file of 16 bits with a header of 44 bytes."""
+    soundfile.write(written := io.BytesIO(), sound, 16_000, "PCM_16", format="WAV")
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_wav_file_is_read_by_its_header(kind, phone, tmp_path):
+    """As serlib reads it, whatever the browser would make of it."""
+    student, settings, _ = cli._weights(ROOT / "weights/emodb-student.safetensors")
+    write, said = FILES[kind]
+    sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
+    write(tmp_path / "a.wav", sound)
+    page, problems, _ = observed(phone)
+    page.goto(f"{BOOK.as_uri()}/book/try_it.html")
+    page.evaluate("tryIt.ready")
+    if said:
+        page.set_input_files("#try-file", tmp_path / "a.wav")
+        page.wait_for_function("start => document.getElementById('try-status').textContent.startsWith(start)", arg=said)
+    else:
+        found = after(page, lambda: page.set_input_files("#try-file", tmp_path / "a.wav"))
+        image = features.image(features.read_audio(tmp_path / "a.wav", settings), settings)
+        with torch.no_grad():
+            expected = student(image[None]).logits[0].softmax(dim=0).numpy()
+        assert np.abs(np.array(found["student"]["probabilities"]) - expected).max() < NEAR
+        assert "such a network is right for" in page.inner_text("#try-trust")
+    page.close()
+    assert not problems
+
+
+def test_a_browser_without_simd_is_told_so(phone):
+    page, problems, _ = observed(phone)
+    page.add_init_script("WebAssembly.validate = () => false")
+    page.goto(f"{BOOK.as_uri()}/book/try_it.html")
+    page.wait_for_function("document.getElementById('try-status').textContent.includes('lacks WebAssembly SIMD')")
+    page.close()
+    assert not problems
 
 
 def test_it_loads_its_scripts_on_its_page_alone():

@@ -40,7 +40,7 @@ def main(
     stage.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=stage.parent) as folder:
         fresh = Path(folder)
-        for name in ("book", "docs", "serlib"):  # pages offer the files of docs, and show functions of serlib
+        for name in ("book", "docs", "companion", "serlib"):  # pages offer files, and show functions of serlib
             shutil.copytree(root / name, fresh / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for name, text in (pages or {}).items():
             (fresh / name).write_text(text, encoding="utf-8")
@@ -50,7 +50,7 @@ def main(
         config["sphinx"]["config"]["myst_substitutions"] = substitutions
         text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120)
         (fresh / "_config.yml").write_text(text, encoding="utf-8")
-        renew(fresh, stage, ("book", "docs", "serlib"))
+        renew(fresh, stage, ("book", "docs", "companion", "serlib"))
 
 
 def renew(source: Path, target: Path, folders: Iterable[str]) -> None:

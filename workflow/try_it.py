@@ -33,6 +33,9 @@ RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
 RUNTIME_SHA256 = "fd0200ecc3658979f660ef976659d5eeb505b03c352379ba4d00397ef3b8fc7c"
 LANGUAGES = {"emodb": "German", "crema-d": "English"}  # the first is shown first
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
+CARDS = (
+    "The card of each network, with its training and its accuracies, lies beside it in the repository: `weights/*.md`."
+)
 TICKS = (250, 500, 1_000, 2_000, 4_000)  # Hz
 
 
@@ -45,7 +48,7 @@ def main(out: Path) -> None:
     (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
-    rows, cards = {}, []
+    rows = {}
     if len({weights(f"{corpus}-student")[0].config.channels for corpus in LANGUAGES}) > 1:
         raise ValueError(
             "weights: one student takes derivatives and another does not; the page makes one image for all"
@@ -78,11 +81,10 @@ def main(out: Path) -> None:
         silence = answer(network, torch.zeros(settings.sample_rate), settings)
         for what, said in (("", spoken[0]), (", silence", silence)):
             rows[facts.title(corpus) + what] = dict(zip(emotions, said["probabilities"], strict=True))
-        cards += [card(f"{corpus}-{role}") for role in ("student", "teacher")]
     titles = {corpus: f"{facts.title(corpus)}, {language}" for corpus, language in LANGUAGES.items()}
     write(scripts / "settings.js", {**drawing(settings), "network": image, "corpora": titles})
     with atomic_write(out / "about.md") as beside:
-        beside.write_text("\n\n".join((expected(rows), limits(settings), *cards, "")), encoding="utf-8")
+        beside.write_text("\n\n".join((expected(rows), limits(settings), CARDS, "")), encoding="utf-8")
 
 
 def unpack(archive: Path, expected: str) -> dict[str, bytes]:
@@ -195,12 +197,6 @@ def table(*rows: tuple[str, ...]) -> str:
     """A Markdown table; the first row is its head."""
     head, *body = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join((head, "| --- " * len(rows[0]) + "|", *body))
-
-
-def card(name: str) -> str:
-    """The committed card of a network, folded."""
-    body = (ROOT / f"weights/{name}.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
-    return f":::{{dropdown}} Card of the weights {name}\n{body}\n:::"
 
 
 if __name__ == "__main__":

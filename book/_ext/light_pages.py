@@ -176,7 +176,13 @@ def captioned(app, page: str, source: list[str]) -> None:
                 alone["mystnb"] = {"image": {"alt": about["alt"]}, "figure": looks}
                 drawn = True
             name = about["name"] if about else "answer"
-            shown = {"cell_type": "code", "source": "# shown", "execution_count": None, "id": name, "outputs": [output]}
+            shown = {
+                "cell_type": "code",
+                "source": "# shown",
+                "execution_count": None,
+                "id": f"shown-{name}",
+                "outputs": [output],
+            }
             cells.append(shown | {"metadata": alone})
             cell["outputs"].remove(output)
         if drawn or cell["cell_type"] == "markdown":

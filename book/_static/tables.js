@@ -22,7 +22,10 @@ document.addEventListener("DOMContentLoaded", () => {
     table.before(box);
     box.value = new URLSearchParams(location.search).get("rows") ?? ""; // a point of a figure led here
     box.dispatchEvent(new Event("input"));
-    if (box.value) box.scrollIntoView();
+    if (box.value) {
+      table.closest("details")?.setAttribute("open", "");
+      box.scrollIntoView();
+    }
 
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       if (!head.textContent.trim()) return;
