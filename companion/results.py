@@ -397,7 +397,7 @@ def missing_folds(rows: pd.DataFrame) -> int:
 
 
 def probes(folder: Path) -> list[SimpleNamespace]:
-    """Every probe below ``folder``, in the order of their paths, without torch; see :mod:`serlib.probes`.
+    """Every probe below ``folder``, in the order of their paths, without torch; see :mod:`studies.probes`.
 
     Raises:
         RecordError: a file is no probe or was changed since it was written.

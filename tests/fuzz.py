@@ -37,6 +37,7 @@ from companion.parameters import assigned
 from serlib import checkpoints, config, files, records, training
 from serlib.cli import main as serlib
 from serlib.data import corpora, facts, features, splits
+from serlib.engine import state as unfinished
 from serlib.model import SpectrogramViT
 from studies import probes
 from studies.__main__ import main as studies
@@ -614,17 +615,17 @@ def tiny_run(folder: Path) -> records.Record:
 @cache
 def kept_state(place: Path) -> tuple[str, bytes]:
     """The result of a run that nothing disturbed, and the state that it kept after an epoch."""
-    kept, real = [], training._keep
+    kept, real = [], unfinished.save_state
 
     def keep(state, *given):
         real(state, *given)
         kept.append(state.checkpoint.read_bytes())
 
-    training._keep = keep
+    unfinished.save_state = keep
     try:
         result = tiny_run(place / "undisturbed").result
     finally:
-        training._keep = real
+        unfinished.save_state = real
     return result, kept[0]
 
 
