@@ -56,18 +56,18 @@ class Part:
 
 SMALL = "at the student's size"  # beside the claim's own runs, which are the teacher's
 PARTS = (
-    Part("vertical patches", "more accurate than square patches", Kind.GAIN, (("teacher", "teacher-square-patches"),)),
-    Part("vertical patches", "more accurate than horizontal patches", Kind.GAIN, (("teacher", "teacher-horizontal-patches"),)),
-    Part("vertical patches", f"more accurate than square patches, {SMALL}", Kind.GAIN, (("student-alone", "student-square-patches"),)),
-    Part("vertical patches", f"more accurate than horizontal patches, {SMALL}", Kind.GAIN, (("student-alone", "student-horizontal-patches"),)),
-    Part("coordinate encoding", "tokens know their column", Kind.POSITION, (("teacher", "teacher-no-position"),)),
-    Part("coordinate encoding", "more accurate than without", Kind.GAIN, (("teacher", "teacher-no-position"),)),
-    Part("coordinate encoding", f"more accurate than without, {SMALL}", Kind.GAIN, (("student-coordinates", "student-alone"),)),
-    Part("transfer", "more accurate than without a teacher", Kind.GAIN, (("student-pooled", "student-alone"), ("student-pooled", "student-alone-long"))),
-    Part("transfer", "passes on position", Kind.PROVED),
-    Part("accuracy", "reaches the published accuracy", Kind.PUBLISHED, (("student-pooled", "teacher"),)),
-    Part("cost", "needs fewer operations", Kind.COUNTED),
-    Part("cost", "reaches the published accuracy", Kind.PUBLISHED, (("student-pooled", "teacher"),)),
+    Part("vertical patches", "full-height patches beat square ones", Kind.GAIN, (("teacher", "teacher-square-patches"),)),
+    Part("vertical patches", "full-height patches beat horizontal ones", Kind.GAIN, (("teacher", "teacher-horizontal-patches"),)),
+    Part("vertical patches", f"full-height patches beat square ones, {SMALL}", Kind.GAIN, (("student-alone", "student-square-patches"),)),
+    Part("vertical patches", f"full-height patches beat horizontal ones, {SMALL}", Kind.GAIN, (("student-alone", "student-horizontal-patches"),)),
+    Part("coordinate encoding", "coordinates tell tokens their column", Kind.POSITION, (("teacher", "teacher-no-position"),)),
+    Part("coordinate encoding", "coordinates raise accuracy", Kind.GAIN, (("teacher", "teacher-no-position"),)),
+    Part("coordinate encoding", f"coordinates raise accuracy, {SMALL}", Kind.GAIN, (("student-coordinates", "student-alone"),)),
+    Part("transfer", "a teacher raises the student's accuracy", Kind.GAIN, (("student-pooled", "student-alone"), ("student-pooled", "student-alone-long"))),
+    Part("transfer", "the teacher passes position on", Kind.PROVED),
+    Part("accuracy", "the student reaches the published accuracy", Kind.PUBLISHED, (("student-pooled", "teacher"),)),
+    Part("cost", "the student needs fewer operations", Kind.COUNTED),
+    Part("cost", "the student reaches the published accuracy", Kind.PUBLISHED, (("student-pooled", "teacher"),)),
 )  # fmt: skip
 
 

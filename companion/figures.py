@@ -246,7 +246,7 @@ def plot_intervals(
     """
     across = x == "estimate"
     by, value = (y, ax.xaxis) if across else (x, ax.yaxis)
-    hues = list(table[hue].unique()) if hue else [None]
+    hues = options.get("hue_order") or (list(table[hue].unique()) if hue else [None])
     look = {"linestyles": "-" if joined else "none", "markersize": 5, "linewidth": 1}
     if hue:
         look["markers"] = (3 * list(MARKERS))[: len(hues)]

@@ -155,13 +155,12 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     folder, sounds = book / "figures", book / "_static/speech"
     for each in (folder, sounds):
         each.mkdir(parents=True, exist_ok=True)
-    most = max(5, *(table["what"].nunique() for table in tables.values()))  # rows: pictures stand side by side
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
         if "run" in table:
             titled["url"] = [_linked(row) for row in table.itertuples()]
-        size = (4.7, 0.8 + 0.42 * (most if name == "gains" else table["what"].nunique() + 1))
+        size = (4.7, 0.8 + (0.62 if name == "gains" else 0.42) * (table["what"].nunique() + 1))
         _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)

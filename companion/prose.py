@@ -74,14 +74,11 @@ def badges(evidence: Evidence) -> str:
     """A card for each claim: what it says, and in one sentence what is found of its parts."""
     cards = []
     for claim in paper.CLAIMS:
-        parts: dict[str, list[str]] = {}
-        for row in evidence.verdicts.itertuples():
-            if row.claim == claim.key:
-                parts.setdefault(row.finding, []).append(row.part)
-        said = "; ".join(
-            f'<span class="verdict {found.replace(" ", "_")}">{found}</span> {", ".join(parts[found])}'
+        rows = evidence.verdicts[evidence.verdicts["claim"] == claim.key]
+        said = ". ".join(
+            f'<span class="verdict {found.replace(" ", "_")}">{found}</span> {"; ".join(_parts(rows[rows["finding"] == found]))}'
             for found in ORDER
-            if found in parts
+            if found in set(rows["finding"])
         )
         cards += [
             f":::{{grid-item-card}} {claim.short}\n:link: ../notebooks/{claim.notebooks[0]}\n:link-type: doc\n",
@@ -90,20 +87,23 @@ def badges(evidence: Evidence) -> str:
     return "\n".join((":::::{grid} 1 2 3 3\n:gutter: 2\n", *cards, ":::::"))
 
 
+def _parts(rows: pd.DataFrame) -> list[str]:
+    """What the parts of some verdicts say, each once; what is pending at both sizes of network is one part."""
+    pending = rows["finding"].eq("pending")
+    return list(dict.fromkeys(rows["part"].where(~pending, rows["part"].str.removesuffix(f", {claims.SMALL}"))))
+
+
 def answer(evidence: Evidence, accuracy: pd.DataFrame, beside: pd.DataFrame, **_: pd.DataFrame) -> str:
-    """In three sentences: what holds, what does not, and what came near the published number."""
+    """What holds, what does not, what is open, and what came near the published number: a sentence each."""
     kinds = {
         "What holds": ("supported",),
         "What does not": ("not reached", "ruled out"),
-        "Open": ("unclear", "pending"),
+        "No clear gain": ("unclear",),
+        "Too few runs to say": ("pending",),
     }
     lines = []
     for kind, findings in kinds.items():
-        parts: dict[str, list[str]] = {}
-        for row in evidence.verdicts.itertuples():
-            if row.finding in findings:
-                parts.setdefault(row.part, []).append(row.claim)
-        said = "; ".join(f"{part} ({', '.join(of)})" for part, of in parts.items())
+        said = "; ".join(_parts(evidence.verdicts[evidence.verdicts["finding"].isin(findings)]))
         lines += [f"- **{kind}:** {said}."] if said else []
     near = accuracy[accuracy["what"].isin((front.TRAINED, front.COPIES)) & accuracy["run"].ne("")]
     shares = (

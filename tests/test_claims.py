@@ -20,7 +20,7 @@ ALWAYS, NEVER = (
     {**dict.fromkeys(SPEAKERS, 0), "12": 1},
 )  # where speakers do not differ, no p is known
 MIXED = {speaker: 4 if i % 2 else 0 for i, speaker in enumerate(SPEAKERS)}
-GAIN = "more accurate than without a teacher"
+GAIN = "a teacher raises the student's accuracy"
 
 
 def made(*records, probed=()):
@@ -198,7 +198,7 @@ def test_position_is_a_part_of_its_own_with_the_same_rule():
         probed = probe("teacher", everyone, with_them, **change) + probe(
             "teacher-no-position", everyone, without, **change
         )
-        return part("coordinate encoding", "tokens know their column", made(probed=probed))
+        return part("coordinate encoding", "coordinates tell tokens their column", made(probed=probed))
 
     finding, sentence = found(1.0, 6.0)
     assert finding is Finding.SUPPORTED
@@ -216,7 +216,9 @@ def test_cremas_nineteen_test_actors_are_every_fold_of_its_deciding_split():
         "teacher-no-position", actors, 6.0, protocol="actor-split"
     )
     probed = [replace(p, corpus="crema-d", fold=0) for p in probed]
-    assert part("coordinate encoding", "tokens know their column", made(probed=probed))[0] is Finding.SUPPORTED
+    assert (
+        part("coordinate encoding", "coordinates tell tokens their column", made(probed=probed))[0] is Finding.SUPPORTED
+    )
 
 
 def both_networks(right, **change):
@@ -224,7 +226,7 @@ def both_networks(right, **change):
 
 
 def test_accuracies_are_held_against_what_is_published():
-    says = "reaches the published accuracy"
+    says = "the student reaches the published accuracy"
     assert part("accuracy", says, made(*both_networks(PERFECT)))[0] is Finding.SUPPORTED
     finding, sentence = part("accuracy", says, made(*both_networks(HALF)))
     assert finding is Finding.NOT_REACHED
@@ -251,12 +253,12 @@ def test_only_what_has_a_published_number_is_held_against_it():
 
 
 def test_what_is_counted_and_what_is_proved_needs_no_record(monkeypatch):
-    assert part("transfer", "passes on position", made())[0] is Finding.RULED_OUT
-    finding, sentence = part("cost", "needs fewer operations", made())
+    assert part("transfer", "the teacher passes position on", made())[0] is Finding.RULED_OUT
+    finding, sentence = part("cost", "the student needs fewer operations", made())
     assert finding is Finding.SUPPORTED
     assert sentence == "The student needs 20.5 % of the teacher's operations."
     monkeypatch.setattr(claims, "fewer_operations", lambda: False)
-    assert part("cost", "needs fewer operations", made())[0] is Finding.RULED_OUT
+    assert part("cost", "the student needs fewer operations", made())[0] is Finding.RULED_OUT
 
 
 def test_every_claim_has_its_parts_and_every_run_is_known():
