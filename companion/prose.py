@@ -280,7 +280,7 @@ def beyond_summary(predicted: pd.DataFrame, compared: pd.DataFrame) -> str:
 def noise_note(evidence: Evidence) -> str:
     """What a seed does to all speakers alike, and from how many trainings it was estimated."""
     said = (
-        f"{facts.title(row.corpus)}, `{row.protocol}`: a standard deviation of {100 * row.deviation:.1f} points, {row.df} degrees of freedom"
+        f"{facts.title(row.corpus)}, `{row.protocol}`: a standard deviation of {100 * row.deviation:.1f} points, {row.df:.1f} degrees of freedom"
         for row in evidence.seeds.itertuples()
     )
     return "; ".join(said) or "no run has more than one seed yet"
