@@ -107,8 +107,9 @@ def to_onnx(
         names = {"input_names": [given], "output_names": list(outputs), "dynamic_shapes": lengths}
         program = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
-    onnx.helper.set_model_props(program.model_proto, about)
-    return program.model_proto
+    made = program.model_proto  # made anew at every access
+    onnx.helper.set_model_props(made, about)
+    return made
 
 
 def quantise(path: Path, target: Path) -> None:
