@@ -41,6 +41,7 @@ _RUN = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "pr
 _INTERVAL = ["estimate", "low", "high", "bound", "detectable", "p", "speakers", "seeds"]
 _SIDES = [f"{side}_{name}" for side in ("first", "second") for name in ("estimate", "low", "high")]
 _PROBED = ["speech", "corpus", "protocol", "schedule", "run"]
+_IMAGES = ["image", "fingerprint"]
 # The columns of each table; the provenance of a record adds its own to ``runs``.
 COLUMNS = {
     "runs": [*_RUN, "fold", "split", "seed", "epochs", "complete", "device", "result", "hardware", "path"],
@@ -56,7 +57,7 @@ COLUMNS = {
         "schedule", "second_schedule", "image", "fingerprint", "precision", "epochs", "folds", "seed_numbers", "utterances",
         "device", *_SIDES,
     ],
-    "positions": [*_PROBED, "layer", "last", *_INTERVAL, "folds", "utterances"],
+    "positions": [*_PROBED, *_IMAGES, "layer", "last", *_INTERVAL, "folds", "utterances"],
     "orders": [*_PROBED, "order", *_INTERVAL, "changed", "folds", "utterances"],
     "unlabelled": ["corpus", "run", "utterances", "measure", "estimate", "low", "high"],
     "seeds": ["corpus", "protocol", "deviation", "df"],
@@ -180,13 +181,13 @@ def tables(found: "Sequence[Record]", predicted: "pd.DataFrame", probes: Sequenc
     """By name the tables of :data:`COLUMNS`, of records, their predictions and probes."""
     from companion import results
 
-    noise = results.seed_noise(predicted)
+    noise, tokens = results.seed_noise(predicted), results.tokens(probes, found)
     made = {
         "runs": runs(found),
         "accuracies": accuracies(predicted, noise),
         "published": published(predicted, noise),
-        "comparisons": comparisons(predicted, results.tokens(probes), noise),
-        "positions": positions(probes),
+        "comparisons": comparisons(predicted, tokens, noise),
+        "positions": positions(probes, found),
         "orders": orders(probes),
         "unlabelled": unlabelled(predicted, noise),
         "seeds": _seeds(noise),
@@ -252,7 +253,11 @@ def accuracies(predicted: "pd.DataFrame", noise: Any) -> "pd.DataFrame":
         for part, rows in of_run.groupby("part", observed=True):
             for measure in ("WA", "UA"):
                 at = results.accuracy(rows, measure, noise if part != "train" else results.NO_NOISE)
-                about_part = {"part": part, "measure": measure, "seed_numbers": _ranges(rows["seed"])}
+                about_part = {
+                    "part": part,
+                    "measure": measure,
+                    "seed_numbers": _ranges(results.fullest_seeds(rows)["seed"]),
+                }
                 found.append(about | about_part | _interval(at) | {"utterances": rows["utterance"].nunique()})
     return _frame("accuracies", found)
 
@@ -424,7 +429,9 @@ def _position_rows(tokens: "pd.DataFrame") -> Iterator[dict[str, Any]]:
     noise, of_claims = results.position_noise(tokens), claims.pairs([claims.Kind.POSITION])
     asked = {(run, "student-alone"): "position" for run in config.RUNS if run.startswith("student-")}
     for pair, family in {**asked, **of_claims}.items():
-        for (corpus, protocol, schedule), (gain, rows) in results.position_r2_gain(tokens, *pair, noise).items():
+        for (corpus, protocol, schedule, *images), (gain, rows) in results.position_r2_gain(
+            tokens, *pair, noise
+        ).items():
             missing = results.missing_folds(rows)
             epochs = config.SCHEDULES[schedule].epochs if schedule in config.SCHEDULES else 0
             lacks = [] if splits.HELD_OUT[protocol] == splits.NEW else [splits.HELD_OUT[protocol]]
@@ -444,16 +451,17 @@ def _position_rows(tokens: "pd.DataFrame") -> Iterator[dict[str, Any]]:
                 "held_out": splits.HELD_OUT[protocol],
                 "epochs": epochs,
             }
+            about |= dict(zip(_IMAGES, images, strict=True))
             about |= {"folds": _ranges(rows["fold"]), "seed_numbers": _ranges(rows["seed"])}
             yield about | _interval(gain) | reached | {"utterances": rows["file"].nunique(), "lacks": "; ".join(lacks)}
 
 
-def positions(probes: Iterable[Any]) -> "pd.DataFrame":
-    """R2 of a column's number, a row a run, split and layer, in the order of the layers."""
+def positions(probes: Iterable[Any], found: "Iterable[Record]" = ()) -> "pd.DataFrame":
+    """R2 of a column's number, a row a run, split and layer, in the order of the layers; of probes and their records."""
     from companion import results
 
-    tokens = results.tokens(probes)
-    noise, keys = results.position_noise(tokens), ["speech", "corpus", "protocol", "schedule", "run"]
+    tokens = results.tokens(probes, found)
+    noise, keys = results.position_noise(tokens), [*_PROBED, *_IMAGES]
     found = []
     for key, of_run in tokens.groupby(keys, sort=False):
         about = dict(zip(keys, key, strict=True))
@@ -482,7 +490,10 @@ def orders(probes: Iterable[Any]) -> "pd.DataFrame":
             at = metrics.interval(values, rows["speaker"].to_numpy(), seeds=rows["seed"].to_numpy())
             counted = {"order": order, "folds": _ranges(rows["fold"]), "utterances": len(rows)}
             found.append(
-                about | counted | _interval(at.within(-1, 1)) | {"changed": int((predicted != rows["predicted"]).sum())}
+                about
+                | counted
+                | _interval(at.within(-1.0, 1.0))
+                | {"changed": int((predicted != rows["predicted"]).sum())}
             )
     return _frame("orders", found)
 

@@ -51,6 +51,7 @@ def values(root: Path, book: Path | None = None, whence: str = "") -> dict[str, 
         "comparisons_table": comparisons_table(evidence),
         "coverage_table": coverage_table(evidence),
         "noise_note": noise_note(evidence),
+        "coordinates_gain": coordinates_gain(evidence),
         "build_note": build_note(records.read_all(root / "build/runs")),
         "sources": "; ".join(f"[{tag}] {words}" for tag, words in paper.SOURCES.items()),
         "settings_chips": settings_chips(),
@@ -284,6 +285,14 @@ def noise_note(evidence: Evidence) -> str:
         for row in evidence.seeds.itertuples()
     )
     return "; ".join(said) or "no run has more than one seed yet"
+
+
+def coordinates_gain(evidence: Evidence) -> str:
+    """Of the teacher's coordinates on CREMA-D's test actors, in points."""
+    table = evidence.comparisons
+    pair = table["first"].eq("teacher") & table["second"].eq("teacher-no-position")
+    here = pair & table["corpus"].eq("crema-d") & table["measure"].eq("WA") & table["estimate"].notna()
+    return "; ".join(text.points(row) for row in table[here].itertuples()) or "not measured"
 
 
 def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:

@@ -76,11 +76,11 @@ def together(scores: Scores, base: str) -> list[str]:
     return ["+".join((base, *steps[:count])) for count in range(2, len(steps) + 1)]
 
 
-def chosen(scores: Scores, most_flops: float = float("inf")) -> str:
-    """The run that is reported, of those with at most ``most_flops`` FLOPs per image."""
+def chosen(scores: Scores, most_flops: float | None = None) -> str:
+    """The run that is reported, of those with at most ``most_flops`` FLOPs per image; None asks for no network's cost."""
     base = chosen_input(scores)
     gaining = [run for run in (*kept(scores, base), *together(scores, base)) if gains(scores, run, base)]
-    candidates = [run for run in gaining if costs.read()[run].flops <= most_flops]
+    candidates = [run for run in gaining if most_flops is None or costs.read()[run].flops <= most_flops]
     return max(candidates, key=lambda run: mean(scores[run]), default=base)
 
 

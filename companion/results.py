@@ -128,13 +128,13 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     run, corpus, protocol = rows[["run", "corpus", "protocol"]].iloc[0]
-    rows = _fullest_seeds(rows)
+    rows = fullest_seeds(rows)
     return _interval(rows.assign(value=rows["correct"]), measure, _noise_of(corpus, protocol, noise, run)).within(
         0.0, 1.0
     )
 
 
-def _fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, of one protocol, of the seeds with the most folds; a random draw is fold and seed at once."""
     if rows["protocol"].iloc[0] in splits.DRAWN:
         return rows
@@ -194,7 +194,7 @@ def seed_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoise]:
 
 def _by_seed_and_speaker(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Right answers and utterances of one run, (seeds, speakers), of the seeds with the most folds."""
-    cells = _fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)["correct"].agg(["sum", "count"]).unstack()
+    cells = fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)["correct"].agg(["sum", "count"]).unstack()
     return cells["sum"].to_numpy(), cells["count"].to_numpy()
 
 
@@ -336,7 +336,7 @@ def compare(
     both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
     made = []
     for _, cells in both.groupby(list(alike), observed=True):
-        cells = _fullest_seeds(cells)
+        cells = fullest_seeds(cells)
         sides = [side.merge(cells, on=keys) for side in (ours, theirs)]
         columns = [*keys, "file", "true", "correct", "device"]
         pair = test(sides[0]).merge(
@@ -414,21 +414,26 @@ def probes(folder: Path) -> list[SimpleNamespace]:
     return found
 
 
-def tokens(probed: Iterable[Any]) -> pd.DataFrame:
-    """One row a layer and test utterance of a probed network.
+def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.DataFrame:
+    """One row a layer and test utterance of a probed network; ``found`` are the records, of which each probe names one.
 
-    Columns: what names the run, file, speaker, layer, ``missed`` and ``variation``: sums of squares over the utterance's
+    Columns: what names the run, image and fingerprint as its record has them (else empty), file, speaker, layer, ``missed`` and ``variation``: sums of squares over the utterance's
     columns of what the probe misses, and of the column numbers about the training set's mean, in columns squared.
     """
+    made_from = {r.result: (r.images, r.fingerprint) for r in found}
     frames = []
     for p in probed:
+        image, fingerprint = made_from.get(p.result, ("", ""))
+        about = _probed(p) | {"image": image, "fingerprint": fingerprint}
         for layer, missed in p.errors.items():
             columns = {"file": p.file, "speaker": p.speaker, "variation": p.variation, "missed": missed}
-            frames.append(pd.DataFrame(columns).assign(layer=layer, last=layer == p.last, **_probed(p)))
+            frames.append(pd.DataFrame(columns).assign(layer=layer, last=layer == p.last, **about))
     return (
         pd.concat(frames, ignore_index=True)
         if frames
-        else pd.DataFrame(columns=["file", "speaker", "variation", "missed", "layer", "last", *_PROBED])
+        else pd.DataFrame(
+            columns=["file", "speaker", "variation", "missed", "layer", "last", *_PROBED, "image", "fingerprint"]
+        )
     )
 
 
@@ -466,7 +471,7 @@ def position_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoi
     found, last = {}, table[table["last"].astype(bool)]
     for where, of in last.groupby(["corpus", "protocol"]):
         each = []
-        for _, rows in of.groupby(["schedule", "run"]):
+        for _, rows in of.groupby(["schedule", "image", "fingerprint", "run"]):
             folds = rows.groupby("seed")["fold"].transform("nunique")
             rows = rows.assign(explained=rows["variation"] - rows["missed"])[folds == folds.max()]
             sums = rows.groupby(["seed", "speaker"])[["explained", "variation"]].sum().unstack()
@@ -478,23 +483,23 @@ def position_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoi
 
 def position_r2_gain(
     table: pd.DataFrame, run: str, base: str, noise: Noise = NO_NOISE
-) -> dict[tuple[str, str, str], tuple[metrics.Interval, pd.DataFrame]]:
+) -> dict[tuple[str, ...], tuple[metrics.Interval, pd.DataFrame]]:
     """By how much R2 of the last tokens lies above that of run ``base`` on the same columns.
 
     Returns:
-        (corpus, protocol, schedule) to the difference and its rows; only what both runs have counts.
+        (corpus, protocol, schedule, image, fingerprint) to the difference and its rows; only what both runs have counts.
     """
-    where = ["speech", "corpus", "protocol", "schedule"]
+    where = ["speech", "corpus", "protocol", "schedule", "image", "fingerprint"]
     last = table[table["last"].astype(bool)]
     pair = last[last["run"] == run].merge(
         last[last["run"] == base], on=[*where, "fold", "seed", "file"], suffixes=("", "_base")
     )
     return {
-        (corpus, protocol, schedule): (
+        (corpus, protocol, *others): (
             _ratio(rows, rows["missed_base"] - rows["missed"], _noise_of(corpus, protocol, noise, run, base)),
             rows,
         )
-        for (_, corpus, protocol, schedule), rows in pair.groupby(where, observed=True)
+        for (_, corpus, protocol, *others), rows in pair.groupby(where, observed=True)
     }
 
 

@@ -298,7 +298,7 @@ def test_each_comparison_has_one_label():
 
 def test_an_ablation_stands_beside_the_teacher_with_its_cost():
     table = made(outcome("teacher", PERFECT), outcome("teacher-no-position", HALF))["comparisons"]
-    lines = text.ablations(("teacher-no-position", "teacher-learned-position"), table).data.splitlines()
+    lines = text.ablations(("teacher-no-position", "teacher-horizontal-patches"), table).data.splitlines()
     assert len(lines) == 4
     cells = [cell.strip() for cell in lines[2].split("|")][1:-1]
     assert cells[0] == "Teacher (no position)"

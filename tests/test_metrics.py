@@ -94,7 +94,7 @@ def test_the_part_of_seeds_that_speakers_share_by_hand():
     both = metrics.seed_noise([(alike, total)] * 3 + [(against, total)])
     seed, residual = 3 * 0.01 / 4, 0.01 / 4
     assert both.variance == pytest.approx(seed - residual)
-    assert both.df == pytest.approx((seed - residual) ** 2 / (seed**2 / 8 + residual**2 / 4))
+    assert both.df == pytest.approx((seed - residual) ** 2 / (seed**2 / 8 + residual**2 / 8))  # 4 runs of 2
     assert metrics.seed_noise([(alike[:1], total[:1])]) is None
 
 

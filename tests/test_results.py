@@ -404,9 +404,25 @@ def test_what_tokens_explain_is_a_ratio_of_sums_over_the_same_columns():
     assert at == pytest.approx({"image": 1 - 9 / 10, "block 2": 1 - 3 / 10})
     assert rows.groupby("layer")["last"].all().to_dict() == {"image": False, "block 2": True}
     ((where, (gain, of)),) = results.position_r2_gain(table, "teacher", "teacher-no-position").items()
-    assert (where, len(of)) == (("emodb", "random", "paper"), 2)
+    assert (where, len(of)) == (("emodb", "random", "paper", "", ""), 2)
     assert gain.estimate == pytest.approx((8 - 3) / 10)
     assert (gain.speakers, gain.seeds) == (2, 1)
+
+
+def test_networks_of_other_images_or_recordings_are_never_one_position():
+    """Image size and fingerprint are those of the record that a probe names; no two of them share a row."""
+    runs, small = ("teacher", "teacher-no-position"), config.Features(image_size=(128, 64))
+    shapes = (config.Features(), small)
+    made = [tiny_record(configuration=variants.resolve(run, "paper", 7, 2, of)) for of in shapes for run in runs]
+    probed = [
+        probe(r.run, missed, result=r.result) for r, missed in zip(made, ((1.0, 2.0), (2.0, 6.0)) * 2, strict=True)
+    ]
+    table = results.tokens(probed, made)
+    assert set(table["image"]) == {of.images for of in shapes}
+    assert set(table["fingerprint"]) == {made[0].fingerprint}
+    gains = results.position_r2_gain(table, *runs)
+    assert {where[3] for where in gains} == {of.images for of in shapes}
+    assert [len(rows) for _, rows in gains.values()] == [2, 2]
 
 
 def test_a_row_of_orders_is_a_test_utterance_in_one_order_of_its_columns():
