@@ -483,10 +483,7 @@ def test_a_corpus_that_cannot_be_fetched_says_where_it_is(fail, tmp_path):
     ("arguments", "says"),
     [
         (("--run", "student"), "run 'student' is none of teacher, student-alone, "),
-        (
-            ("--schedule", "long"),
-            "schedule 'long' is none of paper, logged, short, synthetic, search, warp, masks, mixup, ",
-        ),
+        (("--schedule", "long"), "schedule 'long' is none of paper, logged, short, synthetic, search, paper-bf16, "),
         (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
         (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
         (("--fold", -1), "fold -1 must be at least 0"),
