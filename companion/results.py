@@ -417,39 +417,35 @@ def probes(folder: Path) -> list[SimpleNamespace]:
 def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.DataFrame:
     """One row a layer and test utterance of a probed network; ``found`` are the records, of which each probe names one.
 
-    Columns: what names the run, image and fingerprint as its record has them (else empty), file, speaker, layer, ``missed`` and ``variation``: sums of squares over the utterance's
-    columns of what the probe misses, and of the column numbers about the training set's mean, in columns squared.
+    Columns: what names the run, image and fingerprint as its record has them (else empty), file, speaker, layer,
+    ``missed`` and ``variation``: sums of squares over the utterance's columns of what the probe misses, and of the column
+    numbers about the training set's mean, in columns squared.
     """
     made_from = {r.result: (r.images, r.fingerprint) for r in found}
-    frames = []
+    rows = []
     for p in probed:
         image, fingerprint = made_from.get(p.result, ("", ""))
         about = _probed(p) | {"image": image, "fingerprint": fingerprint}
         for layer, missed in p.errors.items():
-            columns = {"file": p.file, "speaker": p.speaker, "variation": p.variation, "missed": missed}
-            frames.append(pd.DataFrame(columns).assign(layer=layer, last=layer == p.last, **about))
-    return (
-        pd.concat(frames, ignore_index=True)
-        if frames
-        else pd.DataFrame(
-            columns=["file", "speaker", "variation", "missed", "layer", "last", *_PROBED, "image", "fingerprint"]
-        )
-    )
+            of_layer = about | {"layer": layer, "last": layer == p.last}
+            columns = zip(p.file, p.speaker, p.variation, missed, strict=True)
+            rows += [of_layer | dict(zip(_TOKENS, values, strict=True)) for values in columns]
+    return pd.DataFrame(rows, columns=[*_PROBED, "image", "fingerprint", "layer", "last", *_TOKENS])
 
 
 def orders(probed: Iterable[Any]) -> pd.DataFrame:
     """One row a test utterance and order of its columns: what names the run, speaker, predicted label, correct."""
-    frames = [
-        pd.DataFrame(
-            {"speaker": p.speaker, "predicted": labels, "correct": np.equal(p.true, labels).astype(float)}
-        ).assign(order=order, **_probed(p))
+    rows = [
+        _probed(p) | {"order": order, "speaker": speaker, "predicted": label, "correct": float(true == label)}
         for p in probed
         for order, labels in p.predicted.items()
+        for speaker, true, label in zip(p.speaker, p.true, labels, strict=True)
     ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["order", *_PROBED])
+    return pd.DataFrame(rows, columns=[*_PROBED, "order", "speaker", "predicted", "correct"])
 
 
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
+_TOKENS = ("file", "speaker", "variation", "missed")
 
 
 def _probed(p: Any) -> dict:
