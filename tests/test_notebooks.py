@@ -251,8 +251,8 @@ def test_what_a_build_does_not_have_is_refused(wrong, said):
 
 
 def test_a_schedule_by_which_nothing_was_trained_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no synthetic trained by the schedule 'warp' in this build: make it with"):
-        notebook.Build(tmp_path, schedule="warp").built  # noqa: B018
+    with pytest.raises(ValueError, match="no synthetic trained by the schedule 'search' in this build: make it with"):
+        notebook.Build(tmp_path, schedule="search").built  # noqa: B018
 
 
 def test_a_schedule_of_other_epochs_is_known():
