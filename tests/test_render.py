@@ -57,7 +57,7 @@ def checkout(tmp_path) -> Path:
     """A book of a few pages, of which one shows a number."""
     for name in ("book/_ext", "workflow"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.xz"))
-    for name in ("docs", "serlib", "build/book/try/static"):
+    for name in ("docs", "companion", "serlib", "build/book/try/static"):
         (tmp_path / name).mkdir(parents=True)
     shutil.copy(ROOT / "requirements.lock", tmp_path)
     (tmp_path / "CITATION.bib").touch()

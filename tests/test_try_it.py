@@ -15,7 +15,7 @@ import torch
 from playwright.sync_api import Page
 from scipy.signal import resample_poly
 
-from serlib import attention, cli
+from serlib import attention
 from serlib.data import features
 from tests import test_browser
 from tests.helpers import write_wav
@@ -64,7 +64,7 @@ def after(page: Page, act) -> dict:
 
 def test_it_answers_as_pytorch_does(page, tmp_path):
     """One visit: the first utterance, a file, the sliders, silence, the other corpus, what is no sound, the columns."""
-    student, settings, emotions = cli._weights(ROOT / "weights/emodb-student.safetensors")
+    student, settings, emotions, _ = try_it.weights("emodb-student")
 
     def answer(network, image, order=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``order``: of the columns that patches are cut from, each with its derivatives."""
@@ -114,7 +114,7 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
 
     after(page, lambda: page.select_option("#try-utterance", "0"))
     found = after(page, lambda: page.click("#try-shuffle"))
-    teacher, _, _ = cli._weights(ROOT / "weights/emodb-teacher.safetensors")
+    teacher, *_ = try_it.weights("emodb-teacher")
     order = found["order"]
     assert sorted(order) == list(range(settings.image_size[1])) != order
     agree(found["student"], student, image)
@@ -176,7 +176,7 @@ def header(sound: np.ndarray) -> bytes:
 @pytest.mark.parametrize("kind", FILES)
 def test_a_wav_file_is_read_by_its_header(kind, phone, tmp_path):
     """As serlib reads it, whatever the browser would make of it."""
-    student, settings, _ = cli._weights(ROOT / "weights/emodb-student.safetensors")
+    student, settings, *_ = try_it.weights("emodb-student")
     write, said = FILES[kind]
     sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
     write(tmp_path / "a.wav", sound)
