@@ -368,7 +368,7 @@ def test_a_checkout_has_the_same_bytes_whatever_git_is_told(tmp_path, setting):
     files.append(str(next((ROOT / "results/recordings").rglob("*.json")).relative_to(ROOT)))
     run_git(tmp_path, "init", "-q")
     (tmp_path / ".git/objects/info/alternates").write_text(
-        f"{records.git(ROOT, 'rev-parse', '--git-path', 'objects')}\n"
+        f"{records.git(ROOT, 'rev-parse', '--path-format=absolute', '--git-path', 'objects')}\n"
     )
     run_git(
         tmp_path,
