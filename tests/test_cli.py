@@ -173,14 +173,15 @@ def test_a_corpus_of_ones_own_goes_through(run, tmp_path):
     (tmp_path / "own.csv").write_text("path,speaker,emotion\na.wav,Ada,joy\nb.wav,Bob,rage\n")
     lines = run("corpora", "mine", "--data", tmp_path / "own.csv", "--table", "made.csv").splitlines()
     assert lines[0].startswith("mine: 2 utterances, 2 speakers, ")
-    assert lines[1:] == ["  joy: 1", "  rage: 1"]
+    assert [line.split()[:2] for line in lines[2:4]] == [["joy", "1"], ["rage", "1"]]
     assert run("features", "mine", "--data", tmp_path / "own.csv", "--table", "made.csv").startswith("mine: 2 images")
 
 
 def test_speak_makes_the_miniature(run, tmp_path):
     lines = run("corpora", "crema-d", "--data", tmp_path / "spoken", "--synthesize").splitlines()
     assert lines[0].startswith("crema-d: 72 utterances, ")
-    assert lines[1:] == [f"  {e}: 12" for e in ("anger", "disgust", "fear", "happiness", "neutral", "sadness")]
+    emotions = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+    assert [line.split()[:2] for line in lines[2:8]] == [[emotion, "12"] for emotion in emotions]
 
 
 def test_a_table_spares_the_checks_and_corpora_makes_it_anew(run, folder):

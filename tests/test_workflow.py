@@ -44,7 +44,7 @@ def planned(tmp_path_factory) -> dict[str, set[str]]:
     cases = []
     for name, changed in CHANGES.items():
         folder = tmp_path_factory.mktemp(name)
-        for source in ("serlib", "companion", "notebooks", "book", "docs", "workflow"):
+        for source in ("serlib", "studies", "companion", "notebooks", "book", "docs", "workflow"):
             shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
         for source in ("Snakefile", "_config.yml", "Makefile", "requirements.lock", "CITATION.cff", "CITATION.bib"):
             shutil.copy2(ROOT / source, folder / source)
@@ -288,7 +288,7 @@ def args_to_api(argv, parser):
 
 def made_checkout(folder: Path) -> Path:
     """What make needs of a checkout, "installed", with stand-ins for Snakemake, pip and the benchmarks."""
-    for name in ("serlib", "companion", "workflow"):
+    for name in ("serlib", "studies", "companion", "workflow", "notebooks"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
@@ -440,7 +440,8 @@ def test_no_path_or_name_goes_to_a_shell_unquoted():
 def test_the_graph_itself_works_there(tmp_path):
     folder = made_checkout(tmp_path / "My 'Papers' (a & b) \"[c]\"")
     shutil.rmtree(folder / "snakemake")
-    shutil.copy(ROOT / "Snakefile", folder)
+    for name in ("Snakefile", "_config.yml", "CITATION.bib", "CITATION.cff"):
+        shutil.copy(ROOT / name, folder)
     tiny_emodb(folder / HOSTILE[0] / "it's {a} $(b)")
     environment = os.environ | {"PYTHONPATH": str(folder), "CORPUS": "emodb", "DATA": f"{HOSTILE[0]}/it's {{a}} $(b)"}
     command = (sys.executable, "-m", "workflow.run", "build/recordings/emodb/corpus.csv")

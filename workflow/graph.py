@@ -112,8 +112,7 @@ def check_settings(asked: Settings) -> None:
 
 
 def guard() -> None:
-    """Take this folder's lock, and start a process that outlives this one, to end what it leaves running when killed."""
-    lock()
+    """Start a process that outlives this one, to end what it leaves running when killed."""
     os.environ[MARK] = uuid4().hex  # what is started from here on carries it
     os.environ["PYTHONPATH"] = str(ROOT)  # every step imports this checkout, whatever the user's Python is told
     os.environ.pop("PYTHONSAFEPATH", None)

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from serlib import files
-from workflow.graph import Settings, number, settings, stop
+from workflow.graph import Settings, lock, number, settings, stop
 
 GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
 OTHERS = ("CORES", "V", "PYTHON", "PIP_ARGS", "BENCH")
@@ -59,6 +59,7 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
 
     from workflow import line as logger
 
+    lock()
     LoggerPluginRegistry().register_plugin("line", logger)
     os.environ["V"] = os.environ.get("V") or "0"  # the steps, in a shell, read it too
     loud = os.environ["V"] == "1"

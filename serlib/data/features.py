@@ -196,7 +196,8 @@ def images(
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
         np.lib.format.write_array_header_1_0(header := BytesIO(), about)
         bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
-        write_sealed(stored, chain((header.getvalue(),), tqdm(_made(jobs, config), **bar)))
+        with tqdm(_made(jobs, config), **bar) as made:
+            write_sealed(stored, chain((header.getvalue(),), made))
     elif not is_sealed(stored):
         raise SerlibError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))

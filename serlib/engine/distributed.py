@@ -31,7 +31,7 @@ def make_fabric(accelerator: str = "cpu", precision: str = "32-true") -> Fabric:
     options = {"devices": local, "num_nodes": world // local, "strategy": strategy, "plugins": plugins}
     try:
         fabric = Fabric(accelerator=accelerator, precision=precision, **options)
-    except (RuntimeError, ImportError) as error:  # not on this machine
+    except (RuntimeError, ImportError, ValueError) as error:  # not on this machine, or no accelerator at all
         raise SerlibError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from error
     fabric.launch()
     torch.backends.cudnn.allow_tf32 = False  # single precision is meant, in convolutions as well
