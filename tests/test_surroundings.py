@@ -165,17 +165,17 @@ def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
 
 def test_a_lock_that_a_killed_build_left_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    hold = "from workflow.graph import lock; import time; lock(); print(flush=True); time.sleep(600)"
+    hold = "from workflow.graph import lock; import time\nwith lock(): print(flush=True); time.sleep(600)"
     with subprocess.Popen(
         (sys.executable, "-c", hold), stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ROOT}
     ) as process:
         process.stdout.readline()
-        with pytest.raises(SystemExit):
-            graph.lock()
+        with pytest.raises(SystemExit), graph.lock():
+            pass
         process.kill()
         process.wait()
-        graph.lock()
-        os.close(graph.lock.held)
+        with graph.lock():
+            pass
 
 
 @pytest.mark.parametrize("folder", [".", "build", "_build", ".snakemake"])

@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -121,19 +122,24 @@ def guard() -> None:
     guard.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, **options)
 
 
-def lock() -> None:
-    """Hold the lock until this process ends, however it ends; end with one line if another build has it."""
+@contextmanager
+def lock() -> Iterator[None]:
+    """Hold this folder's lock within the block, however the process ends; end with one line if another build has it."""
     import fcntl
 
     try:
         Path(".snakemake").mkdir(exist_ok=True)
-        lock.held = os.open(".snakemake/build", os.O_RDWR | os.O_CREAT)
-        fcntl.flock(lock.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.open(".snakemake/build", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stop("another build is at work in this folder: wait until it ends")
     except OSError as error:
         if error.errno not in NO_LOCKS:
             stop(f"{error.filename or '.snakemake/build'}: {error.strerror}: a build writes into its folder")
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def code(*sources: str) -> list[str]:

@@ -59,7 +59,6 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
 
     from workflow import line as logger
 
-    lock()
     LoggerPluginRegistry().register_plugin("line", logger)
     os.environ["V"] = os.environ.get("V") or "0"  # the steps, in a shell, read it too
     loud = os.environ["V"] == "1"
@@ -76,7 +75,8 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
             stop(said.getvalue().strip().rpartition("\n")[2])
         before = signal.signal(signal.SIGINT, interrupt)
         try:
-            done = cli.args_to_api(options, parser)
+            with lock():
+                done = cli.args_to_api(options, parser)
         except KeyboardInterrupt:
             done = False
         finally:
