@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: book test check-all runs evidence bench notebooks results pdf lock clean
+.PHONY: book read test check-all runs evidence bench notebooks results pdf lock clean
 .DEFAULT_GOAL := book
 
 # runs: what the book reads.
@@ -23,6 +23,11 @@ unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
 # results: puts the records of runs on recordings, and the splits, into results/, to be committed.
 book runs notebooks evidence results: .venv/installed
 	@$(RUN) $@
+
+# read: the committed book: trains and executes nothing, and installs what rendering needs alone, as requirements.lock has it.
+READS := espeakng-loader jaxtyping jupyter-book pydantic scipy seaborn soundfile tqdm
+read: .venv-read/installed
+	@.venv-read/bin/python -m workflow.run $@
 
 test: .venv/installed
 	@$(RUN) book
@@ -48,13 +53,17 @@ bench: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@$(RUN) bench
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: SIZE := PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way
+.venv/installed: WANTED := -r requirements.lock
+.venv-read/installed: SIZE := about 500 MB, a minute
+.venv-read/installed: WANTED := --no-compile -c requirements.lock $(READS)
+.venv/installed .venv-read/installed: requirements.lock pyproject.toml
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "serlib: Python 3.11 or newer is needed; name it as in make PYTHON=python3.11")'
 	@"$$PYTHON" -m workflow.run check
-	@test -x $(BIN)/python || "$$PYTHON" -m venv .venv
-	@echo "Installing into .venv (PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock $$PIP_ARGS
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@test -x $(@D)/bin/python || "$$PYTHON" -m venv $(@D)
+	@echo "Installing into $(@D) ($(SIZE))"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(WANTED) $$PIP_ARGS
+	@test $(@D) != .venv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 # Writes the lock anew from what is installed, after a pin in pyproject.toml was changed and installed.

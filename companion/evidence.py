@@ -22,6 +22,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ COLUMNS = {
     "verdicts": ["claim", "part", "finding", "sentence"],
 }  # fmt: skip
 PREDICTIONS = "predictions.parquet"
+KEEPS_PREDICTIONS = find_spec("pyarrow") is not None  # `make read`, whose pages need none, does without
 CODE = (
     *(
         f"companion/{name}.py"
@@ -141,7 +143,8 @@ def read(root: Path) -> Evidence:
     """The evidence of a checkout; it is made first where records, or the code that reads them, are others."""
     folder, stamp = root / FOLDER, _stamp(root)
     there = folder / STAMP
-    if not there.exists() or there.read_text(encoding="utf-8") != stamp:
+    whole = (folder / PREDICTIONS).exists() or not KEEPS_PREDICTIONS
+    if not whole or not there.exists() or there.read_text(encoding="utf-8") != stamp:
         print(f"reading the records of {root / SOURCES} ...", file=sys.stderr)
         make(root / SOURCES, folder)
         with atomic_write(there) as beside:
@@ -170,8 +173,10 @@ def make(sources: Path, folder: Path) -> None:
 
     found = records.read_all(sources / "recordings")
     predicted = results.predictions(found)
-    with atomic_write(folder / PREDICTIONS) as beside:
-        predicted.to_parquet(beside, index=False)
+    (folder / PREDICTIONS).unlink(missing_ok=True)
+    if KEEPS_PREDICTIONS:
+        with atomic_write(folder / PREDICTIONS) as beside:
+            predicted.to_parquet(beside, index=False)
     for name, table in tables(found, predicted, results.probes(sources / "probes")).items():
         with atomic_write(folder / f"{name}.json") as beside:
             table.to_json(beside, orient="records", indent=1, double_precision=15)

@@ -1,9 +1,10 @@
 """Drawing: tables, records and images in, ``ax`` in, ``ax`` out. Nothing is trained, read or estimated here.
 
-:func:`style` sets the look of every figure once; seaborn draws the tables and librosa the spectrograms. A table with
+:func:`style` sets the look of every figure once; seaborn draws the tables. A table with
 intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as they stand.
 """
 
+import math
 import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, ScalarFormatter, SymmetricalLogLocator
 from numpy import ndarray
 
 from serlib.config import Features
@@ -77,11 +78,14 @@ def column_times(columns: int, settings: Features) -> Float[ndarray, " columns"]
 
 
 def band_frequencies(settings: Features) -> Float[ndarray, " mel"]:
-    """Hertz at the peak of each mel filter, lowest first."""
-    import librosa
-
-    edges = settings.low_frequency, settings.high_frequency
-    return librosa.mel_frequencies(settings.mel_bands + 2, fmin=edges[0], fmax=edges[1])[1:-1]
+    """Hertz at the peak of each mel filter, lowest first: on Slaney's scale, 200/3 Hz a mel below 1 kHz, then by a ratio."""
+    ratio = math.log(6.4) / 27
+    edges = (
+        hertz * 3 / 200 if hertz < 1000 else 15 + math.log(hertz / 1000) / ratio
+        for hertz in (settings.low_frequency, settings.high_frequency)
+    )
+    mels = np.linspace(*edges, settings.mel_bands + 2)[1:-1]
+    return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(ratio * (mels - 15)))
 
 
 def is_speech(image: Float[ndarray, "height width"]) -> Bool[ndarray, " width"]:
@@ -106,19 +110,13 @@ def plot_channel(
         columns: how many of them are shown, from the left; None: all.
         options: for ``pcolormesh``.
     """
-    import librosa.display
-
     columns = columns or values.shape[1]
     times = column_times(values.shape[1], settings)
-    librosa.display.specshow(
-        values[::-1, :columns],
-        x_coords=times[:columns],
-        y_coords=band_frequencies(settings),
-        x_axis="s",
-        y_axis="mel",
-        ax=ax,
-        **{"cmap": "inferno", "rasterized": True} | options,
-    )
+    look = {"cmap": "inferno", "rasterized": True, "shading": "nearest"} | options
+    ax.pcolormesh(times[:columns], band_frequencies(settings), values[::-1, :columns], **look)
+    ax.set_yscale("symlog", linthresh=1000, base=2)  # nearly the mel scale
+    ax.yaxis.set_major_locator(SymmetricalLogLocator(ax.yaxis.get_transform()))
+    ax.yaxis.set_major_formatter(ScalarFormatter())
     end = times[columns - 1] + (times[1] - times[0]) / 2
     ax.set(title=title, xlim=(0, end), ylim=(settings.low_frequency, settings.high_frequency))
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)")

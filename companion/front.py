@@ -8,19 +8,22 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy import ndarray
 
-from companion import costs, examples, figures, listeners, results, text
+from companion import costs, figures, listeners, results, text
 from companion.claims import parts_of, published
 from companion.evidence import Evidence
 from serlib import config, metrics
 from serlib.data import facts, splits
 
+SPOKEN = Path(__file__).with_name("spoken.npz")  # made by `python -m companion.front`, so that a book needs no PyTorch
 RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not stated)"
@@ -105,20 +108,16 @@ def _against(row: Any) -> str:
 
 
 def networks() -> dict[str, list[tuple[str, str]]]:
-    """The steps of teacher and student, each with the shape that it gives, read off the running networks."""
-    from serlib import flops
-    from serlib.model import SpectrogramViT
-
+    """The steps of teacher and student, each with the shape that it gives."""
     found = {}
     for name, c in {"teacher": config.TEACHER, "student": config.STUDENT}.items():
-        shapes = {step.name.split(":")[0]: text.times(step.shape) for step in flops.steps(SpectrogramViT(c).eval())}
         boxes = [("log-Mel image", text.times((1, *c.image_size)))]
         if c.stem:
-            boxes.append((f"{len(c.stem)} convolutions 3 x 3, norm, GELU", shapes[f"stem {len(c.stem)}"]))
+            boxes.append((f"{len(c.stem)} convolutions 3 x 3, norm, GELU", text.times((c.stem[-1], *c.image_size))))
             boxes.append(("row and column of each pixel", text.times((3, *c.image_size))))
         boxes += [
-            (f"columns of {text.times(c.patch_size)} to tokens", shapes["patch embedding"]),
-            (f"block x {c.depth}: attention ({c.heads} heads), MLP", shapes[f"block {c.depth}"]),
+            (f"columns of {text.times(c.patch_size)} to tokens", text.times((c.num_patches, c.width))),
+            (f"block x {c.depth}: attention ({c.heads} heads), MLP", text.times((1 + c.num_patches, c.width))),
             ("class token, norm, linear", f"{c.num_classes} logits"),
         ]
         found[name] = boxes
@@ -168,17 +167,31 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
 
     from serlib.data import synthetic
 
-    grids = {"synthetic": {emotion: _speak(emotion, sounds) for emotion in synthetic.PROSODY}}
-    for corpus in facts.CORPORA:
-        if (images / f"{corpus}.npz").exists():
-            grids[corpus] = emotions(images / f"{corpus}.npz")
-    for name, shown in grids.items():
-        _save(folder / f"{name}-emotions", _emotions, shown, size=(4.9, 4.8))
+    for emotion in synthetic.PROSODY:
+        speak(emotion, sounds / f"{emotion}.wav")
+    for name, path in {"synthetic": SPOKEN, **{corpus: images / f"{corpus}.npz" for corpus in facts.CORPORA}}.items():
+        if path.exists():
+            _save(folder / f"{name}-emotions", _emotions, emotions(path), size=(4.9, 4.8))
 
 
 def emotions(path: Path) -> dict[str, ndarray]:
     """By emotion the image of the committed utterance that the network named rightly, see :mod:`companion.examples`."""
-    return {e.emotion: e.images[0, 0].numpy() for e in examples.read(path) if e.emotion == e.predicted}
+    with np.load(path) as held:
+        right = zip(held["true"], held["predicted"], held["images"][:, 0, 0].astype(np.float32), strict=True)
+        return {str(true): image for true, predicted, image in right if true == predicted}
+
+
+def spoken() -> dict[str, ndarray]:
+    """What :data:`SPOKEN` holds, computed: the images of :func:`speak`, as :func:`companion.examples.save` keeps images."""
+    from serlib.data import features, synthetic
+
+    settings, images = config.Features(), []
+    with TemporaryDirectory() as folder:
+        for emotion in synthetic.PROSODY:
+            speak(emotion, path := Path(folder, f"{emotion}.wav"))
+            images.append(features.image(features.read_audio(path, settings), settings).numpy().astype(np.float16))
+    emotions = np.array(list(synthetic.PROSODY))
+    return {"true": emotions, "predicted": emotions, "images": np.stack(images)[:, None]}
 
 
 def seconds(image: ndarray) -> float:
@@ -186,17 +199,15 @@ def seconds(image: ndarray) -> float:
     return float(figures.is_speech(image).mean() * config.Features().seconds)
 
 
-def _speak(emotion: str, folder: Path) -> ndarray:
-    """The log-Mel image of one sentence, and ``<emotion>.wav`` in ``folder``: alike for each emotion but in prosody."""
+def speak(emotion: str, path: Path) -> None:
+    """Write one sentence as a sound file: alike for each emotion but in prosody."""
     import soundfile
 
-    from serlib.data import features, synthetic
+    from serlib.data import synthetic
 
-    known, settings = facts.CORPORA["emodb"], config.Features()
+    known = facts.CORPORA["emodb"]
     words, voice = next(iter(known.texts.values())), list(known.voices.values())[1]
-    sound = synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], 0)
-    soundfile.write(folder / f"{emotion}.wav", sound, synthetic.SAMPLE_RATE)
-    return features.image(features.read_audio(folder / f"{emotion}.wav", settings), settings)[0].numpy()
+    soundfile.write(path, synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], 0), synthetic.SAMPLE_RATE)
 
 
 def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
@@ -232,3 +243,7 @@ def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4
     plot(*data, ax=ax, **options)
     fig.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     plt.close(fig)
+
+
+if __name__ == "__main__":
+    np.savez_compressed(SPOKEN, **spoken())

@@ -123,6 +123,15 @@ def main(action: str) -> None:
         return
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     given = {"chosen": chosen.given(), "cores": cores}
+    if action == "read":
+        if chosen.given():
+            stop(f"make read shows what is committed: {', '.join(chosen.given()).upper()} is for make book")
+        from workflow import read
+
+        if read.main(Path(), read.STAGE):
+            raise SystemExit(1)
+        print(f"The book, as committed: {(read.STAGE / '_build/html/index.html').resolve()}")
+        return
     if action in ("evidence", "results") and not (chosen.corpus and chosen.data):
         stop(f"name the corpus, as in make {action} CORPUS=emodb DATA=data/emodb")
     if action == "notebooks":

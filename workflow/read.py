@@ -1,0 +1,37 @@
+"""``make read``: the book from what is committed, into ``build/read/_build/html``; nothing is trained or executed.
+
+Notebooks stand with their committed outputs, and say so. The page "Try it" needs networks that ``make book`` exports.
+Neither PyTorch nor Snakemake is installed for it.
+"""
+
+import re
+from pathlib import Path
+
+import nbformat
+
+from serlib import records
+from serlib.files import atomic_write
+from workflow import render
+
+STAGE = Path("build/read")
+NOTE = "This book was rendered by `make read` from what is committed{at}: nothing was trained or executed. `make book` executes every page anew."
+TABLES = re.compile(r'<a href="\.\./data/[^"]*" download>(.*?)</a>')  # `make book` writes them
+TRY_IT = "# Try it\n\nThe networks that this page computes with are exported by `make book`. {note}\n"
+
+
+def main(root: Path, stage: Path) -> int:
+    """Render the checkout ``root``; exit status."""
+    commit = records.commit(root)["commit"]
+    note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
+    for source in sorted((root / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(source, as_version=4)
+        for cell in notebook.cells:
+            cell.source = TABLES.sub(r"\1", cell.source)
+        notebook.cells.append(nbformat.v4.new_markdown_cell(f":::{{note}}\n{note}\n:::", id="this-page"))
+        target, text = stage / "notebooks" / source.name, nbformat.writes(notebook)
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            with atomic_write(target) as beside:
+                beside.write_text(text, encoding="utf-8")
+    (stage / "try/static").mkdir(parents=True, exist_ok=True)
+    replaced = {"values": {"build_note": note}, "pages": {"book/try_it.md": TRY_IT.format(note=note)}}
+    return render.main(root, stage, stage / "_build", **replaced)
