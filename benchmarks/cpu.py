@@ -34,6 +34,7 @@ from benchmarks import measure, peers, reference
 from benchmarks.measure import PRODUCT, Spread, faster, own_memory, rounds, row, show, steadily, tree_memory
 from serlib import config, flops, losses, records, training
 from serlib.data import audio, corpora, facts, features
+from serlib.engine import provenance
 from serlib.engine.distributed import make_fabric
 from serlib.model import SpectrogramViT
 
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
                 failed.append(name)
             else:
-                made[name] = records.provenance("cpu", threads, time.perf_counter() - started)
+                made[name] = provenance.describe("cpu", threads, time.perf_counter() - started)
                 made[name]["processor"] = processor()
     show([line for more in rows.values() for line in more])
     kept = [{**line, "part": name} for name, more in rows.items() for line in more]
@@ -211,7 +212,8 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
     import onnxruntime
     import soundfile
 
-    from serlib import checkpoints, export
+    from serlib import checkpoints
+    from workflow import export
 
     rows, about = [], {}
     settings = config.Features()
@@ -271,7 +273,8 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
     """Accuracy of trained students in eight bits on what their runs held out, in points from single precision."""
     import onnxruntime
 
-    from serlib import checkpoints, export
+    from serlib import checkpoints
+    from workflow import export
 
     what, target = "accuracy of the eight-bit student, points from single precision", "0.5"
     if not trained or data is None:

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from benchmarks import reference
 from benchmarks.measure import Spread, faster, rounds, row, show, turns_of
-from serlib import config, flops, records
+from serlib import config, flops
+from serlib.engine import provenance
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row(f"{name} training, {way}", "8 x", ratio, ratio.median >= 8, said))
     show(rows)
     card = torch.cuda.get_device_name()
-    made = {**records.provenance("cuda", torch.get_num_threads(), time.perf_counter() - started), "card": card}
+    made = {**provenance.describe("cuda", torch.get_num_threads(), time.perf_counter() - started), "card": card}
     written = {"made": made, "limit": vars(limit), "table": rows, "images a second": speeds}
     options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}")

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from benchmarks import measure
 from benchmarks.measure import Spread, own_memory
-from serlib import config, records
+from serlib import config
+from serlib.engine import provenance
 
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH = config.Features.image_size
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "own memory, MB": memory,
             }
             print(form, json.dumps(found[form]), file=sys.stderr)
-    made = records.provenance("cpu", torch.get_num_threads(), time.perf_counter() - started)
+    made = provenance.describe("cpu", torch.get_num_threads(), time.perf_counter() - started)
     about = {"images": options.count, "shard": SHARD, "buffer": BUFFER, **found}
     options.out.write_text(json.dumps({"made": made, **about}, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}")

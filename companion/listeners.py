@@ -11,7 +11,7 @@ from pathlib import Path
 
 from serlib.data.corpora import Corpus, CorpusError
 from serlib.data.facts import CORPORA
-from serlib.files import atomic_write, check
+from serlib.files import atomic_write, require_file
 
 RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file
 SCORES = {"emodb": "mean share", "crema-d": "majority vote"}  # what a recording's number is
@@ -42,14 +42,14 @@ def recognised(corpus: Corpus, ratings: Path) -> list[float]:
 
 def _emodb(ratings: Path) -> dict[str, float]:
     """Tabs, Latin-1, decimal commas, filled up with non-breaking spaces: number, file, recognised, natural."""
-    rows = [line.split("\t") for line in check(ratings).read_text(encoding="latin-1").splitlines()[1:]]
+    rows = [line.split("\t") for line in require_file(ratings).read_text(encoding="latin-1").splitlines()[1:]]
     return {row[1].strip(): float(row[2].strip().replace(",", ".")) / 100 for row in rows}
 
 
 def _crema_d(ratings: Path) -> dict[str, float]:
     """Votes as initials of the emotions, several with colons between them."""
     initials = {code: emotion[0].upper() for code, emotion in CORPORA["crema-d"].codes.items()}
-    with check(ratings).open(newline="", encoding="utf-8") as file:
+    with require_file(ratings).open(newline="", encoding="utf-8") as file:
         votes = {row["FileName"]: row["VoiceVote"].split(":") for row in csv.DictReader(file)}
     return {f"{name}.wav": (initials[name.split("_")[2]] in named) / len(named) for name, named in votes.items()}
 

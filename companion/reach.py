@@ -144,7 +144,7 @@ def gflops(record: records.Record) -> float:
     beyond = c.get("beyond") or {name: said[name] for name in ("deltas", "convolutions") if said.get(name)}
     plain = config.Model(said.num_classes, size, width=said.width, depth=said.depth, heads=said.heads)
     about = {"beyond": beyond, "features": {"image_size": size}}
-    return flops.count(frontends.network(variants.of(beyond).network(plain), about)).flops / 1e9
+    return flops.count(frontends.network(variants.from_beyond(beyond).network(plain), about)).flops / 1e9
 
 
 def normalised(run: str) -> str:

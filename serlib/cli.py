@@ -5,149 +5,53 @@ Modules are imported where they are used, so that ``--help`` does not wait for t
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serlib import config
 from serlib.data import corpora, splits
-from serlib.errors import SerlibError
+from serlib.engine.command import commands, is_first, run
+from serlib.errors import SerlibError, printable
 from serlib.files import spare
 
 MOST_THREADS = 256
-LAUNCHER = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
-LAUNCHER += ("SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK")
-# What PyTorch's allocators say on a processor and on an accelerator, and a pool of processes when one was ended.
-NO_MEMORY = "out of memory|allocate memory|bad_alloc|terminated abruptly|start new thread"
-INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 CORPORA = "savee, emodb, crema-d, or any name for a CSV file of your own"
 
 
-@dataclass(frozen=True)
 class Networks:
-    """What the commands on networks need; :mod:`studies` has the same commands with its own."""
+    """The networks of the commands; :mod:`studies` has the same commands with its own."""
 
-    names: Sequence[str]  # of runs
-    resolve: Callable[..., config.RunConfig]  # as serlib.config.resolve
-    build: Callable[[config.RunConfig], Any]  # a network with drawn weights; None for what is no network
-    load: Callable[[Path], tuple[Any, dict[str, Any]]]  # as serlib.checkpoints.load
-    execute: Callable[..., Any]  # as serlib.training.execute, given the folder ``cache`` as well
+    names: Sequence[str] = tuple(config.RUNS)
+    resolve = staticmethod(config.resolve)
 
+    def build(self, run_config: config.RunConfig) -> Any:
+        """The network of a run with drawn weights; None for a classifier that is no network."""
+        from serlib.model import SpectrogramViT
 
-def _build(run_config: config.RunConfig) -> Any:
-    from serlib.model import SpectrogramViT
+        return SpectrogramViT(run_config.run.model)
 
-    return SpectrogramViT(run_config.run.model)
+    def load(self, path: Path) -> tuple[Any, dict[str, Any]]:
+        """As :func:`serlib.checkpoints.load`."""
+        from serlib import checkpoints
 
+        return checkpoints.load(path)
 
-def _load(path: Path) -> tuple[Any, dict[str, Any]]:
-    from serlib import checkpoints
+    def execute(self, *inputs: Any, cache: Path, **options: Any) -> Any:
+        """As :func:`serlib.training.execute`; the folder ``cache`` is for classifiers that keep values."""
+        from serlib import training
 
-    return checkpoints.load(path)
-
-
-def _execute(*what: Any, cache: Path, **how: Any) -> Any:
-    from serlib import training
-
-    return training.execute(*what, **how)
+        return training.execute(*inputs, **options)
 
 
-PAPER = Networks(tuple(config.RUNS), config.resolve, _build, _load, _execute)
+PAPER = Networks()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
-    return run(_parser(), arguments)
-
-
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
-    """Run the command that a parser finds. Returns the exit status; what the user can mend is said in one line."""
-    options = parser.parse_args(arguments)
-    name = parser.prog.split()[-1]
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 loses no line
-    try:
-        _check_launcher()
-        options.command(options)
-        sys.stdout.flush()  # while a reader that has gone can still be caught
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except SerlibError as error:
-        print(corpora.printable(f"{name}: {error}"), file=sys.stderr)
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search(NO_MEMORY, str(error)):
-            raise
-        print(f"{name}: not enough memory for this; the same command goes on where this one stopped", file=sys.stderr)
-        return 1
-    except OSError as error:
-        said = f"{name}: {error.filename or ''}: {error.strerror or error}".replace(" : ", " ")
-        print(corpora.printable(said), file=sys.stderr)
-        return 1
-    return 0
-
-
-def _check_launcher() -> None:
-    """Raises SerlibError for a variable of a launcher that is no number: libraries read it while they are imported."""
-    for name in LAUNCHER:
-        if not os.environ.get(name, "0").isdecimal():
-            raise SerlibError(f"{name}={os.environ[name]!r} is no whole number: torchrun or Slurm set it; unset {name}")
-
-
-def is_first() -> bool:
-    """Whether this process writes and tells: of torchrun's the first, and one that it did not start."""
-    return "GROUP_RANK" not in os.environ or os.environ["RANK"] == "0"
-
-
-def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
-    """The parser of ``python -m package``, and what adds a command: its name, function, summary, shared options."""
-    parser = argparse.ArgumentParser(f"python -m {package}", description=description)
-    added = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str, *shared: Callable[..., None]):
-        sub = added.add_parser(name, help=summary, description=summary)
-        sub.set_defaults(command=run)
-        for options in shared:
-            options(sub)
-        return sub
-
-    return parser, command
-
-
-def corpus_options(sub: argparse.ArgumentParser) -> None:
-    """What :func:`load` reads."""
-    sub.add_argument("corpus", help=CORPORA)
-    sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
-    sub.add_argument("--table", type=Path, help="corpus table of `corpora --table`: files are not checked again")
-    sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
-    sub.add_argument(
-        "--channel", type=int, help="of recordings with several, from 1; 0: their mean (default: the table's)"
-    )
-    sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
-
-
-def cache_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
-
-
-def image_options(sub: argparse.ArgumentParser) -> None:
-    cache_option(sub)
-    width = config.Features.image_size[1]
-    sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
-
-
-def weights_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
-
-
-def _parser() -> argparse.ArgumentParser:
     parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.", corpus_options)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
@@ -158,13 +62,40 @@ def _parser() -> argparse.ArgumentParser:
     network_commands(command, PAPER)
     sub = command("audit", _audit, "What training and test set of each protocol share.", corpus_options)
     sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
-    return parser
+    return run(parser, arguments)
+
+
+def corpus_options(sub: argparse.ArgumentParser) -> None:
+    """The options that :func:`load` reads."""
+    sub.add_argument("corpus", help=CORPORA)
+    sub.add_argument("--data", type=Path, help="the corpus's folder or CSV file (default: $SERLIB_DATA/CORPUS)")
+    sub.add_argument("--table", type=Path, help="corpus table of `corpora --table`: files are not checked again")
+    sub.add_argument("--synthetic", action="store_true", help="the recordings are synthetic speech")
+    _channel_option(sub, "the table's")
+    sub.add_argument("--strict", action="store_true", help="stop at a problem instead of excluding the file")
+
+
+def _channel_option(sub: argparse.ArgumentParser, default: str) -> None:
+    text = f"of recordings with several, from 1; 0: their mean (default: {default})"
+    sub.add_argument("--channel", type=int, help=text)
+
+
+def cache_option(sub: argparse.ArgumentParser) -> None:
+    """Where images are kept."""
+    sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
+
+
+def image_options(sub: argparse.ArgumentParser) -> None:
+    """Which images, and where they are kept."""
+    cache_option(sub)
+    width = config.Features.image_size[1]
+    sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
 
 
 def network_commands(command: Callable[..., argparse.ArgumentParser], networks: Networks) -> None:
-    """Add train, predict, export and flops."""
-    sub = command("train", _train, "Train one run and write its record and weights.", corpus_options, image_options)
-    sub.set_defaults(networks=networks)
+    """Add train, predict and flops."""
+    summary = "Train one run and write its record and weights."
+    sub = command("train", _train, summary, corpus_options, image_options, networks=networks)
     for option, default, names in (
         ("--run", networks.names[0], networks.names),
         ("--schedule", "paper", config.SCHEDULES),
@@ -178,22 +109,12 @@ def network_commands(command: Callable[..., argparse.ArgumentParser], networks: 
     sub.add_argument("--threads", type=int, help="CPU threads")
     sub.add_argument("--accelerator", default="cpu", help="cpu, cuda, mps or auto")
 
-    sub = command("predict", _predict, "The emotion of recordings, by trained weights.", weights_option)
-    sub.set_defaults(networks=networks)
-    sub.add_argument(
-        "--channel", type=int, help="of recordings with several, from 1; 0: their mean (default: as trained)"
-    )
+    sub = command("predict", _predict, "The emotion of recordings, by trained weights.", networks=networks)
     sub.add_argument("files", nargs="+", type=Path)
+    sub.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+    _channel_option(sub, "as trained")
 
-    sub = command(
-        "export", _export, "Trained weights as ONNX: samples in, logits out, without PyTorch.", weights_option
-    )
-    sub.set_defaults(networks=networks)
-    sub.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
-    sub.add_argument("--int8", action="store_true", help="the transformer in eight bits")
-
-    sub = command("flops", _flops, "Parameters and FLOPs per image of the configurations.")
-    sub.set_defaults(networks=networks)
+    sub = command("flops", _flops, "Parameters and FLOPs per image of the configurations.", networks=networks)
     sub.add_argument("runs", nargs="*", help=f"of {', '.join(networks.names)} (default: all)")
     sub.add_argument("--classes", type=int, default=7)
 
@@ -209,13 +130,12 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
     if options.table and options.table.exists():
         corpus = corpora.read(options.table, data(options), options.corpus, speech)
         if options.channel not in (None, corpus.channel):
-            raise corpora.CorpusError(
-                f"{options.table}: checked with --channel {corpus.channel}, not {options.channel}: name another table"
-            )
+            checked = f"checked with --channel {corpus.channel}, not {options.channel}"
+            raise corpora.CorpusError(f"{options.table}: {checked}: name another table")
         return corpus
     how = {"strict": options.strict, "speech": speech, "channel": options.channel or 0}
     corpus = corpora.load(options.corpus, data(options), **how)
-    if options.table and is_first():  # of torchrun's processes the first writes
+    if options.table and is_first():
         corpora.save(corpus, options.table, data(options))
     return corpus
 
@@ -234,18 +154,13 @@ def _corpora(options: argparse.Namespace) -> None:
         spare(options.table, data(options))
         corpora.remove(options.table)  # checking is what this command is for
     corpus = load(options)
-    size = f"{len(corpus.utterances):,} utterances, {len(corpus.speakers)} speakers"
-    print(f"{corpus.name}: {size}, {corpus.fingerprint[:12]}")
-    for field in ("emotion", "speaker"):
-        for line in corpora.summary(corpus.utterances, field):
-            print(corpora.printable(f"  {line}"))
-    for item in corpus.excluded:
-        print(corpora.printable(f"  excluded {item.file}: {item.reason}"))
-    for note in dict.fromkeys((*corpus.notes, *corpora.giveaways(corpus.utterances))):
-        print(corpora.printable(f"  note: {note}"))
+    from serlib.data import report
+
+    for line in report.lines(corpus):
+        print(printable(line))
 
 
-def make_images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features):
+def make_images(options: argparse.Namespace, corpus: corpora.Corpus, settings: config.Features) -> Any:
     """The corpus's images, kept in ``options.cache``."""
     from serlib.data import features
 
@@ -279,18 +194,18 @@ def _train(options: argparse.Namespace) -> None:
         where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
         return options.out / records.location(*where, run_config.features.images)
 
-    record, followed = path(options.run), run_config.run.teacher
+    record, teacher = path(options.run), run_config.run.teacher
     finished = options.networks.execute(
         run_config,
         corpus,
         split,
         partial(make_images, options, corpus, run_config.features),
         record=record,
-        teacher=_teacher(options, followed, path(followed), corpus, split) if followed else None,
+        teacher=_teacher(options, teacher, path(teacher), corpus, split) if teacher else None,
         accelerator=options.accelerator,
         cache=options.cache,
     )
-    if is_first():  # of torchrun's processes the first tells
+    if is_first():
         print(record)
         _print_accuracy(finished)
 
@@ -319,7 +234,9 @@ def _resolved(options: argparse.Namespace, corpus: corpora.Corpus) -> config.Run
     return replace(found, schedule=f"{options.schedule}-{options.epochs}-epochs", training=training)
 
 
-def _teacher(options: argparse.Namespace, run: str, path: Path, corpus: corpora.Corpus, split: splits.Split):
+def _teacher(
+    options: argparse.Namespace, run: str, path: Path, corpus: corpora.Corpus, split: splits.Split
+) -> tuple[Any, str]:
     """The trained network that a student follows, and the digest of its run's result."""
     from serlib import records
 
@@ -331,7 +248,7 @@ def _teacher(options: argparse.Namespace, run: str, path: Path, corpus: corpora.
     return trained(options.networks, path, record), record.result
 
 
-def trained(networks: Networks, path: Path, record):
+def trained(networks: Networks, path: Path, record: Any) -> Any:
     """The trained network beside a record."""
     network, about = networks.load(path.with_suffix(".safetensors"))
     if about.get("result") != record.result:
@@ -339,27 +256,27 @@ def trained(networks: Networks, path: Path, record):
     return network
 
 
-def _print_accuracy(record) -> None:
+def _print_accuracy(record: Any) -> None:
     from serlib import metrics
 
     print(f"{record.run}: {record.describe()}")
     for part in ("test", "train"):
         true, predicted = record.labels(part)
-        speakers, right, measured = record.parts[part].speaker, (true == predicted).astype(float), []
+        speakers, right, accuracies = record.parts[part].speaker, (true == predicted).astype(float), []
         for name, classes in (("WA", None), ("UA", true)):
-            at = metrics.interval(right, speakers, classes=classes).within(0.0, 1.0)
-            bounds = f" [{at.low:.1%}, {at.high:.1%}]" if at.speakers > 1 else ""
-            measured.append(f"{name} {at.estimate:.1%}{bounds}")
+            interval = metrics.interval(right, speakers, classes=classes).within(0.0, 1.0)
+            bounds = f" [{interval.low:.1%}, {interval.high:.1%}]" if interval.speakers > 1 else ""
+            accuracies.append(f"{name} {interval.estimate:.1%}{bounds}")
         spread = metrics.by_speaker(true, predicted, speakers).values()
-        measured.append(f"WA by speaker {min(spread):.1%} to {max(spread):.1%}")
-        print(f"  {part} ({len(true):,} utterances): {', '.join(measured)}")
+        accuracies.append(f"WA by speaker {min(spread):.1%} to {max(spread):.1%}")
+        print(f"  {part} ({len(true):,} utterances): {', '.join(accuracies)}")
 
 
-def read(paths: Iterable[Path]) -> Iterator:
+def read(paths: Iterable[Path]) -> Iterator[Any]:
     """The records in files, and in folders of them.
 
     Raises:
-        ValueError: a folder holds none, or a file is no record.
+        SerlibError: a folder holds none, or a file is no record.
     """
     from serlib import records
 
@@ -375,10 +292,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         _print_accuracy(record)
 
 
-def _weights(options: argparse.Namespace):
+def weights(networks: Networks, path: Path) -> tuple[Any, config.Features, list[str]]:
     """A trained network, the images that it takes, its emotions."""
-    path = options.weights
-    network, about = options.networks.load(path)
+    network, about = networks.load(path)
     try:
         settings, emotions = config.from_plain(config.Features, about["features"]), about["emotions"]
         if not isinstance(emotions, list) or not all(isinstance(emotion, str) for emotion in emotions):
@@ -395,7 +311,7 @@ def _predict(options: argparse.Namespace) -> None:
 
     from serlib.data import features
 
-    network, settings, emotions = _weights(options)
+    network, settings, emotions = weights(options.networks, options.weights)
     if options.channel is not None:
         settings = replace(settings, channel=options.channel)
     for file in options.files:
@@ -405,19 +321,9 @@ def _predict(options: argparse.Namespace) -> None:
         if not logits.isfinite().all():
             raise SerlibError(f"{options.weights}: gives no finite answer for {file}")
         for note in notes:
-            print(corpora.printable(f"serlib: note: {file}: {note}"), file=sys.stderr)
+            print(printable(f"serlib: note: {file}: {note}"), file=sys.stderr)
         chances = sorted(zip(logits.softmax(dim=1)[0].tolist(), emotions, strict=True), reverse=True)
-        print(corpora.printable(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances)))
-
-
-def _export(options: argparse.Namespace) -> None:
-    from serlib import export
-
-    spare(options.out, options.weights)
-    export.write_onnx(*_weights(options), options.out)
-    if options.int8:
-        export.quantise(options.out, options.out)
-    print(options.out)
+        print(printable(f"{file}: " + ", ".join(f"{emotion} {chance:.2f}" for chance, emotion in chances)))
 
 
 def _flops(options: argparse.Namespace) -> None:
@@ -436,18 +342,13 @@ def _audit(options: argparse.Namespace) -> None:
     corpus = load(options)
     for protocol in splits.PROTOCOLS:
         try:
-            made = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
+            found = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
         except SerlibError as error:  # too few speakers or utterances
             print(f"{protocol}: {error}")
             continue
-        for split in made:
-            shared = splits.audit(corpus, split)
-            print(
-                f"{protocol} fold {split.fold}: {shared.train} train, {shared.test} test; on both sides "
-                f"{len(shared.speakers)} speakers, {len(shared.sentences)} sentences, "
-                f"{len(shared.identical)} identical recordings; split {split.digest[:12]}"
-            )
+        for split in found:
+            print(f"{protocol} fold {split.fold}: {splits.audit(corpus, split)}; split {split.digest[:12]}")
         if options.out:
             table = options.out / f"{protocol}.csv"
             spare(table, *filter(None, (data(options), options.table)))
-            splits.save(made, table)
+            splits.save(found, table)

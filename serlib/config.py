@@ -1,7 +1,7 @@
 """Every choice as a field of a frozen dataclass, with its unit and its source, and every run as what it changes.
 
-Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`` code release, ``[I]`` inferred,
-``[-]`` not stated in the material at hand, so chosen here.
+The comment of a field names its source: ``[A]`` abstract or caption, ``[C]`` code release, ``[I]`` inferred. ``[-]`` is
+not stated in the material at hand, so chosen here.
 
 * :class:`Features`, :class:`Model`, :class:`Training`: the three kinds of choice;
 * ``TEACHER``, ``STUDENT``: the paper's two networks;
@@ -9,27 +9,20 @@ Sources are those of :mod:`companion.paper`: ``[A]`` abstract or caption, ``[C]`
   ``companion.text.DISPLAY_NAMES`` says;
 * ``SCHEDULES``: how long to train.
 
-What goes beyond the paper is in :mod:`studies.variants`.
+:mod:`studies.variants` goes beyond the paper.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
+from serlib.engine.plain import canonical, digest, from_json, from_plain, plain  # noqa: F401, for config.digest ...
 from serlib.errors import SerlibError
 
 Position = Literal["none", "coordinates"]
 Pooling = Literal["class", "mean"]
 Match = Literal["pooled", "tokens"]
 Precision = Literal["32-true", "bf16-mixed"]  # as Lightning Fabric names them; these train alike on every device
-
-Kind = TypeVar("Kind")
 
 POSITIONS, MATCHES = get_args(Position), get_args(Match)
 WIDEST, MOST_CLASSES = 4096, 1000  # pixels of an image, emotions: more is a mistake
@@ -38,10 +31,10 @@ ORIGINAL = "original"
 PERTURBATIONS = (ORIGINAL, "speed", "noise", "time shift")  # shown with the paper's attention figure [C]
 
 
-def check(what: str, name: str, known: Iterable[str]) -> None:
-    """Raises ValueError if ``name`` is none of those known."""
+def check(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raises SerlibError if ``name`` is not a known one."""
     if name not in known:
-        raise SerlibError(f"{what} {name!r} is none of {', '.join(known)}")
+        raise SerlibError(f"{kind} {name!r} is none of {', '.join(known)}")
 
 
 def images_name(size: Sequence[int], channel: int) -> str:
@@ -167,7 +160,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained: a network and, for a student with a teacher, how the teacher is followed."""
+    """A network to train and, for a student with a teacher, how it follows the teacher."""
 
     model: Model | None  # None: a classifier that is no network of this package, see studies.baselines
     teacher: str | None = None  # name of the run whose network is matched; None: cross entropy alone
@@ -247,46 +240,3 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     run = replace(run, model=replace(run.model, num_classes=num_classes, image_size=features.image_size))
     training = replace(training, seed=seed, epochs=training.epochs * run.epoch_factor)
     return RunConfig(name, run, schedule, training, features)
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, for JSON."""
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-@cache
-def _adapter(kind: type) -> "TypeAdapter":
-    from pydantic import TypeAdapter  # here, because reading this module must not wait for it
-
-    return TypeAdapter(kind)
-
-
-def from_plain(kind: type[Kind], values: Any) -> Kind:
-    """The dataclass ``kind`` from what :func:`plain` and JSON made of one, as :func:`from_json`."""
-    return from_json(kind, json.dumps(values))
-
-
-def from_json(kind: type[Kind], text: str, extra: Literal["forbid", "ignore"] = "forbid") -> Kind:
-    """The dataclass ``kind`` from a JSON text; defaults where a field is missing.
-
-    Raises:
-        ValueError: a field is unknown (unless ``extra`` says to ignore it), missing without a default, of another type,
-            or of a value that the class refuses; one line.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return _adapter(kind).validate_json(text, strict=True, extra=extra)
-    except ValidationError as error:
-        raise SerlibError("; ".join(map(_reason, error.errors()))) from error
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    where = ".".join(map(str, error["loc"]))
-    return f"{where}: {error['msg']}".removeprefix(": ").replace("Value error, ", "")
-
-
-def digest(*configs: Any) -> str:
-    """SHA-256 (hex) over dataclasses and plain values, the same on every machine."""
-    canonical = json.dumps([plain(value) for value in configs], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()

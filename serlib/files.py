@@ -43,7 +43,7 @@ def copy(source: str | Path, target: str | Path) -> None:
             shutil.copyfile(source, beside)
 
 
-def check(path: str | Path) -> Path:
+def require_file(path: str | Path) -> Path:
     """``path``, if it is a file whose content is there.
 
     Raises:
@@ -69,7 +69,7 @@ def spare(out: str | Path, *read: str | Path) -> None:
 def below(folder: str | Path, suffix: str) -> list[Path]:
     """Files whose names end in ``suffix`` below ``folder``, sorted; hidden files and folders are not looked into.
 
-    What a killed writer, a Mac (``._x.json``) or Jupyter (``.ipynb_checkpoints``) leaves is therefore no result.
+    Leavings of a killed writer, a Mac (``._x.json``) or Jupyter (``.ipynb_checkpoints``) are therefore no result.
     """
     found = (path.relative_to(folder) for path in Path(folder).rglob(f"*{suffix}"))
     return [Path(folder, path) for path in sorted(found) if not any(part.startswith(".") for part in path.parts)]
@@ -101,11 +101,11 @@ def is_sealed(path: str | Path) -> bool:
     """Whether a file still is what :func:`write_sealed` left: its last bytes are the SHA-256 of all before.
 
     Raises:
-        OSError: as :func:`check`.
+        OSError: as :func:`require_file`.
     """
-    left, computed = check(path).stat().st_size - DIGEST_BYTES, hashlib.sha256()
+    remaining, computed = require_file(path).stat().st_size - DIGEST_BYTES, hashlib.sha256()
     with Path(path).open("rb") as file:
-        while left > 0 and (part := file.read(min(left, 1 << 20))):
+        while remaining > 0 and (part := file.read(min(remaining, 1 << 20))):
             computed.update(part)
-            left -= len(part)
-        return left == 0 and file.read() == computed.digest()
+            remaining -= len(part)
+        return remaining == 0 and file.read() == computed.digest()

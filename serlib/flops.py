@@ -1,4 +1,4 @@
-"""What a network costs: parameters and floating-point operations.
+"""The cost of a network: parameters and floating-point operations.
 
 Conventions: a multiply-add counts as two operations; one image (batch 1); torch's own counter
 (``torch.utils.flop_counter``), which counts convolutions, matrix products and attention and leaves out norms, GELU,
@@ -6,19 +6,18 @@ softmax and additions. Every pixel counts: what :mod:`serlib.engine.padding` sav
 taken off. The tests hold it to a closed form.
 """
 
-from contextlib import ExitStack
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from serlib.config import Model
 from serlib.model import SpectrogramViT
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Trained parameters; operations for one image, and of the convolutions before the patches."""
 
     parameters: int
@@ -41,8 +40,7 @@ def _image(model: SpectrogramViT) -> Tensor:
     return torch.rand(1, *model.takes, generator=torch.Generator().manual_seed(0))
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step of a network as it runs: its name, the shape it gives for one image, its trained parameters."""
 
     name: str
@@ -51,19 +49,17 @@ class Step:
 
 
 def steps(model: SpectrogramViT) -> list[Step]:
-    """What happens to one image, in order, read off the running network."""
+    """The steps of one image through the network, in order, read off the running network."""
     found: list[Step] = []
     parts = {convolution: f"stem {i}: convolution, norm, GELU" for i, convolution in enumerate(model.stem, 1)}
-    parts[model.embed] = "patch embedding"
     parts |= {block: f"block {i}: attention, MLP" for i, block in enumerate(model.blocks, 1)}
-    parts |= {model.norm: "norm", model.head: "head"}
+    parts |= {model.embed: "patch embedding", model.norm: "norm", model.head: "head"}
 
     def note(module: nn.Module, inputs: object, output: Tensor | tuple) -> None:
-        tensor = output[0] if isinstance(output, tuple) else output
-        found.append(Step(parts[module], tuple(tensor.shape[1:]), sum(p.numel() for p in module.parameters())))
+        if module in parts:
+            shape = (output[0] if isinstance(output, tuple) else output).shape[1:]
+            found.append(Step(parts[module], tuple(shape), sum(p.numel() for p in module.parameters())))
 
-    with ExitStack() as hooks, torch.no_grad():
-        for module in parts:
-            hooks.callback(module.register_forward_hook(note).remove)
+    with register_module_forward_hook(note), torch.no_grad():
         model(_image(model))
     return found

@@ -87,11 +87,10 @@ def interval(
 ) -> Interval:
     """The mean of one value an utterance, with its uncertainty from speakers and seeds.
 
-    The speakers' part is the delete-one-speaker jackknife, ``(J - 1) / J * sum_j (m_j - mean(m))^2`` with ``m_j`` the mean
-    without speaker j (Efron & Tibshirani 1993, section 11.5), of the mean over seeds; utterances of one speaker are not
-    independent. What seeds do to single speakers is in it already. What a seed does to all speakers alike is not: that is
-    ``noise`` over the number of seeds. Bounds are of Student's t with J - 1 degrees of freedom, both parts' joined by
-    Satterthwaite (1946).
+    The speakers' part is the delete-one-speaker jackknife of the mean over seeds (Efron & Tibshirani 1993, section 11.5):
+    ``(J - 1) / J * sum_j (m_j - mean(m))^2`` with ``m_j`` the mean without speaker j. It holds the effect of seeds on
+    single speakers already. ``noise`` over the number of seeds adds their effect on all speakers alike. Bounds are of
+    Student's t with J - 1 degrees of freedom, both parts' joined by Satterthwaite (1946).
 
     Args:
         values: 1.0 where a prediction is right and 0.0 where it is wrong; or the difference of two such values.
@@ -106,35 +105,31 @@ def interval(
     if not len(values):
         raise ValueError("no utterance: no figure of merit")
     names, speaker = np.unique(np.asarray(speakers), return_inverse=True)
-    seed_names, seed = np.unique(np.zeros(len(values)) if seeds is None else np.asarray(seeds), return_inverse=True)
+    n_seeds = 1 if seeds is None else len(np.unique(np.asarray(seeds)))
     kinds, kind = np.unique(np.zeros(len(values)) if classes is None else np.asarray(classes), return_inverse=True)
-    shape = len(seed_names), len(names), len(kinds)
-    cell = np.ravel_multi_index((seed, speaker, kind), shape)
-    above, below = (
-        np.bincount(cell, of, minlength=int(np.prod(shape))).reshape(shape)
-        for of in (np.asarray(values, dtype=float), None if weights is None else np.asarray(weights, dtype=float))
-    )
-    right, total = above.sum(axis=0), below.sum(axis=0)
+    right, total = np.zeros((2, len(names), len(kinds)))
+    np.add.at(right, (speaker, kind), np.asarray(values, dtype=float))
+    np.add.at(total, (speaker, kind), 1.0 if weights is None else np.asarray(weights, dtype=float))
     estimate = float(unweighted_accuracy(right.sum(axis=0), total.sum(axis=0)))
     if len(names) == 1:
-        return Interval(estimate, np.nan, np.nan, 1, len(seed_names))
+        return Interval(estimate, np.nan, np.nan, 1, n_seeds)
     without = unweighted_accuracy(right.sum(axis=0) - right, total.sum(axis=0) - total)
     parts = [((len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum(), len(names) - 1)]
     if noise is not None:
-        parts.append((noise.variance / len(seed_names), noise.df))
+        parts.append((noise.variance / n_seeds, noise.df))
     variance = sum(v for v, _ in parts)
     df = float(variance**2 / sum(v**2 / d for v, d in parts) if variance > 0 else parts[0][1])
     error = float(np.sqrt(variance))
     half = _quantile((1 + LEVEL) / 2, df) * error
-    return Interval(estimate, estimate - half, estimate + half, len(names), len(seed_names), error, df)
+    return Interval(estimate, estimate - half, estimate + half, len(names), n_seeds, error, df)
 
 
 def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
     """The variance that a seed has in common for all speakers, ``max(0, (MS_seed - MS_residual) / J)``, pooled over runs.
 
-    It is a two-way analysis of variance without replication (Scheffe 1959, section 4.8) of each speaker's part in the
-    figure of merit, ``J * weight_j / sum(weight) * (mean_sj - mean_s)`` for seed s and speaker j. Its degrees of freedom are
-    those of a difference of two mean squares (Satterthwaite 1946), fewer the more of it is residual.
+    This is a two-way analysis of variance without replication (Scheffe 1959, section 4.8). Its cells are the parts of the
+    speakers in the figure of merit, ``J * weight_j / sum(weight) * (mean_sj - mean_s)`` for seed s and speaker j. Its
+    degrees of freedom are those of a difference of two mean squares (Satterthwaite 1946).
 
     Args:
         runs: of each run two arrays (seeds, speakers): the sum of the values, and of their weights (or their number).
@@ -154,14 +149,11 @@ def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
         within.append((((influence - influence.mean(axis=0)) ** 2).sum() / speakers, (seeds - 1) * (speakers - 1)))
     if not between:
         return None
-    (seed, seed_df), (residual, residual_df) = (
-        (sum(s for s, _ in of), sum(d for _, d in of)) for of in (between, within)
-    )
+    (seed, seed_df), (residual, residual_df) = (np.sum(pairs, axis=0) for pairs in (between, within))
     seed, residual = seed / seed_df, residual / residual_df
     variance = max(0.0, float(seed - residual))
-    return SeedNoise(
-        variance, float(variance**2 / (seed**2 / seed_df + residual**2 / residual_df)) if variance else 1.0
-    )
+    df = float(variance**2 / (seed**2 / seed_df + residual**2 / residual_df)) if variance else 1.0
+    return SeedNoise(variance, df)
 
 
 def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
@@ -181,8 +173,8 @@ def by_speaker(true: Labels, predicted: Labels, speakers: Sequence[str]) -> dict
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
     """Numbers of right utterances, of all, whose percentage prints as ``printed`` when it is rounded and when truncated.
 
-    An accuracy over N utterances is k/N for a whole k, so a printed percentage either is one of these or is not (the
-    GRIM test: Brown & Heathers 2017, doi 10.1177/1948550616673876). The arithmetic is exact (decimal).
+    An accuracy over N utterances is k/N for a whole k. So a printed percentage either is one of these or is not: the GRIM
+    test (Brown & Heathers 2017, doi 10.1177/1948550616673876). The arithmetic is exact (decimal).
     """
     target = Decimal(printed)
     unit = Decimal(1).scaleb(target.as_tuple().exponent)  # of the last printed digit

@@ -26,7 +26,7 @@ Images = Float[Tensor, "batch channels height width"]
 
 
 class Output(NamedTuple):
-    """What the network returns. ``attention`` and ``layers`` hold what happens on the way, only when asked for."""
+    """The network's output. ``attention`` and ``layers`` hold intermediates, only when asked for."""
 
     logits: Float[Tensor, "batch classes"]
     pooled: Float[Tensor, "batch width"]  # the vector that the head reads
@@ -138,7 +138,7 @@ class SpectrogramViT(nn.Module):
         return self.read(self.patch_input(images), need_weights)
 
     def patch_input(self, images: Images) -> Float[Tensor, "batch c height width"]:
-        """What is cut into patches: the stem's image and, with coordinate encoding, the two coordinate channels."""
+        """The channels that are cut into patches: the stem's image and, with coordinate encoding, the two coordinates."""
         x = padding.apply_stem(self.stem, images)
         if self.config.position == "coordinates":
             x = torch.cat((x, repeat(self.coordinates, "c h w -> b c h w", b=len(x))), dim=1)

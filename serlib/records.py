@@ -1,24 +1,19 @@
 """The run record: all that crosses from computing to telling.
 
-One JSON file holds what a run was (configuration, corpus, split, seed), what came of it (learning curves and the
-prediction for every utterance, so that any figure of merit can be computed later) and where it was made. Its ``digest``
-covers everything else in the file; :func:`read` refuses a record that was edited or has another version.
+One JSON file holds configuration, corpus, split and seed, the learning curves, the prediction for every utterance, and
+where it was made. Its ``digest`` covers everything else in the file; :func:`read` refuses a record that was edited or has
+another version.
 
-The configuration is data, a mapping, and not one of today's classes: a record of a run that the code no longer has is read
-as any other. ``provenance["commit"]`` names the code that made it.
+The configuration is read as data, a mapping, so that a record outlives the run's code. ``provenance["commit"]`` names the
+code that made it.
 """
 
 import hashlib
 import json
 import math
-import os
-import platform
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +23,7 @@ from serlib import config
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, below, check
+from serlib.files import atomic_write, below, require_file
 
 VERSION = 2
 
@@ -44,8 +39,8 @@ class Settings(dict):
     """
 
     @classmethod
-    def of(cls, configuration: Any) -> "Settings":
-        """What a record says of a configuration, or of a part of one."""
+    def from_config(cls, configuration: Any) -> "Settings":
+        """A configuration, or a part of one, as a record holds it."""
         return cls(json.loads(json.dumps(config.plain(configuration))))
 
     def __getattr__(self, name: str) -> Any:
@@ -66,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Record:
-    """One run. ``provenance`` says where and how long; all else is the same, bit for bit, for the same seed on a CPU."""
+    """One run. For the same seed on a CPU all but ``provenance`` is the same, bit for bit."""
 
     corpus: str
     speech: str  # "recordings" or "synthetic"
@@ -80,11 +75,11 @@ class Record:
     configuration: Any  # of a config.RunConfig; held as :class:`Settings`
     teacher: str  # digest of the teacher run's result, "" for none
     curves: dict[str, dict[str, tuple[float, ...]]]  # stage, loss, one value per epoch
-    parts: dict[str, Part]  # "train", "test" and, of a protocol that has one, "validation"
+    parts: dict[str, Part]  # "train", "test" and, if the protocol has one, "validation"
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "configuration", Settings.of(self.configuration))
+        object.__setattr__(self, "configuration", Settings.from_config(self.configuration))
         try:
             _ = self.run, self.seed, self.schedule, self.epochs, self.precision, self.images
         except (AttributeError, TypeError) as error:
@@ -129,11 +124,8 @@ class Record:
 
     @cached_property
     def result(self) -> str:
-        """SHA-256 (hex) over all but ``provenance``: equal for two runs with the same outcome.
-
-        Of a record that was read, over what its file says: a setting that is younger than the file changes nothing.
-        """
-        return _result(_texts(json.loads(json.dumps(asdict(self)))))
+        """SHA-256 (hex) over all but ``provenance``: equal for two runs with the same outcome."""
+        return _result(asdict(self))
 
     @property
     def location(self) -> str:
@@ -146,11 +138,11 @@ class Record:
         return np.array(self.parts[part].true, dtype=int), np.array(self.parts[part].predicted, dtype=int)
 
     def describe(self) -> str:
-        """One line that says what the numbers of this run are numbers of."""
+        """One line: corpus, split, seed and epochs of this run."""
         speech = "recordings" if self.speech == "recordings" else "synthetic speech"
         fold, test = f"{self.protocol} fold {self.fold}", len(self.parts["test"].file)
-        said = f"{self.corpus} ({speech}), {fold}, {test} test utterances, seed {self.seed}"
-        return f"{said}, {self.epochs} epochs a stage" if self.curves else said
+        epochs = f", {self.epochs} epochs a stage" if self.curves else ""
+        return f"{self.corpus} ({speech}), {fold}, {test} test utterances, seed {self.seed}{epochs}"
 
 
 def part(corpus: Corpus, keys: Iterable[str], predicted: Sequence[int]) -> Part:
@@ -189,25 +181,23 @@ def finish(
     )
 
 
-def write(record: Record, path: Path) -> None:
+def write(record: Record, path: str | Path) -> None:
     """Write ``record`` as JSON, with its version and digest."""
-    plain = {"version": VERSION, **json.loads(json.dumps(asdict(record)))}
-    lines = (
-        f"{json.dumps(name)}: {json.dumps(value)}"
-        for name, value in {**plain, "digest": _sha256(_texts(plain))}.items()
-    )
+    plain = {"version": VERSION, **asdict(record)}
+    plain["digest"] = _digest(plain)
+    lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in plain.items())
     with atomic_write(path) as beside:
         beside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def read(path: Path) -> Record:
+def read(path: str | Path) -> Record:
     """The record in ``path``.
 
     Raises:
         RecordError: missing, not a record, of another version, or changed since it was written.
     """
     try:
-        text = check(path).read_text(encoding="utf-8")
+        text = require_file(path).read_text(encoding="utf-8")
         plain = json.loads(text)
     except FileNotFoundError as error:
         raise RecordError(f"{path}: no such record") from error
@@ -217,20 +207,20 @@ def read(path: Path) -> Record:
         raise RecordError(f"{path}: not a run record")
     if plain["version"] != VERSION:
         raise RecordError(f"{path}: version {plain['version']}, this serlib reads {VERSION}; make the record again")
-    digest, texts = plain.pop("digest", None), _texts(plain)
-    if digest != _sha256(texts):
+    if plain.pop("digest", None) != _digest(plain):
         raise RecordError(f"{path}: changed since it was written (digest differs); restore it or make it again")
     try:
-        if unknown := plain.keys() - {"version", *(field.name for field in fields(Record))}:
+        unknown = plain.keys() - {"version", *(field.name for field in fields(Record))}
+        if unknown:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         record = config.from_json(Record, text, extra="ignore")
     except ValueError as error:
         raise RecordError(f"{path}: not a whole record ({error})") from error
-    record.__dict__["result"] = _result(texts)
+    record.__dict__["result"] = _result(plain)  # as the file says: a setting that is younger changes nothing
     return record
 
 
-def read_all(folder: Path) -> list[Record]:
+def read_all(folder: str | Path) -> list[Record]:
     """Every record below ``folder``, in the order of their paths; hidden files and folders hold none."""
     return [read(path) for path in below(folder, ".json")]
 
@@ -253,61 +243,10 @@ def location(
     return f"{speech}/{corpus}/{images}/{schedule}/{protocol}-{fold}/{run}-seed{seed}.json"
 
 
-def library_versions() -> dict[str, str]:
-    """The versions on which predictions may depend."""
-    return {name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")}
+def _digest(plain: dict[str, Any]) -> str:
+    """SHA-256 (hex) over everything else in the file."""
+    return hashlib.sha256(config.canonical(plain).encode()).hexdigest()
 
 
-def provenance(device: str, threads: int, seconds: float) -> dict[str, Any]:
-    """Where, when and by what code something was made: on how many CPU threads, in how many seconds of wall-clock time."""
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "seconds": round(seconds, 1),
-        "device": device,
-        "threads": threads,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **library_versions(),
-        **commit(Path(__file__).parents[1]),
-    }
-
-
-def git(folder: Path, *arguments: str) -> str | None:
-    """What git says of the checkout whose top level is ``folder``; None where it is none, or git fails or is missing.
-
-    A repository around ``folder`` is another project's, and so may be one that GIT_DIR names, as in a hook.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
-
-    def ask(*arguments: str) -> str:
-        command = ("git", "--no-optional-locks", "-c", "core.fileMode=false", "-C", folder, *arguments)
-        ran = subprocess.run(command, env=environment, capture_output=True, check=True)
-        return os.fsdecode(ran.stdout).strip()
-
-    try:
-        own = Path(ask("rev-parse", "--show-toplevel")).resolve() == folder.resolve()
-        return ask(*arguments) if own else None
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def commit(folder: Path) -> dict[str, Any]:
-    """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
-    found = git(folder, "rev-parse", "HEAD")
-    changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib", "studies")
-    return {"commit": found or "unknown", "dirty": not found or changed != ""}
-
-
-def _texts(plain: dict[str, Any]) -> dict[str, str]:
-    """Each field's canonical JSON, fields in order."""
-    return {name: json.dumps(plain[name], sort_keys=True, separators=(",", ":")) for name in sorted(plain)}
-
-
-def _result(texts: dict[str, str]) -> str:
-    return _sha256({k: v for k, v in texts.items() if k not in ("version", "provenance")}, "[{}]")
-
-
-def _sha256(texts: dict[str, str], around: str = "{}") -> str:
-    """SHA-256 (hex) of the JSON object, within brackets as a list of one."""
-    whole = ",".join(f"{json.dumps(name)}:{text}" for name, text in texts.items())
-    return hashlib.sha256(around.replace("{}", "{" + whole + "}", 1).encode()).hexdigest()
+def _result(plain: dict[str, Any]) -> str:
+    return config.digest({name: value for name, value in plain.items() if name not in ("version", "provenance")})

@@ -6,7 +6,7 @@
 
 :func:`execute` is one run from images to a record. The same seed gives the same record bit for bit on one CPU. The
 evaluated part chooses nothing: a stage ends after a fixed number of epochs. Each stage draws its orders of the images
-from the seed and the number of the epoch, so that (c) repeats those of (b).
+from the seed and the number of the epoch, so that (c) repeats the orders of (b).
 
 :mod:`serlib.engine` goes on with a killed run, shares batches among processes and rounds to bf16.
 """
@@ -27,7 +27,7 @@ from serlib import config, losses, records
 from serlib.checkpoints import save
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
-from serlib.engine import distributed, precision
+from serlib.engine import distributed, precision, provenance
 from serlib.engine import state as unfinished
 from serlib.engine.state import Images, TrainState
 from serlib.errors import SerlibError
@@ -36,13 +36,15 @@ from serlib.model import Output, SpectrogramViT
 # The losses of some training images, by their positions: "loss" is minimised, all are recorded.
 Losses = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 Predict = Callable[[Images], list[int]]
+Complete = Callable[[records.Record, Predict], records.Record]
 
 
 def train_teacher(state: TrainState, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        (logits,) = distributed.gather_batch(state.fabric, model, state.images[state.rows[rows]], _logits)
+        images = state.images[state.rows[rows]]
+        (logits,) = distributed.gather_batch(state.fabric, model, images, lambda output: (output.logits,))
         return {"loss": losses.cross_entropy(logits, state.labels[rows])}
 
     _fit(state, "cross entropy", model, loss)
@@ -51,12 +53,12 @@ def train_teacher(state: TrainState, model: nn.Module) -> None:
 def match_feature_maps(state: TrainState, model: SpectrogramViT, teacher_map: Tensor, match: config.Match) -> None:
     """Stage (b): L1 to the teacher's feature map, ``teacher_map[i]`` for the i-th training image."""
 
-    def student_map(output: Output) -> tuple[Tensor]:
-        return (feature_map(output, match),)
-
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        (found,) = distributed.gather_batch(state.fabric, model, state.images[state.rows[rows]], student_map)
-        return {"loss": losses.matching(found, teacher_map[rows])}
+        images = state.images[state.rows[rows]]
+        (student_map,) = distributed.gather_batch(
+            state.fabric, model, images, lambda output: (feature_map(output, match),)
+        )
+        return {"loss": losses.matching(student_map, teacher_map[rows])}
 
     _fit(state, "matching", model, loss)
 
@@ -66,12 +68,11 @@ def train_student(
 ) -> None:
     """Stage (c): cross entropy + alpha * L1."""
 
-    def logits_and_map(output: Output) -> tuple[Tensor, Tensor]:
-        return output.logits, feature_map(output, match)
-
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
         images, labels = state.images[state.rows[rows]], state.labels[rows]
-        logits, student_map = distributed.gather_batch(state.fabric, model, images, logits_and_map)
+        logits, student_map = distributed.gather_batch(
+            state.fabric, model, images, lambda output: (output.logits, feature_map(output, match))
+        )
         return {
             "loss": losses.transfer(logits, labels, student_map, teacher_map[rows], alpha),
             "cross entropy": losses.cross_entropy(logits, labels),
@@ -84,10 +85,6 @@ def train_student(
 def feature_map(output: Output, match: config.Match) -> Tensor:
     """The matched feature map: the pooled vector (batch, width) or the token map (batch, patches, width)."""
     return output.pooled if match == "pooled" else output.tokens
-
-
-def _logits(output: Output) -> tuple[Tensor]:
-    return (output.logits,)
 
 
 @torch.no_grad()
@@ -114,23 +111,23 @@ def execute(
     record: Path,
     teacher: tuple[SpectrogramViT, str] | None = None,
     network: Callable[[], nn.Module] | None = None,
-    complete: Callable[[records.Record, Predict], records.Record] | None = None,
+    complete: Complete | None = None,
     accelerator: str = "cpu",
     progress: bool = True,
 ) -> records.Record:
     """One run: train on the training set, predict both parts, write weights and record.
 
     Args:
-        images: ``images[i]`` belongs to ``corpus.utterances[i]``; or what makes them, in the first process first.
+        images: ``images[i]`` belongs to ``corpus.utterances[i]``; a function makes them in the first process first.
         record: the record's file; weights go beside it as ``.safetensors``, the state of an unfinished run as ``.state``.
         teacher: the matched network and its record's result, when the configuration names a teacher.
         network: makes another network than the configuration's; weights of a SpectrogramViT alone are kept.
-        complete: adds parts to the record; it is given what labels any images by the trained network.
+        complete: adds parts to the record; it takes a function that labels any images by the trained network.
         accelerator: as Lightning Fabric names it.
 
     Raises:
-        SerlibError: the configuration needs a teacher and none is given; the accelerator is not on this machine; several
-            processes cannot train this network; another process of the run was lost.
+        SerlibError: the teacher is missing; the accelerator is not on this machine; several processes cannot train this
+            network; another process of the run was lost.
     """
     run, settings = run_config.run, run_config.training
     if run.teacher and teacher is None:
@@ -144,16 +141,21 @@ def execute(
         model = network() if network else SpectrogramViT(run.model)
         distributed.check_shareable(fabric, model, run_config.name)
         followed, result = teacher or (None, "")
-        belongs = run_config, corpus.fingerprint, split.digest, result, records.library_versions()
+        inputs = run_config, corpus.fingerprint, split.digest, result, provenance.library_versions()
         state = _state(fabric, settings, corpus, split, images)
-        state.identity, state.checkpoint = unfinished.identity(model, images, *belongs), record.with_suffix(".state")
+        state.identity, state.checkpoint = unfinished.identity(model, images, *inputs), record.with_suffix(".state")
         state.progress = progress and fabric.is_global_zero
-        model = fabric.to_device(model)
-        train_stages(state, run, model, followed)
-        finished = _record(state, run_config, corpus, split, model, result, complete)
+        train_stages(state, run, fabric.to_device(model), followed)
+        label = partial(_label, fabric, model)
+        finished = _record(state, run_config, corpus, split, label, result)
+        finished = complete(finished, label) if complete else finished
         if fabric.is_global_zero:
             _write(finished, run_config, model, record)
     return finished
+
+
+def _label(fabric: Fabric, model: nn.Module, images: Images) -> list[int]:
+    return predict(model, fabric.to_device(images), fabric.to_device(torch.arange(len(images))))
 
 
 def _state(fabric: Fabric, settings: config.Training, corpus: Corpus, split: Split, images: Images) -> TrainState:
@@ -175,27 +177,15 @@ def train_stages(state: TrainState, run: config.Run, model: nn.Module, teacher: 
 
 
 def _record(
-    state: TrainState,
-    run_config: config.RunConfig,
-    corpus: Corpus,
-    split: Split,
-    model: nn.Module,
-    teacher: str,
-    complete: Callable[[records.Record, Predict], records.Record] | None,
+    state: TrainState, run_config: config.RunConfig, corpus: Corpus, split: Split, label: Predict, teacher: str
 ) -> records.Record:
     """The record of a trained network, which predicts every utterance of the corpus."""
-    fabric = state.fabric
-
-    def label(images: Images) -> list[int]:
-        return predict(model, fabric.to_device(images), fabric.to_device(torch.arange(len(images))))
-
-    predicted = label(state.images)
+    fabric, predicted = state.fabric, label(state.images)
     name = precision.device_name(state.settings.precision, fabric.device)
     device = f"{fabric.world_size} x {name}" if fabric.world_size > 1 else name
-    made = records.provenance(device, torch.get_num_threads(), state.seconds)
+    origin = provenance.describe(device, torch.get_num_threads(), state.seconds)
     curves = {stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()}
-    finished = records.finish(run_config, corpus, split, predicted, made, teacher, curves)
-    return complete(finished, label) if complete else finished
+    return records.finish(run_config, corpus, split, predicted, origin, teacher, curves)
 
 
 def _write(finished: records.Record, run_config: config.RunConfig, model: nn.Module, path: Path) -> None:
@@ -210,20 +200,14 @@ def _write(finished: records.Record, run_config: config.RunConfig, model: nn.Mod
 def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
     """One stage: AdamW, one cycle of the learning rate, the same number of epochs for all."""
     s, updates = state.settings, state.settings.epochs * math.ceil(len(state.labels) / state.settings.batch_size)
-    at_peak, at_ends = s.beta1
-    optimizer = torch.optim.AdamW(
-        model.parameters(), s.learning_rate, (at_ends, s.beta2), weight_decay=s.weight_decay, fused=True
+    peak_beta1, end_beta1 = s.beta1
+    betas, cycle = (
+        (end_beta1, s.beta2),
+        {"pct_start": s.warm_up, "base_momentum": peak_beta1, "max_momentum": end_beta1},
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        s.learning_rate,
-        updates,
-        pct_start=s.warm_up,
-        base_momentum=at_peak,
-        max_momentum=at_ends,
-        div_factor=s.first_divisor,
-        final_div_factor=s.last_divisor,
-    )
+    divisors = {"div_factor": s.first_divisor, "final_div_factor": s.last_divisor}
+    optimizer = torch.optim.AdamW(model.parameters(), s.learning_rate, betas, weight_decay=s.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.learning_rate, updates, **cycle, **divisors)
     wrapped, optimizer = state.fabric.setup(model, optimizer)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     done = unfinished.read_state(state, stage, parts)
@@ -233,8 +217,8 @@ def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
         means = _epoch(state, wrapped, optimizer, schedule, loss)
         if state.test is not None:
             rows, labels = state.test
-            right = labels == labels.new_tensor(predict(model, state.images, rows))
-            means["test accuracy"] = right.float().mean().item()
+            correct = labels == labels.new_tensor(predict(model, state.images, rows))
+            means["test accuracy"] = correct.float().mean().item()
         _check_finite(state, stage, epoch, means)
         for name, value in means.items():
             state.curves.setdefault(stage, {}).setdefault(name, []).append(value)

@@ -1,1 +1,1 @@
-"""What is asked of the method beyond the paper: variants of the student, other classifiers, probes. serlib never imports it."""
+"""Questions beyond the paper: variants of the student, other classifiers, probes. serlib never imports it."""

@@ -9,47 +9,49 @@ from serlib.errors import SerlibError
 from studies import variants
 
 
-def _build(run_config: config.RunConfig) -> Any:
-    from studies import frontends
+class Networks(cli.Networks):
+    """The networks of serlib, variants, and classifiers other than the paper's."""
 
-    return frontends.of_run(run_config) if run_config.run.model else None
+    names = variants.NAMES
+    resolve = staticmethod(variants.resolve)
+
+    def build(self, run_config: config.RunConfig) -> Any:
+        """The network of a run with drawn weights; None for a classifier that is no network."""
+        from studies import frontends
+
+        return frontends.of_run(run_config) if run_config.run.model else None
+
+    def load(self, path: Path) -> tuple[Any, dict[str, Any]]:
+        """As :func:`studies.frontends.load`."""
+        from studies import frontends
+
+        return frontends.load(path)
+
+    def execute(self, run_config: Any, corpus: Any, split: Any, images: Any, *, cache: Path, **how: Any) -> Any:
+        """One run, variant or baseline, to its record."""
+        from serlib import training
+        from studies import baselines, frontends, speaker_norm
+
+        if run_config.run.model is None:
+            del how["teacher"]
+            return baselines.execute(run_config, corpus, split, images, cache=cache, **how)
+        if variants.from_beyond(run_config.beyond).speaker_norm:
+            images, how["complete"] = speaker_norm.prepare(run_config, corpus, split, images)
+        return training.execute(run_config, corpus, split, images, network=lambda: frontends.of_run(run_config), **how)
 
 
-def _load(path: Path) -> tuple[Any, dict[str, Any]]:
-    from studies import frontends
-
-    return frontends.load(path)
-
-
-def execute(run_config: config.RunConfig, corpus: Any, split: Any, images: Any, *, cache: Path, **how: Any) -> Any:
-    """One run, variant or baseline, to its record."""
-    from serlib import training
-    from studies import baselines, frontends, speaker_norm
-
-    if run_config.run.model is None:
-        del how["teacher"]
-        return baselines.execute(run_config, corpus, split, images, cache=cache, **how)
-    if variants.of(run_config.beyond).speaker_norm:
-        images, how["complete"] = speaker_norm.prepare(run_config, corpus, split, images)
-    return training.execute(run_config, corpus, split, images, network=lambda: frontends.of_run(run_config), **how)
-
-
-STUDIES = cli.Networks(variants.NAMES, variants.resolve, _build, _load, execute)
+STUDIES = Networks()
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
-    return cli.run(_parser(), arguments)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser, command = cli.commands("studies", "What is asked of the method beyond the paper.")
     cli.network_commands(command, STUDIES)
     summary = "What trained networks know of time, on their test sets."
     sub = command("probe", _probe, summary, cli.corpus_options, cli.cache_option)
     sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
     sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
-    return parser
+    return cli.run(parser, arguments)
 
 
 def _probe(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What a reader would try first, on the same splits and with the same records.
+"""Classifiers that a reader would try first, on the same splits and with the same records.
 
 * ``majority``: the emotion that the training set holds most of;
 * ``mel-statistics``: mean and standard deviation of every mel band over the columns of the log-Mel image that hold
@@ -50,6 +50,7 @@ from serlib import config, records, training
 from serlib.data import features
 from serlib.data.corpora import Corpus
 from serlib.data.splits import Split
+from serlib.engine import provenance
 from serlib.engine.padding import content_width
 from serlib.errors import SerlibError
 from serlib.files import is_sealed, write_sealed
@@ -57,7 +58,7 @@ from serlib.model import Output
 from studies import speaker_norm, variants
 
 Waveform = Float[Tensor, " samples"]  # mono, at config.Features.sample_rate
-C_GRID = tuple(10.0**k for k in range(-5, 3))  # of which the inner folds choose
+C_GRID = tuple(10.0**k for k in range(-5, 3))  # the inner folds choose one
 SVM_C_GRID = C_GRID[:6]  # up to 1: above, fitting CREMA-D takes hours
 INNER_FOLDS = 5
 CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest() + features.CODE  # another computation gives other values
@@ -73,22 +74,21 @@ def execute(
     cache: Path,
     accelerator: str = "cpu",
 ) -> records.Record:
-    """One baseline, of ``studies.variants.BASELINES``, from recordings to the file ``record``; there are no weights.
+    """One of ``studies.variants.BASELINES``, from recordings to the file ``record``; there are no weights.
 
-    ``images`` gives the corpus's log-Mel images, (files, 1, height, width), when they are needed; the folder ``cache``
-    keeps what takes long to compute. The residual network alone is trained on the ``accelerator``, as Lightning Fabric
-    names it.
+    ``images`` makes the corpus's log-Mel images, (files, 1, height, width). The folder ``cache`` keeps functionals. The
+    residual network alone uses the ``accelerator``, as Lightning Fabric names it.
 
     Raises:
         SerlibError: as :func:`functionals` and :func:`serlib.training.execute`; shared speakers are normalised.
     """
     config.check("baseline", run_config.name, variants.BASELINES)
-    normalised, complete = variants.of(run_config.beyond).speaker_norm, None
+    normalised, complete = variants.from_beyond(run_config.beyond).speaker_norm, None
     if normalised:
-        prepared, complete = speaker_norm.prepare(run_config, corpus, split, images)
+        images, complete = speaker_norm.prepare(run_config, corpus, split, images)
     if run_config.name in variants.RESNETS:
         how = {"network": partial(ResNet18, len(corpus.emotions)), "accelerator": accelerator, "complete": complete}
-        return training.execute(run_config, corpus, split, prepared if normalised else images, record=record, **how)
+        return training.execute(run_config, corpus, split, images, record=record, **how)
     start = time.perf_counter()
     labels, train = np.array(corpus.labels), np.array(corpus.rows(split.train))
     speakers = np.array([utterance.speaker for utterance in corpus.utterances])
@@ -100,16 +100,16 @@ def execute(
         predicted = _fit(LogisticRegression(max_iter=5_000), values, labels, train, speakers).predict(values)
     else:
         values = functionals(name, corpus, cache)
-        seen = speaker_norm.normalised_values(values, speakers) if normalised else values
-        fitted = _fit(SVC(kernel=linear_kernel), seen, labels, train, speakers)  # the kernel by one matrix product
-        predicted = fitted.predict(seen)
-    made = records.provenance("cpu", 1, time.perf_counter() - start)
-    finished = records.finish(run_config, corpus, split, predicted.tolist(), made)
+        inputs = speaker_norm.normalised_values(values, speakers) if normalised else values
+        fitted = _fit(SVC(kernel=linear_kernel), inputs, labels, train, speakers)  # the kernel by one matrix product
+        predicted = fitted.predict(inputs)
+    origin = provenance.describe("cpu", 1, time.perf_counter() - start)
+    finished = records.finish(run_config, corpus, split, predicted.tolist(), origin)
     if normalised:
-        test = corpus.rows(split.test)
 
         def predict(order: ndarray, count: int) -> list[int]:
-            return fitted.predict(speaker_norm.normalised_values(values, speakers, order, count)[test]).tolist()
+            fewer = speaker_norm.normalised_values(values, speakers, order, count)
+            return fitted.predict(fewer[corpus.rows(split.test)]).tolist()
 
         finished = speaker_norm.with_fewer(finished, corpus, predict)
     records.write(finished, record)
@@ -169,32 +169,32 @@ class ResNet18(nn.Module):
         return Output(self.head(pooled), pooled, pooled[:, None])
 
 
-def functionals(name: str, corpus: Corpus, cache: Path) -> Float[ndarray, "files values"]:
-    """What baseline ``name``, a key of :data:`FUNCTIONALS`, computes of every recording, kept in ``cache``.
+def functionals(name: str, corpus: Corpus, cache: str | Path) -> Float[ndarray, "files values"]:
+    """The values of every recording by baseline ``name``, a key of :data:`FUNCTIONALS`; kept in ``cache``.
 
     The name of the stored file covers the corpus, the settings, the baseline, the code and the libraries' versions.
 
     Raises:
-        ValueError: its package is not installed, the corpus is in versions, which it cannot read, a recording was changed
-            since the corpus was checked, or the stored values are damaged.
+        SerlibError: its package is not installed; the corpus is in versions; a recording was changed since the corpus was
+            checked; the stored values are damaged.
     """
     if any(utterance.version != config.ORIGINAL for utterance in corpus.utterances):
         raise SerlibError(f"{name} reads recordings as they are, not in versions: choose another protocol")
     settings = config.Features(channel=corpus.channel)
     stored = Path(cache) / f"{config.digest(corpus.fingerprint, name, settings, CODE, _versions())}.npy"
     if not stored.exists():
-        compute, found = FUNCTIONALS[name](), []
+        compute, values, content = FUNCTIONALS[name](), [], BytesIO()
         for utterance in tqdm(corpus.utterances, desc=name, unit="file"):
-            found.append(compute(features.read_audio(utterance.path, settings, utterance.sha256)))
-        np.save(written := BytesIO(), np.stack(found).astype(np.float64))
-        write_sealed(stored, [written.getbuffer()])
+            values.append(compute(features.read_audio(utterance.path, settings, utterance.sha256)))
+        np.save(content, np.stack(values).astype(np.float64))
+        write_sealed(stored, [content.getbuffer()])
     if not is_sealed(stored):
         raise SerlibError(f"{stored}: damaged; remove it and it is computed again")
     return np.load(stored)
 
 
 def _versions() -> dict[str, str]:
-    """Of the packages that compute, those which are installed."""
+    """Versions of the installed packages that compute."""
     packages = ("opensmile", "audinterface", "Resemblyzer", "librosa", "torch", "torchaudio", "numpy")
     installed = {found.name for found in metadata.distributions()}
     return {name: metadata.version(name) for name in packages if name in installed}
@@ -216,7 +216,7 @@ def _opensmile(feature_set: str) -> Callable[[Waveform], ndarray]:
 def mel_deltas(samples: Waveform) -> Float[ndarray, " values"]:
     """Means, then standard deviations, over a recording's log-Mel frames and their first and second time derivatives.
 
-    Levels are in [0, 1] as :func:`serlib.data.features.log_mel` gives them, derivatives in levels a frame of 10 ms, by
+    Levels are in [0, 1] as :func:`serlib.data.features.log_mel` gives them. Derivatives are in levels a frame of 10 ms, by
     regression over five frames (torchaudio's ``compute_deltas``). 6 values a mel band.
     """
     level = features.log_mel(samples, config.Features())

@@ -1,4 +1,4 @@
-"""What may stand between image and patches beyond the paper: derivatives along time, light convolutions."""
+"""Fronts between image and patches, beyond the paper: derivatives along time, light convolutions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ class WithDerivatives(nn.Module):
 
 
 def front(variant: Variant) -> nn.Sequential:
-    """What a variant puts before the patches: derivatives, then 3x3 convolutions, each with BatchNorm and GELU."""
+    """A variant's layers before the patches: derivatives, then 3x3 convolutions, each with BatchNorm and GELU."""
     layers: list[nn.Module] = [WithDerivatives()] if variant.deltas else []
     inputs = 3 if variant.deltas else 1
     for outputs, *stride in variant.convolutions:
@@ -65,7 +65,7 @@ def network(model: Model, about: Mapping[str, Any]) -> SpectrogramViT:
 
     ``about``: ``features`` and ``beyond`` of a :class:`serlib.config.RunConfig`, as JSON values.
     """
-    variant = variants.of(about.get("beyond", {}))
+    variant = variants.from_beyond(about.get("beyond", {}))
     if not (variant.deltas or variant.convolutions):
         return SpectrogramViT(model)
     return FrontedViT(model, front(variant), tuple(about["features"]["image_size"]))
@@ -85,7 +85,7 @@ def load(path: str | Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, 
         SerlibError: as there; the network was trained on other images in this respect.
     """
     found, about = checkpoints.load(path, network)
-    if variants.of(about.get("beyond", {})).speaker_norm and not speaker_norm:
+    if variants.from_beyond(about.get("beyond", {})).speaker_norm and not speaker_norm:
         what = "each speaker's images normalised by several utterances of the same speaker"
         remedy = f"choose the weights of a run without {variants.SPEAKER_NORM}"
         raise SerlibError(f"{path}: the network takes {what}; {remedy}")

@@ -55,9 +55,9 @@ def reference_networks() -> dict[str, Other]:
         "Whisper large v3, encoder": (whisper, (1, 128, 3000), 30.0),
     }
     counts = {}
-    for name, (made, shape, seconds) in networks.items():
+    for name, (build, shape, seconds) in networks.items():
         with torch.device("meta"):
-            network, given = made().eval(), torch.zeros(shape)
+            network, given = build().eval(), torch.zeros(shape)
         # attention as the matrix products that it is: the counter does not know every fused kernel
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             network(given)

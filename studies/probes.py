@@ -1,10 +1,10 @@
-"""What a trained network knows of time: in its tokens, layer by layer, and in its decision.
+"""A trained network's knowledge of time: in its tokens, layer by layer, and in its decision.
 
 * a linear probe: ridge regression from a token to the number of its column, fitted on the training set's columns of
   speech, held against the test set's. Where nothing but content tells columns apart, so does the probe on the bare
   image: what a layer adds is what counts;
-* columns of speech in another order: a decision that owes nothing to order stays. For the network with a stem the new
-  seams are new to its convolutions as well, so that a loss there bounds what order is worth from above.
+* columns of speech in another order: a decision that owes nothing to order stays. The seams are new to the convolutions
+  of a network with a stem as well. So a loss there bounds the worth of order from above.
 
 One JSON file holds both for one network, with figures for every held-out utterance; ``result`` names the run's record.
 """
@@ -25,7 +25,7 @@ from torch import Tensor
 from serlib import config
 from serlib.engine.padding import content_width
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, below, check
+from serlib.files import atomic_write, below, require_file
 from serlib.model import SpectrogramViT
 from serlib.records import Record, RecordError
 from serlib.training import predict
@@ -86,17 +86,17 @@ def execute(
         raise SerlibError(f"run {record.run!r} has not one patch for each column of the image, which the probe needs")
     train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
     everyone = torch.arange(len(test))
-    known, known_at, _ = _columns(network, images, train)
-    held, held_at, owner = _columns(network, images, test)
-    per_file = {name: np.bincount(owner, _missed(known[name], known_at, held[name], held_at)) for name in known}
-    part, same = record.parts["test"], ("corpus", "speech", "protocol", "fold", "run", "seed", "emotions", "result")
+    known, known_numbers, _ = _columns(network, images, train)
+    tokens, numbers, owner = _columns(network, images, test)
+    per_file = {name: np.bincount(owner, _missed(known[name], known_numbers, tokens[name], numbers)) for name in known}
+    part, shared = record.parts["test"], ("corpus", "speech", "protocol", "fold", "run", "seed", "emotions", "result")
     return Probe(
-        **{name: getattr(record, name) for name in same},
+        **{name: getattr(record, name) for name in shared},
         schedule=record.schedule,
         file=part.file,
         speaker=part.speaker,
         true=part.true,
-        variation=tuple(np.bincount(owner, (held_at - known_at.mean()) ** 2).tolist()),
+        variation=tuple(np.bincount(owner, (numbers - known_numbers.mean()) ** 2).tolist()),
         errors={name: tuple(values.tolist()) for name, values in per_file.items()},
         predicted={order: tuple(predict(network, reorder(images[test], order), everyone)) for order in ORDERS},
     )
@@ -120,26 +120,27 @@ def _columns(
     network: SpectrogramViT, images: Tensor, rows: Int[Tensor, " rows"]
 ) -> tuple[dict[str, ndarray], Float[ndarray, " columns"], Int[ndarray, " columns"]]:
     """Of every column of speech: its tokens by layer, its number, and which of ``rows`` it belongs to."""
-    layers: dict[str, list[Tensor]] = {}
+    found: dict[str, list[Tensor]] = {}
     numbers, owners = [], []
     for start in range(0, len(rows), 32):
         batch = images[rows[start : start + 32]]
         heard = torch.arange(batch.shape[-1]) < content_width(batch)[:, None]
-        at = network(batch, need_weights=True).layers
-        named = {IMAGE: batch[:, 0].mT, "embedding": at[0], **{f"block {i}": x for i, x in enumerate(at[1:], 1)}}
+        layers = network(batch, need_weights=True).layers
+        named = {IMAGE: batch[:, 0].mT, "embedding": layers[0]}
+        named |= {f"block {i}": block for i, block in enumerate(layers[1:], 1)}
         for name, tokens in named.items():
-            layers.setdefault(name, []).append(tokens[heard])
+            found.setdefault(name, []).append(tokens[heard])
         owner, number = heard.nonzero(as_tuple=True)
         owners.append(owner + start)
         numbers.append(number)
-    found = {name: torch.cat(tokens).numpy() for name, tokens in layers.items()}
-    return found, torch.cat(numbers).numpy().astype(float), torch.cat(owners).numpy()
+    layers = {name: torch.cat(tokens).numpy() for name, tokens in found.items()}
+    return layers, torch.cat(numbers).numpy().astype(float), torch.cat(owners).numpy()
 
 
-def _missed(known: ndarray, known_at: ndarray, held: ndarray, held_at: ndarray) -> Float[ndarray, " columns"]:
+def _missed(known: ndarray, known_numbers: ndarray, tokens: ndarray, numbers: ndarray) -> Float[ndarray, " columns"]:
     """Squared error of the probe on every held-out column."""
-    fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_at)
-    return (fitted.predict(held.astype(float)) - held_at) ** 2
+    fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_numbers)
+    return (fitted.predict(tokens.astype(float)) - numbers) ** 2
 
 
 def write(probe: Probe, path: Path) -> None:
@@ -158,7 +159,7 @@ def read_all(folder: Path) -> list[Probe]:
     found = []
     for path in below(folder, ".json"):
         try:
-            plain = json.loads(check(path).read_text(encoding="utf-8"))
+            plain = json.loads(require_file(path).read_text(encoding="utf-8"))
             if plain.pop("digest") != config.digest(plain):
                 raise ValueError("changed since it was written")
             found.append(config.from_plain(Probe, plain))

@@ -79,9 +79,9 @@ def normalised_values(
         count: files of each speaker, the first in ``order``, that mean and deviation are taken of; None: all.
     """
     found = np.empty_like(values)
-    for its, known in _by_speaker(speakers, order, count):
+    for own_files, known in _by_speaker(speakers, order, count):
         spread = values[known].std(axis=0)
-        found[its] = (values[its] - values[known].mean(axis=0)) / np.where(spread > 0, spread, 1)
+        found[own_files] = (values[own_files] - values[known].mean(axis=0)) / np.where(spread > 0, spread, 1)
     return found
 
 
@@ -102,15 +102,15 @@ def normalised_images(
     """
     wanted = np.arange(len(images)) if rows is None else np.array(rows)
     found = torch.empty(len(wanted), *images.shape[1:])
-    for its, known in _by_speaker(speakers, order, count):
-        at = np.flatnonzero(np.isin(wanted, its))
-        if not len(at):
+    for own_files, known in _by_speaker(speakers, order, count):
+        places = np.flatnonzero(np.isin(wanted, own_files))
+        if not len(places):
             continue
-        by, own = images[known], images[wanted[at]]
-        speech = by[:, 0].mT[_is_speech(by)]  # (columns, height)
+        known_images, own = images[known], images[wanted[places]]
+        speech = known_images[:, 0].mT[_is_speech(known_images)]  # (columns, height)
         spread, mean = torch.std_mean(speech, dim=0, correction=0)
         normalised = (own - mean[:, None]) / spread.clamp_min(MIN_SPREAD)[:, None]
-        found[at] = normalised.where(_is_speech(own)[:, None, None], 0.0)
+        found[places] = normalised.where(_is_speech(own)[:, None, None], 0.0)
     return found
 
 
@@ -122,7 +122,7 @@ def _is_speech(images: Float[Tensor, "files 1 height width"]) -> Shaped[Tensor, 
 def _by_speaker(
     speakers: Shaped[ndarray, " files"], order: Int[ndarray, " files"] | None, count: int | None
 ) -> Iterator[tuple[Int[ndarray, " its"], Int[ndarray, " known"]]]:
-    """Of each speaker the files, and those that mean and deviation are taken of."""
+    """Each speaker's files, and the files that give mean and deviation."""
     order = np.arange(len(speakers)) if order is None else order
     for speaker in np.unique(speakers):
         yield np.flatnonzero(speakers == speaker), order[speakers[order] == speaker][:count]

@@ -1,7 +1,7 @@
-"""What is asked beyond the paper, by name: variants of the student, and classifiers other than the paper's networks.
+"""Runs beyond the paper, by name: variants of the student, and classifiers other than the paper's networks.
 
-A variant changes the student alone in one thing or two; :data:`VARIANTS` says in which. What was tried and gained nothing
-is no longer here: its records are, and the page on it names the commit that makes them again.
+A variant changes the student alone in one thing or two, as :data:`VARIANTS` says. Variants that gained nothing are gone:
+their records stay, and the page on them names the commit that makes them again.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Layers = tuple[tuple[int, int, int], ...]  # of 3x3 convolutions: channels, stri
 
 @dataclass(frozen=True)
 class Variant:
-    """What stands between the image and the student's patches, and what the images are."""
+    """The layers between the image and the student's patches, and the kind of images."""
 
     deltas: bool = False  # two more channels: first and second derivative along time
     convolutions: Layers = ()  # before the patches, which are then full-height columns of the last one's map
@@ -78,8 +78,8 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     return replace(plain, name=name, run=run, beyond=asdict(variant))
 
 
-def of(beyond: Mapping[str, Any]) -> Variant:
-    """The variant that a record or weights say in ``beyond``.
+def from_beyond(beyond: Mapping[str, Any]) -> Variant:
+    """The variant that ``beyond`` of a record or of weights describes.
 
     Raises:
         SerlibError: no variant that this code has.

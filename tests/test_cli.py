@@ -28,8 +28,9 @@ from serlib.cli import main
 from serlib.records import Settings, read, write
 from studies import probes, variants
 from studies.__main__ import main as studies
+from workflow.export import main as export
 
-COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "export", "flops", "audit")
+COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "flops", "audit")
 STUDIES = ("probe",)  # and every command on networks, for variants and baselines
 TELLING = ("evidence", "claims", "table", "listeners")
 WHERE = "recordings/emodb/128x128/paper-1-epochs/random-0/student-alone-seed0"
@@ -223,7 +224,7 @@ def test_train_writes_a_record_and_weights_and_says_where(trained):
     assert second == f"student-alone: {record.describe()}"
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.with_suffix(".safetensors").name]
     assert (record.run, record.fold, record.seed, record.emotions) == ("student-alone", 0, 0, ("anger", "sadness"))
-    assert record.configuration.training == Settings.of(replace(config.SCHEDULES["paper"], epochs=1))
+    assert record.configuration.training == Settings.from_config(replace(config.SCHEDULES["paper"], epochs=1))
     assert {name: len(values) for name, values in record.curves["cross entropy"].items()} == {"loss": 1}
     names = {file.name for file in (there / "emodb" / "wav").iterdir()}
     assert set(record.parts["train"].file) | set(record.parts["test"].file) == names
@@ -350,17 +351,14 @@ def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, f
     (record,) = Path("build/runs").rglob("student-alone-speaker-norm-seed0.json")
     assert {"train", "test", "test-3", "test-20"} < read(record).parts.keys()
     weights = record.with_suffix(".safetensors")
-    for command in (
-        ["predict", *(there / "emodb/wav").iterdir(), "--weights", weights],
-        ["export", "--weights", weights, "--out", "network.onnx"],
-        ["probe", "emodb", *places, "--runs", record],
+    for name, program, command in (
+        ("studies", studies, ["predict", *(there / "emodb/wav").iterdir(), "--weights", weights]),
+        ("studies", studies, ["probe", "emodb", *places, "--runs", record]),
+        ("workflow.export", export, ["--weights", weights, "--out", "network.onnx"]),
     ):
-        assert studies([str(word) for word in command]) == 1
-        assert (
-            capsys.readouterr()
-            .err.removeprefix("studies: ")
-            .startswith(f"{weights}: the network takes each speaker's images normalised by several ")
-        )
+        assert program([str(word) for word in command]) == 1
+        message = capsys.readouterr().err.removeprefix(f"{name}: ")
+        assert message.startswith(f"{weights}: the network takes each speaker's images normalised by several ")
     assert not list(Path().glob("*.onnx"))
 
 

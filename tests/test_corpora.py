@@ -14,7 +14,7 @@ from helpers import tiny_emodb, write_wav
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serlib.data import corpora, facts
+from serlib.data import corpora, facts, report
 from serlib.data.corpora import Corpus, CorpusError, Excluded, Utterance, load, manifest, parse, read, save
 from serlib.files import sha256
 
@@ -535,11 +535,11 @@ def test_a_property_that_tells_emotions_apart_is_said_and_one_that_does_not_is_n
 def test_a_table_is_said_by_emotion_and_by_speaker(tmp_path):
     folder = tiny_emodb(tmp_path / "emodb", speakers=("03", "08"), seconds=1)
     soundfile.write(folder / "wav" / "08a01Wa.wav", np.full((4_000, 2), 0.5), 8_000, format="FLAC")
-    head, anger, sadness = corpora.summary(load("emodb", folder).utterances, "emotion")
+    head, anger, sadness = report.summary(load("emodb", folder).utterances, "emotion")
     assert head.split() == ["emotion", "files", "Hz", "format", "channels", "s", "dB"]
     assert anger.split() == ["anger", "2", "8,000/16,000", "FLAC", "PCM_16/WAV", "PCM_16", "1/2", "0.75", "-8.4"]
     assert sadness.split() == ["sadness", "2", "16,000", "WAV", "PCM_16", "1", "1.00", "-10.8"]
-    assert [line.split()[:3] for line in corpora.summary(load("emodb", folder).utterances, "speaker")[1:]] == [
+    assert [line.split()[:3] for line in report.summary(load("emodb", folder).utterances, "speaker")[1:]] == [
         ["03", "2", "16,000"],
         ["08", "2", "8,000/16,000"],
     ]

@@ -11,6 +11,7 @@ from companion import __main__ as cli
 from companion import examples
 from serlib import attention, checkpoints, config, records
 from serlib.data import corpora, features, splits
+from serlib.engine import provenance
 from serlib.model import SpectrogramViT
 from studies import variants
 
@@ -61,7 +62,7 @@ def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.Ca
     corpus = corpora.load("emodb", tiny_emodb(tmp_path / "emodb"))
     split = splits.split(corpus, "random", 0)
     run = variants.resolve("majority", "paper", 0, len(corpus.emotions))
-    made = records.finish(run, corpus, split, [0] * len(corpus.utterances), records.provenance("cpu", 1, 0.0))
+    made = records.finish(run, corpus, split, [0] * len(corpus.utterances), provenance.describe("cpu", 1, 0.0))
     records.write(made, tmp_path / "run.json")
     out, data = tmp_path / "figures/emodb.npz", str(tmp_path / "emodb")
     small = config.Model(depth=1, width=16, heads=1, head_width=8, mlp_width=8)

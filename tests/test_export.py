@@ -11,12 +11,13 @@ import pytest
 import soundfile
 import torch
 
-from serlib import attention, cli, export
+from serlib import attention, cli
 from serlib.checkpoints import save
 from serlib.config import STUDENT, TEACHER, Features
 from serlib.data import features
 from serlib.model import SpectrogramViT
 from studies import frontends, variants
+from workflow import export
 from workflow.onnx_parts import write_onnx_parts
 
 SETTINGS = Features()
@@ -41,7 +42,7 @@ def student(tmp_path_factory):
     network = SpectrogramViT(STUDENT).eval()
     folder = tmp_path_factory.mktemp("export")
     save(network, folder / "student.safetensors", features=vars(SETTINGS), emotions=EMOTIONS)
-    assert cli.main(["export", "--weights", f"{folder}/student.safetensors", "--out", f"{folder}/student.onnx"]) == 0
+    assert export.main(["--weights", f"{folder}/student.safetensors", "--out", f"{folder}/student.onnx"]) == 0
     return network, folder
 
 
@@ -127,8 +128,8 @@ def test_a_failed_export_leaves_logging_as_it_was(tmp_path):
 
 def test_eight_bits_stay_near(student, tmp_path):
     network, folder = student
-    arguments = ["export", "--weights", f"{folder}/student.safetensors", "--out", f"{tmp_path}/int8.onnx", "--int8"]
-    assert cli.main(arguments) == 0
+    arguments = ["--weights", f"{folder}/student.safetensors", "--out", f"{tmp_path}/int8.onnx", "--int8"]
+    assert export.main(arguments) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (folder / "student.onnx").stat().st_size
     (found,) = onnxruntime.InferenceSession(tmp_path / "int8.onnx").run(None, {"samples": speech(3.0).numpy()})
@@ -139,8 +140,8 @@ def test_eight_bits_stay_near(student, tmp_path):
 def test_a_coloured_image_is_refused(student, tmp_path, capsys):
     path = tmp_path / "coloured.safetensors"
     save(student[0], path, features=vars(Features(colour="inferno-red")), emotions=EMOTIONS)
-    assert cli.main(["export", "--weights", str(path), "--out", f"{tmp_path}/x.onnx"]) == 1
-    assert capsys.readouterr().err == "serlib: colour 'inferno-red': only linear images can be exported\n"
+    assert export.main(["--weights", str(path), "--out", f"{tmp_path}/x.onnx"]) == 1
+    assert capsys.readouterr().err == "workflow.export: colour 'inferno-red': only linear images can be exported\n"
     assert not (tmp_path / "x.onnx").exists()
 
 

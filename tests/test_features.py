@@ -189,8 +189,8 @@ def test_the_cache_follows_what_computes_the_images(library, monkeypatch):
 
 
 def test_processes_give_the_same_images_and_refusals(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "FEW", 1)
-    monkeypatch.setattr(features, "TOGETHER", 2)
+    monkeypatch.setattr(features, "MANY_FILES", 1)
+    monkeypatch.setattr(features, "CHUNK", 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     random = torch.get_rng_state()
     hashes = [sha256(path) for path in files]

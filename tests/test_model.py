@@ -10,8 +10,9 @@ import torch
 import vit_pytorch
 
 from benchmarks import reference
-from serlib.checkpoints import load, load_release_checkpoint, save
+from serlib.checkpoints import load, save
 from serlib.config import POSITIONS, RUNS, STUDENT, TEACHER, Model
+from serlib.data import released
 from serlib.engine import padding
 from serlib.flops import count, steps
 from serlib.model import SpectrogramViT, coordinate_channels
@@ -74,7 +75,7 @@ def test_steps_are_read_off_the_running_network():
 @pytest.mark.parametrize("name", ["teacher", "student"])
 def test_released_checkpoints_give_their_outputs(golden, name):
     expected = np.load(golden / "io.npz")
-    model = load_release_checkpoint(golden / f"{name}.ckpt")
+    model = released.load(golden / f"{name}.ckpt")
     with torch.no_grad():
         output = model(torch.from_numpy(expected["image"]))
     assert not model.training
@@ -84,7 +85,7 @@ def test_released_checkpoints_give_their_outputs(golden, name):
 
 def test_released_stem_and_coordinates(golden):
     expected = np.load(golden / "io.npz")
-    model = load_release_checkpoint(golden / "teacher.ckpt")
+    model = released.load(golden / "teacher.ckpt")
     with torch.no_grad():
         channels = model.patch_input(torch.from_numpy(expected["image"])).numpy()
     assert np.abs(channels[:, :1] - expected["stem"]).max() < 1e-5
@@ -93,13 +94,13 @@ def test_released_stem_and_coordinates(golden):
 
 def test_a_release_checkpoint_must_fit_the_image(golden, tmp_path):
     with pytest.raises(ValueError, match=r"teacher\.ckpt: does not fit images of 100 x 128"):
-        load_release_checkpoint(golden / "teacher.ckpt", image_size=(100, 128))
+        released.load(golden / "teacher.ckpt", image_size=(100, 128))
     other = tmp_path / "other.ckpt"
     other.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=r"other\.ckpt: not a checkpoint in the released format"):
-        load_release_checkpoint(other)
+        released.load(other)
     with pytest.raises(ValueError, match="no such checkpoint"):
-        load_release_checkpoint(tmp_path / "missing.ckpt")
+        released.load(tmp_path / "missing.ckpt")
 
 
 def test_a_release_checkpoint_cannot_run_code(tmp_path):
@@ -110,7 +111,7 @@ def test_a_release_checkpoint_cannot_run_code(tmp_path):
     path = tmp_path / "evil.ckpt"
     torch.save({"model_state_dict": Evil()}, path)
     with pytest.raises(ValueError, match="not a checkpoint"):
-        load_release_checkpoint(path)
+        released.load(path)
     assert not (tmp_path / "ran").exists()
 
 

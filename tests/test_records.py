@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serlib import config, files, records
+from serlib.engine import provenance
 from serlib.records import Part, Record, RecordError, location, read, read_all, write
 from studies import speaker_norm, variants
 
@@ -279,7 +280,7 @@ def test_provenance_names_the_commit_and_what_is_installed(root):
     def git(*arguments):
         return subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True).stdout.strip()
 
-    found = records.provenance("cpu", threads=2, seconds=1.2345)
+    found = provenance.describe("cpu", threads=2, seconds=1.2345)
     assert (found["device"], found["threads"], found["seconds"]) == ("cpu", 2, 1.2)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
     assert found["numpy"] == np.__version__
@@ -292,21 +293,21 @@ def test_provenance_is_dirty_when_the_package_differs_from_its_commit(tmp_path, 
         who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
         subprocess.run(("git", *who, *arguments), cwd=tmp_path, capture_output=True, check=True)
 
-    (tmp_path / "serlib").mkdir()
-    for name in ("serlib/records.py", "README.md"):
+    (tmp_path / "serlib/engine").mkdir(parents=True)
+    for name in ("serlib/engine/provenance.py", "README.md"):
         (tmp_path / name).write_text("first")
     git("init")
     git("add", ".")
     git("commit", "-m", "first")
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "serlib" / "records.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "serlib/engine/provenance.py"))
 
     def dirty() -> bool:
-        return records.provenance("cpu", threads=1, seconds=0.0)["dirty"]
+        return provenance.describe("cpu", threads=1, seconds=0.0)["dirty"]
 
     assert not dirty()
     (tmp_path / "README.md").write_text("second")
     assert not dirty()
-    (tmp_path / "serlib" / "records.py").write_text("second")
+    (tmp_path / "serlib/engine/provenance.py").write_text("second")
     assert dirty()
 
 
@@ -314,8 +315,8 @@ def test_provenance_without_git_says_so(monkeypatch):
     def no_git(*arguments, **options):
         raise FileNotFoundError("git")
 
-    monkeypatch.setattr(records.subprocess, "run", no_git)
-    found = records.provenance("cpu", threads=1, seconds=0.0)
+    monkeypatch.setattr(provenance.subprocess, "run", no_git)
+    found = provenance.describe("cpu", threads=1, seconds=0.0)
     assert (found["commit"], found["dirty"]) == ("unknown", True)
 
 

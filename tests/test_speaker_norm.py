@@ -105,7 +105,7 @@ def student(normalised: bool = True) -> config.RunConfig:
 
 def execute(folder, corpus, split, images, settings=None) -> records.Record:
     how = {"record": folder / "run.json", "cache": folder, "progress": False}
-    return studies.execute(settings or student(), corpus, split, lambda: images, **how)
+    return studies.STUDIES.execute(settings or student(), corpus, split, lambda: images, **how)
 
 
 def test_every_part_is_what_the_trained_network_says_of_images_normalised_by_hand(tmp_path, corpus, split, images):
@@ -146,7 +146,7 @@ def test_a_speaker_on_both_sides_is_refused_before_the_images_are_made(tmp_path,
     made = lambda: pytest.fail("images were made")  # noqa: E731
     said = "-speaker-norm: b is in training and test set; choose a speaker-independent protocol$"
     with pytest.raises(ValueError, match=f"^student-alone{said}"):
-        studies.execute(student(), corpus, both, made, cache=tmp_path, **where)
+        studies.STUDIES.execute(student(), corpus, both, made, cache=tmp_path, **where)
     with pytest.raises(ValueError, match=f"^resnet-18{said}"):
         baselines.execute(resnet, corpus, both, made, cache=tmp_path, **where)
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import serlib
-from serlib import checkpoints, cli, config, records
+from serlib import checkpoints, cli, config
+from serlib.engine import command, provenance
 from serlib.model import SpectrogramViT
 from tests.helpers import sent, watched
 from workflow import graph, run
@@ -61,8 +62,8 @@ def test_of_an_archive_inside_another_checkout_no_commit_is_said(tmp_path, place
         (inner / ".git").write_text("gitdir: /nowhere")
     elif place == "with an empty .git":
         (inner / ".git").mkdir()
-    assert records.commit(inner) == {"commit": "unknown", "dirty": True}
-    assert records.git(inner, "config", "--local", "--get", "remote.origin.url") is None
+    assert provenance.commit(inner) == {"commit": "unknown", "dirty": True}
+    assert provenance.git(inner, "config", "--local", "--get", "remote.origin.url") is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_of_an_archive_inside_another_checkout_no_commit_is_said(tmp_path, place
 )
 def test_what_a_hook_of_another_repository_sets_changes_nothing(tmp_path, monkeypatch, name):
     own, other = repository(tmp_path / "own"), repository(tmp_path / "other", "serlib/b.py")
-    said = records.commit(own)
+    said = provenance.commit(own)
     assert re.fullmatch("[0-9a-f]{40}", said["commit"])
     assert not said["dirty"]
     path = {
@@ -79,22 +80,22 @@ def test_what_a_hook_of_another_repository_sets_changes_nothing(tmp_path, monkey
         "GIT_OBJECT_DIRECTORY": other / ".git/objects",
     }
     monkeypatch.setenv(name, str(path.get(name, other / ".git")))
-    assert records.commit(own) == said
+    assert provenance.commit(own) == said
 
 
 def test_a_checkout_of_any_kind_says_its_own_commit(tmp_path):
     """A link to it, a second work tree, a submodule."""
     own = repository(tmp_path / "own")
-    said = records.commit(own)
+    said = provenance.commit(own)
     (tmp_path / "link").symlink_to(own)
-    assert records.commit(tmp_path / "link") == said
+    assert provenance.commit(tmp_path / "link") == said
     run_git(own, "worktree", "add", "-q", tmp_path / "second")
-    assert records.commit(tmp_path / "second") == said
+    assert provenance.commit(tmp_path / "second") == said
     outer = repository(tmp_path / "outer")
     run_git(outer, "-c", "protocol.file.allow=always", "submodule", "add", "-q", own, "companion")
-    assert records.commit(outer / "companion") == said
+    assert provenance.commit(outer / "companion") == said
     (outer / "companion/serlib/new.py").touch()
-    assert records.commit(outer / "companion") == said | {"dirty": True}
+    assert provenance.commit(outer / "companion") == said | {"dirty": True}
 
 
 def test_the_users_settings_of_git_change_nothing(tmp_path, monkeypatch):
@@ -103,11 +104,13 @@ def test_the_users_settings_of_git_change_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     settings = '[url "git@github.com:"]\n\tinsteadOf = https://github.com/\n[status]\n\tshowUntrackedFiles = no\n'
     (home / ".gitconfig").write_text(settings + "[color]\n\tui = always\n")
-    assert records.git(own, "config", "--local", "--get", "remote.origin.url") == "https://github.com/someone/other.git"
+    assert (
+        provenance.git(own, "config", "--local", "--get", "remote.origin.url") == "https://github.com/someone/other.git"
+    )
     (own / "serlib/a.py").chmod(0o755)
-    assert not records.commit(own)["dirty"]
+    assert not provenance.commit(own)["dirty"]
     (own / "serlib/new.py").touch()
-    assert records.commit(own)["dirty"]
+    assert provenance.commit(own)["dirty"]
 
 
 def test_of_a_user_without_a_name_libraries_find_one(monkeypatch):
@@ -235,6 +238,7 @@ from tests.helpers import tiny_emodb, tiny_record
 import serlib
 from serlib import cli, config, records
 from companion import __main__ as companion
+from workflow import export
 import torch
 
 torch.set_num_threads(1)
@@ -246,10 +250,11 @@ run = "build/runs/recordings/emodb/128x128/synthetic-1-epochs/random-0/student-a
 of = "emodb --data data --table table.csv"
 for line in (
     f"corpora {of}", f"features {of}", f"train {of} --run student-alone --schedule synthetic --epochs 1",
-    "evaluate build/runs", f"export --weights {run}.safetensors --out a.onnx",
+    "evaluate build/runs",
     f"predict data/wav/03a01Wa.wav --weights {run}.safetensors", "flops student-alone", f"audit {of}",
 ):
     assert cli.main(line.split()) == 0, line
+assert export.main(f"--weights {run}.safetensors --out a.onnx".split()) == 0
 records.write(tiny_record(), Path("results/recordings") / tiny_record().location)
 assert companion.main("table --out results.csv".split()) == 0
 """
@@ -271,7 +276,7 @@ def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
     assert {path for path in left if "matplotlib" not in path.parts} == set()  # its list of the fonts
 
 
-@pytest.mark.parametrize("name", cli.LAUNCHER)
+@pytest.mark.parametrize("name", command.LAUNCHER)
 @pytest.mark.parametrize("value", ["abc", "", "1.5", "-1", "²"])
 def test_a_launchers_variable_that_is_no_number_is_named(monkeypatch, capsys, name, value):
     monkeypatch.setenv(name, value)
@@ -351,7 +356,7 @@ def test_images_of_absurd_sizes_are_refused(change):
 
 
 @pytest.mark.skipif(
-    not records.git(ROOT, "rev-parse", "HEAD"), reason="no checkout: git knows no attributes of an archive"
+    not provenance.git(ROOT, "rev-parse", "HEAD"), reason="no checkout: git knows no attributes of an archive"
 )
 @pytest.mark.parametrize(
     "setting", ["core.autocrlf=true", "core.autocrlf=input", "core.eol=crlf", "core.safecrlf=true"]
@@ -368,7 +373,7 @@ def test_a_checkout_has_the_same_bytes_whatever_git_is_told(tmp_path, setting):
     files.append(str(next((ROOT / "results/recordings").rglob("*.json")).relative_to(ROOT)))
     run_git(tmp_path, "init", "-q")
     (tmp_path / ".git/objects/info/alternates").write_text(
-        f"{records.git(ROOT, 'rev-parse', '--path-format=absolute', '--git-path', 'objects')}\n"
+        f"{provenance.git(ROOT, 'rev-parse', '--path-format=absolute', '--git-path', 'objects')}\n"
     )
     run_git(
         tmp_path,
@@ -376,7 +381,7 @@ def test_a_checkout_has_the_same_bytes_whatever_git_is_told(tmp_path, setting):
         setting,
         "checkout",
         "-q",
-        records.git(ROOT, "rev-parse", "HEAD"),
+        provenance.git(ROOT, "rev-parse", "HEAD"),
         "--",
         ".gitattributes",
         *files,

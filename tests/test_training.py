@@ -14,7 +14,7 @@ from serlib import config, records, training
 from serlib.checkpoints import load
 from serlib.data.corpora import Corpus, Utterance
 from serlib.data.splits import Split
-from serlib.engine import distributed, state
+from serlib.engine import distributed, provenance, state
 from serlib.model import Output, SpectrogramViT
 
 EMOTIONS = ("anger", "joy", "sadness")
@@ -384,7 +384,7 @@ def test_what_must_see_the_whole_batch_is_refused_in_several_processes(
 CHANGED = {
     "images": lambda images, patch: images.mul_(0.5),
     "code": lambda images, patch: patch.setattr(state, "TRAINING_CODE", (*state.TRAINING_CODE, "flops")),
-    "libraries": lambda images, patch: patch.setattr(records, "library_versions", lambda: {"torch": "0.0"}),
+    "libraries": lambda images, patch: patch.setattr(provenance, "library_versions", lambda: {"torch": "0.0"}),
     "threads": lambda images, patch: patch.setattr(torch, "get_num_threads", lambda: 99),
 }
 

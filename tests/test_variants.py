@@ -9,7 +9,7 @@ import torch
 import torchaudio
 from helpers import tiny_emodb, tiny_record
 
-from serlib import checkpoints, cli, config, export, records
+from serlib import checkpoints, cli, config, records
 from serlib.config import STUDENT, Features, Model
 from serlib.data import features
 from serlib.flops import count
@@ -17,6 +17,7 @@ from studies import frontends, variants
 from studies.__main__ import main as studies
 from studies.frontends import FrontedViT, WithDerivatives, derivative, front
 from studies.variants import LIGHT, VARIANTS, Variant, resolve
+from workflow import export
 
 SMALL = Model(image_size=(16, 40), patch_size=(16, 1), width=32, depth=2, heads=2, head_width=8, mlp_width=24)
 FRONTS = {"deltas": Variant(deltas=True), "convolutions": Variant(convolutions=((4, 2, 1), (6, 1, 2)))}
@@ -78,11 +79,11 @@ def test_what_is_computed_once_changes_neither_outputs_nor_gradients(images, nam
 def test_every_variant_changes_the_student_and_its_record_reads_back(name, tmp_path):
     made, plain = resolve(name, "paper", 3, 7), resolve("student-alone", "paper", 3, 7)
     assert (made.name, made.training, made.features) == (name, plain.training, plain.features)
-    assert variants.of(made.beyond) == VARIANTS[name] != Variant()
+    assert variants.from_beyond(made.beyond) == VARIANTS[name] != Variant()
     assert VARIANTS[name].adds
     record = tiny_record(configuration=made)
     records.write(record, tmp_path / "run.json")
-    assert records.read(tmp_path / "run.json").configuration == records.Settings.of(made)
+    assert records.read(tmp_path / "run.json").configuration == records.Settings.from_config(made)
 
 
 def test_names_and_variants_that_are_none_are_refused():
@@ -91,7 +92,7 @@ def test_names_and_variants_that_are_none_are_refused():
     with pytest.raises(ValueError, match="schedule 'warp' is none of "):
         resolve("student-alone+deltas", "warp", 0, 7)
     with pytest.raises(ValueError, match="window"):
-        variants.of({"window": 12})
+        variants.from_beyond({"window": 12})
 
 
 def test_variants_cost_no_more_than_the_student():

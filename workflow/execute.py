@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillException, PapermillExecutionError  # 
 from traitlets.config import Config  # noqa: E402
 
 from companion import text  # noqa: E402
-from serlib import records  # noqa: E402
+from serlib.engine import provenance  # noqa: E402
 from serlib.files import atomic_write  # noqa: E402
 
 # Of a page: SVG, without the time at which each was drawn, so that the same build has the same bytes.
@@ -89,7 +89,7 @@ def main(source: str, target: str, *assignments: str) -> int:
                 raise ValueError(f"no picture comes of {missing[0]!r}")
             if page:
                 given = defaults | parameters
-                made = records.provenance("cpu", 1, 0.0)
+                made = provenance.describe("cpu", 1, 0.0)
                 card = text.card(Path(source).stem, given, made["commit"], made["date"][:10])
                 notebook.cells.append(nbformat.v4.new_markdown_cell(card, id="this-page"))
             nbformat.write(notebook, beside)

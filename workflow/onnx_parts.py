@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from serlib.attention import rollout
 from serlib.config import Features
-from serlib.export import ToImage, to_onnx
 from serlib.files import atomic_write
 from serlib.model import SpectrogramViT
+from workflow.export import ToImage, to_onnx
 
 
 class InstanceNorm(nn.Module):

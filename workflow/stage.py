@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from companion import prose
+from serlib.engine.provenance import git
 from serlib.files import atomic_write
-from serlib.records import git
 
 HOSTS = ("github.com", "gitlab.com")
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"

@@ -1,13 +1,12 @@
 """File names to one table of utterances, with every problem found before work starts.
 
 * :func:`load`: SAVEE, EmoDB, CREMA-D from their real folders, or any corpus from a CSV file;
-* :func:`check_counts`, :func:`manifest`: what is known of the paper's corpora against what is there;
-* :func:`summary`, :func:`giveaways`: how recordings are stored, and whether that alone tells emotions apart;
+* :func:`manifest`: every published file of a corpus and its hash;
 * :func:`save` and :func:`read`: the table as CSV, excluded files included;
 * :func:`versions`: every utterance as it is and perturbed.
 
-What cannot be used is excluded by name with its reason, travels with the table into every record, and stops the work
-only when ``strict``.
+A file that cannot be used is excluded by name with its reason. Exclusions travel with the table into every record, and
+stop the work only when ``strict``. :mod:`serlib.data.report` prints how the recordings are stored.
 """
 
 import codecs
@@ -18,20 +17,18 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
-from itertools import combinations
+from functools import cache, partial
 from pathlib import Path
-from statistics import median
 from typing import Literal
 from urllib.parse import quote
 
 from serlib import config
 from serlib.data import facts
-from serlib.errors import SerlibError
-from serlib.files import atomic_write, check
+from serlib.errors import SerlibError, printable
+from serlib.files import atomic_write, require_file
 
 Speech = Literal["recordings", "synthetic"]
 
@@ -39,7 +36,7 @@ ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some m
 SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # how folders begin that systems put among people's
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LETTERS = "at most 100 letters, digits, '-', '_' and '.', and starts with one of the first two"
-CARRIERS = {
+CARRIERS = {  # the properties of a file that a network may learn instead of the speech
     "rate": "the sampling rate",
     "bandwidth": "the bandwidth",
     "format": "the format",
@@ -47,10 +44,6 @@ CARRIERS = {
     "seconds": "the length",
     "level": "the level",
 }
-FEWEST, APART = (
-    10,
-    0.9,
-)  # utterances of an emotion, and share told apart, from which on a property is looked at and said
 EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
@@ -128,7 +121,7 @@ class Corpus:
 def versions(corpus: Corpus) -> Corpus:
     """Every utterance in each of :data:`serlib.config.PERTURBATIONS`; a version's hash is of the file's and its name.
 
-    What a corpus becomes when it is augmented; the protocols of :data:`serlib.data.splits.AUGMENTED` divide it.
+    This is an augmented corpus; the protocols of :data:`serlib.data.splits.AUGMENTED` divide it.
     """
 
     def version(u: Utterance, kind: str) -> Utterance:
@@ -194,8 +187,10 @@ def published_fingerprints(name: str) -> frozenset[str]:
     Empty where no list of hashes is kept.
     """
     files = manifest(name).keys() - facts.CREMA_D_DEFECTIVE
-    corpora = (whole := published(name, files), versions(whole)) if files else ()
-    return frozenset(corpus.fingerprint for corpus in corpora)
+    if not files:
+        return frozenset()
+    corpus = published(name, files)
+    return frozenset((corpus.fingerprint, versions(corpus).fingerprint))
 
 
 def load(
@@ -215,6 +210,32 @@ def load(
             is wrong.
     """
     folder = Path(folder)
+    own = _check_place(name, folder)
+    found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
+    with ThreadPoolExecutor() as pool:
+        opened = list(pool.map(partial(_open, settings=config.Features(channel=channel)), found))
+    excluded += [result for result in opened if isinstance(result, Excluded)]
+    usable = [result for result in opened if isinstance(result, Utterance)]
+    contradictory = _contradictory(usable)
+    excluded = sorted(excluded + contradictory, key=lambda item: item.file)
+    left_out = {item.file for item in contradictory}
+    utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
+    _check_usable(name, folder, own, found, excluded, utterances)
+    compared = speech == "recordings" and not own
+    differences = _differences(name, found, utterances) if compared else []
+    problems = [f"{item.file}: {item.reason}" for item in excluded] + differences
+    if strict and problems:
+        raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
+    notes = differences + _remarks(utterances) + (_doubts(utterances) if own else [])
+    if own or notes:  # a corpus as published is what it is
+        from serlib.data import report
+
+        notes += report.giveaways(utterances)
+    return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes), channel)
+
+
+def _check_place(name: str, folder: Path) -> bool:
+    """Whether ``folder`` is a table of one's own; raises CorpusError if the name does not go with what is there."""
     own = is_table(folder)
     check_name(name)
     if own and name.lower() in facts.CORPORA:
@@ -226,144 +247,74 @@ def load(
         raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
     if not own and not folder.is_dir():
         raise CorpusError(f"{folder}: a file, not the folder of {name}'s recordings; an archive is unpacked first")
-    found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
-    settings = config.Features(channel=channel)
-    with ThreadPoolExecutor() as pool:
-        opened = list(pool.map(lambda utterance: _open(utterance, settings), found))
-    excluded += [result for result in opened if isinstance(result, Excluded)]
-    usable = [result for result in opened if isinstance(result, Utterance)]
-    contradictory = _contradictory(usable)
-    excluded += contradictory
-    left_out = {item.file for item in contradictory}
-    utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
-    why = (
-        f"; first problem: {excluded[0].file}: {excluded[0].reason}"
-        if excluded
-        else ""
-        if found
-        else "; no .wav is there"
-    )
+    return own
+
+
+def _check_usable(
+    name: str, folder: Path, own: bool, found: list, excluded: list[Excluded], utterances: list[Utterance]
+) -> None:
+    """Raises CorpusError if nothing is usable, or if a table of one's own has one emotion."""
+    reason = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
     if not utterances:
-        raise CorpusError(f"{folder}: no usable {name} recording{why}")
-    kept = {u.key for u in utterances} | facts.CREMA_D_DEFECTIVE  # what is known to be defective is not missing
-    notes = []
-    if speech == "recordings" and not own:
-        notes = check_counts(facts.CORPORA[name], [u for u in found if u.key in kept]) + _differing(name, utterances)
-    excluded.sort(key=lambda item: item.file)
+        reason = reason if found or excluded else "; no .wav is there"
+        raise CorpusError(f"{folder}: no usable {name} recording{reason}")
     if own and len({u.emotion for u in utterances}) == 1:
         only = utterances[0].emotion
-        raise CorpusError(f"{folder}: every usable {name} recording is {only!r}: there is nothing to tell apart{why}")
-    problems = [f"{item.file}: {item.reason}" for item in excluded] + notes
-    notes += _remarks(utterances) + (_alike(utterances) if own else [])
-    notes += giveaways(utterances) if own or notes else []  # a corpus as published is what it is
-    if strict and problems:
-        raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
-    return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes), channel)
+        raise CorpusError(
+            f"{folder}: every usable {name} recording is {only!r}: there is nothing to tell apart{reason}"
+        )
 
 
-def check_counts(known: facts.CorpusFacts, utterances: Sequence[Utterance]) -> list[str]:
-    """What differs from the corpus as published: utterances by emotion, speakers."""
-    counts = Counter(utterance.emotion for utterance in utterances)
+def _differences(name: str, found: Sequence[Utterance], utterances: Sequence[Utterance]) -> list[str]:
+    """Differences from the corpus as published: utterances by emotion, speakers, hashes of the files."""
+    known, hashes = facts.CORPORA[name], manifest(name)
+    kept = {u.key for u in utterances} | facts.CREMA_D_DEFECTIVE  # what is known to be defective is not missing
+    known_files = [u for u in found if u.key in kept]
+    counts, speakers = Counter(u.emotion for u in known_files), len({u.speaker for u in known_files})
     notes = [
         f"{emotion}: {counts[emotion]:,} utterances, published {expected:,}"
         for emotion, expected in known.class_counts.items()
         if counts[emotion] != expected
     ]
-    speakers = len({utterance.speaker for utterance in utterances})
     if speakers != known.speakers:
         notes.append(f"{speakers} speakers, published {known.speakers}")
-    return notes
-
-
-def _differing(name: str, utterances: Sequence[Utterance]) -> list[str]:
-    hashes = manifest(name)
     keys = [u.key for u in utterances if hashes and hashes.get(u.key) != u.sha256]
-    return [f"{len(keys):,} of {len(utterances):,} files differ from those published, {keys[0]} first"] if keys else []
+    if keys:
+        notes.append(f"{len(keys):,} of {len(utterances):,} files differ from those published, {keys[0]} first")
+    return notes
 
 
 def is_table(data: str | Path) -> bool:
     """Whether ``data`` is the CSV file of a corpus of one's own, not a folder."""
-    return (data := Path(data)).suffix.lower() == ".csv" and not data.is_dir()
+    return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()
+
+
+def _grouped(utterances: Iterable[Utterance], key: Callable[[Utterance], str]) -> dict[str, list[Utterance]]:
+    groups = defaultdict(list)
+    for utterance in utterances:
+        groups[key(utterance)].append(utterance)
+    return groups
 
 
 def _remarks(utterances: Sequence[Utterance]) -> list[str]:
-    """What is not used as it is, a line a kind: how many files, and the first."""
-    kinds = defaultdict(list)
-    for utterance in utterances:
-        for note in utterance.notes:
-            kinds[note].append(utterance.key)
-    return [f"{len(keys):,} file(s), {keys[0]} first: {note}" for note, keys in sorted(kinds.items())]
+    """Files that are not used as they are, a line a kind: how many, and the first."""
+    kinds = sorted({note for utterance in utterances for note in utterance.notes})
+    keys = {note: [u.key for u in utterances if note in u.notes] for note in kinds}
+    return [f"{len(keys[note]):,} file(s), {keys[note][0]} first: {note}" for note in kinds]
 
 
-def _alike(utterances: Sequence[Utterance]) -> list[str]:
-    """Names that may be meant to be the same, and recordings that are."""
-    notes = []
+def _doubts(utterances: Sequence[Utterance]) -> list[str]:
+    """Names that may be meant to be the same, and recordings that are the same."""
+    notes, without_zeros = [], ("zeros in front", lambda name: name.lstrip("0"))  # which spreadsheets leave out
     case = "case", str.casefold
-    zeros = "zeros in front", lambda name: name.lstrip("0")  # which spreadsheets leave out
-    for what, (how, alike) in (("emotion", case), ("speaker", case), ("speaker", zeros)):
-        spellings = defaultdict(set)
-        for utterance in utterances:
-            spellings[alike(getattr(utterance, what))].add(getattr(utterance, what))
-        differ = (sorted(found) for found in spellings.values() if len(found) > 1)
-        notes += [f"{what}s that differ by {how} alone: {', '.join(found)}" for found in differ]
-    same = defaultdict(list)
-    for utterance in utterances:
-        same[utterance.sha256].append(utterance.key)
-    return notes + [f"the same recording under several names: {', '.join(keys)}" for keys in same.values() if keys[1:]]
-
-
-def summary(utterances: Sequence[Utterance], field: str) -> list[str]:
-    """How the recordings of every emotion, or of every speaker, are stored, a line each under a line of heads.
-
-    Rates, formats and channels that occur; medians of length and level.
-    """
-    heads = f"{field:20} {'files':>6}  {'Hz':16} {'format':20} {'channels':9} {'s':>6} {'dB':>6}"
-    groups = defaultdict(list)
-    for utterance in utterances:
-        groups[getattr(utterance, field)].append(utterance.carrier)
-    return [heads] + [_summary(name, group) for name, group in sorted(groups.items())]
-
-
-def _summary(name: str, group: list[dict]) -> str:
-    rates, formats, channels = (
-        "/".join(f"{value:,}" if what != "format" else value for value in sorted({one[what] for one in group}))
-        for what in ("rate", "format", "channels")
-    )
-    length, level = (median(one[what] for one in group) for what in ("seconds", "level"))
-    return f"{name:20} {len(group):6,}  {rates:16} {formats:20} {channels:9} {length:6.2f} {level:6.1f}"
-
-
-def giveaways(utterances: Sequence[Utterance]) -> list[str]:
-    """Properties of the files that alone tell two emotions apart: a network may learn them instead of the speech.
-
-    For each property a tree of two levels, five-fold cross-validated. Two emotions are told apart if what the tree says
-    of the one and of the other would name nine of ten utterances rightly.
-    """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.tree import DecisionTreeClassifier
-
-    counts = Counter(u.emotion for u in utterances if u.carrier)
-    emotions = sorted(emotion for emotion, count in counts.items() if count >= FEWEST)
-    rows, notes = [u for u in utterances if u.emotion in emotions], []
-    labels = [u.emotion for u in rows]
-    tree = DecisionTreeClassifier(max_depth=2, class_weight="balanced", random_state=0)
-    for what, words in CARRIERS.items():
-        kinds = sorted({u.carrier[what] for u in rows})
-        if len(kinds) < 2 or len(emotions) < 2:
-            continue
-        values = [[kinds.index(u.carrier[what]) if what == "format" else u.carrier[what]] for u in rows]
-        said = cross_val_predict(tree, values, labels, cv=StratifiedKFold(5, shuffle=True, random_state=0))
-        pairs = Counter(zip(labels, said.tolist(), strict=True))
-        right = {
-            (one, other): 0.5
-            + sum(abs(pairs[one, e] / counts[one] - pairs[other, e] / counts[other]) for e in emotions) / 4
-            for one, other in combinations(emotions, 2)
-        }
-        told = sorted((pair for pair in right if right[pair] >= APART), key=right.get, reverse=True)
-        if told:
-            more = f", and {len(told) - 1} more pair(s)" if told[1:] else ""
-            notes.append(f"{words} alone tells {told[0][0]} from {told[0][1]} ({right[told[0]]:.0%} right){more}")
-    return notes
+    for column, (difference, normal) in (("emotion", case), ("speaker", case), ("speaker", without_zeros)):
+        names, spellings = sorted({getattr(u, column) for u in utterances}), defaultdict(list)
+        for name in names:
+            spellings[normal(name)].append(name)
+        doubtful = (found for found in spellings.values() if len(found) > 1)
+        notes += [f"{column}s that differ by {difference} alone: {', '.join(found)}" for found in doubtful]
+    same = ([u.key for u in group] for group in _grouped(utterances, lambda u: u.sha256).values())
+    return notes + [f"the same recording under several names: {', '.join(keys)}" for keys in same if len(keys) > 1]
 
 
 def recordings(folder: str | Path) -> list[Path]:
@@ -406,11 +357,6 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
         else:
             found[utterance.key] = replace(utterance, path=path)
     return list(found.values()), excluded
-
-
-def printable(text: str) -> str:
-    """``text`` in one line: line breaks, control characters and bytes that are not UTF-8 written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_name(name: str) -> None:
@@ -479,7 +425,7 @@ def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[s
 def _text(table: str | Path, encoding: str) -> str:
     remedy = "save it as `CSV UTF-8`"
     try:
-        content = check(table).read_bytes()
+        content = require_file(table).read_bytes()
         marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if marked else encoding)
     except UnicodeDecodeError as error:
@@ -498,21 +444,21 @@ def _open(utterance: Utterance, settings: config.Features) -> Utterance | Exclud
     from serlib.data import audio
 
     try:
-        read = audio.read(utterance.path, settings)
+        recording = audio.read(utterance.path, settings)
     except audio.AudioError as error:
         return Excluded(utterance.key, str(error))
-    carrier = {what: getattr(read, what) for what in CARRIERS}
-    return replace(utterance, sha256=read.sha256, seconds=read.seconds, notes=read.notes, carrier=carrier)
+    carrier = {name: getattr(recording, name) for name in CARRIERS}
+    known = {"sha256": recording.sha256, "seconds": recording.seconds, "notes": recording.notes}
+    return replace(utterance, carrier=carrier, **known)
 
 
 def _contradictory(utterances: list[Utterance]) -> list[Excluded]:
     """Byte-identical files under different emotions: none of them can be right, so none is used."""
-    same = defaultdict(list)
-    for utterance in utterances:
-        same[utterance.sha256].append(utterance)
     return [
-        Excluded(u.key, "identical to " + ", ".join(f"{o.key} ({o.emotion})" for o in group if o is not u))
-        for group in same.values()
+        Excluded(
+            u.key, "identical to " + ", ".join(f"{other.key} ({other.emotion})" for other in group if other is not u)
+        )
+        for group in _grouped(utterances, lambda u: u.sha256).values()
         if len({u.emotion for u in group}) > 1
         for u in group
     ]

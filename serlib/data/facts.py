@@ -1,4 +1,4 @@
-"""What is known of the three corpora before a file is opened, read from ``facts.toml``; defects known by name."""
+"""The three corpora before a file is opened, read from ``facts.toml``; defects known by name."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What ``facts.toml`` says of a corpus; the meaning of each field stands there."""
+    """A corpus as ``facts.toml`` describes it; the meaning of each field stands there."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ def read(text: str) -> dict[str, CorpusFacts]:
     """The corpora of a TOML text, by name. By the standard library alone: it is read before anything is installed.
 
     Raises:
-        ValueError: no TOML, or a corpus whose fields are not those of :class:`CorpusFacts`.
+        ValueError: no TOML, or a corpus with other fields than :class:`CorpusFacts`.
     """
     kinds = {field.name: get_origin(field.type) or field.type for field in fields(CorpusFacts)}
     return {name: _corpus(name, table, kinds) for name, table in tomllib.loads(text).items()}
@@ -79,7 +79,7 @@ def title(corpus: str) -> str:
     return CORPORA[corpus].title if corpus in CORPORA else corpus
 
 
-# Known defects of CREMA-D, by name. What opening the files finds is excluded and listed in every record.
+# Known defects of CREMA-D, by name. Defects found by opening the files are excluded and listed in every record.
 CREMA_D_SILENT = ("1076_MTI_SAD_XX.wav",)
 CREMA_D_IDENTICAL = (
     ("1006_TIE_HAP_XX.wav", "1006_TIE_NEU_XX.wav"),

@@ -1,8 +1,8 @@
 """Waveform to log-Mel image, many files at once, cached by content.
 
-The image of a recording of ``s`` seconds is the log-Mel spectrogram of the first ten seconds, in decibels below its own
-loudest point, low frequencies at the bottom, silence and padding black (0), the loudest point 1. Every number on the way
-is a field of :class:`serlib.config.Features`.
+The image of a recording is the log-Mel spectrogram of its first ten seconds, in decibels below its own loudest point. Low
+frequencies are at the bottom; silence and padding are black (0), the loudest point is 1. Every number on the way is a
+field of :class:`serlib.config.Features`.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from serlib.data import audio
 from serlib.errors import SerlibError
 from serlib.files import is_sealed, write_sealed
 
-FEW, TOGETHER = 200, 16  # files that are not worth processes of their own; files that one takes at once
+MANY_FILES, CHUNK = 200, 16  # files that are worth processes; files that a process takes at once
 LEAST_POWER = 1e-37  # keeps the logarithm finite; far below every floor, which is relative to the loudest point
 COLOURS = Path(__file__).with_name("inferno_red.csv")
 # Of all between file and image, the libraries included: another computation rounds otherwise.
@@ -96,10 +96,11 @@ def picture(
     """
     waveform, recording = _opened(path, config, version, sha256)
     seed = int((sha256 or recording.sha256)[:8], 16)
-    made = image(perturb(waveform, version, config, seed), config)
-    if not 0 < (brightest := float(made.amax())) < math.inf:
+    picture = image(perturb(waveform, version, config, seed), config)
+    brightest = float(picture.amax())
+    if not 0 < brightest < math.inf:
         raise SerlibError(f"{path}: its image is {'not finite' if brightest else 'black'}")
-    return made, recording.notes
+    return picture, recording.notes
 
 
 @lru_cache
@@ -128,7 +129,7 @@ def _mel_groups(config: Features) -> list[tuple[slice, Tensor]]:
 
 
 @lru_cache
-def across(config: Features) -> Float[Tensor, "frames width"]:
+def interpolation(config: Features) -> Float[Tensor, "frames width"]:
     """The interpolation of ``config.n_frames`` frames to the image's width (bilinear, antialiased) as a matrix."""
     size, every = (config.n_frames, config.image_size[1]), torch.eye(config.n_frames)
     return functional.interpolate(every[None, None], size, mode="bilinear", antialias=True)[0, 0]
@@ -162,7 +163,7 @@ def log_mel(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tens
 def image(waveform: Float[Tensor, " samples"], config: Features) -> Float[Tensor, "1 height width"]:
     """The picture that the network sees: :func:`log_mel` upside down, its columns interpolated to the image's width."""
     level = log_mel(waveform, config)
-    picture = (level.flip(0) @ across(config)[: level.shape[1]]).clamp_(0, 1)[None]
+    picture = (level.flip(0) @ interpolation(config)[: level.shape[1]]).clamp_(0, 1)[None]
     if config.colour == "inferno-red":
         picture = torch.from_numpy(INFERNO_RED)[(picture * 255).round().long()] / 255
     return picture
@@ -196,20 +197,20 @@ def images(
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), 1, *config.image_size)}
         np.lib.format.write_array_header_1_0(header := BytesIO(), about)
         bar = {"desc": "log-Mel images", "total": len(paths), "unit": "file", "disable": not progress}
-        with tqdm(_made(jobs, config), **bar) as made:
-            write_sealed(stored, chain((header.getvalue(),), made))
+        with tqdm(_pictures(jobs, config), **bar) as pictures:
+            write_sealed(stored, chain((header.getvalue(),), pictures))
     elif not is_sealed(stored):
         raise SerlibError(f"{stored}: damaged; remove it and the images are made again")
     return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
 
-def _made(jobs: Sequence[tuple[str | Path, str, str]], config: Features) -> Iterator[bytes]:
+def _pictures(jobs: Sequence[tuple[str | Path, str, str]], config: Features) -> Iterator[bytes]:
     """The images of many files, in their order, as the cache holds them; each is computed on one thread."""
     make, threads = partial(_pixels, config), torch.get_num_threads()
     # Threads would wait for each other: between many small operators each needs Python's lock.
-    if threads > 1 and len(jobs) > FEW:
+    if threads > 1 and len(jobs) > MANY_FILES:
         with ProcessPoolExecutor(threads, initializer=_start_worker) as pool:
-            yield from pool.map(make, jobs, chunksize=TOGETHER)
+            yield from pool.map(make, jobs, chunksize=CHUNK)
         return
     torch.set_num_threads(1)
     try:

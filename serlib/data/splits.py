@@ -13,15 +13,14 @@ protocol                  folds  test set
 ========================  =====  ==================================================================================
 
 Two more divide a corpus in which every utterance stands in several versions (:func:`serlib.data.corpora.versions`), by
-random draws as ``random`` does: ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on
-both sides, as when a corpus is augmented before it is split; ``augmented-grouped`` draws 20 % of the utterances.
+random draws. ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on both sides, as when
+a corpus is augmented before it is split. ``augmented-grouped`` draws 20 % of the utterances.
 
 Two are for choosing among ways of training. Fold k of ``selection`` leaves the speaker of fold k of
 ``leave-one-speaker-out`` out altogether, and holds out the next two speakers. ``actor-selection`` leaves the 19 test actors
 of ``actor-split`` out altogether, and holds out its 9 for choosing.
 """
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -36,19 +35,18 @@ from serlib.files import atomic_write
 
 FOLDS = 5
 ACTORS = Path(__file__).with_name("crema-d_actors.csv")
-ACTOR_PARTS = ("train", "validation", "test")
 PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds", "actor-split")
 AUGMENTED = ("augmented-leaky", "augmented-grouped")
 SELECTION, ACTOR_SELECTION = "selection", "actor-selection"
 CHOOSING = (SELECTION, ACTOR_SELECTION)  # choose among ways of training; nothing is reported on them
 BY_ACTORS = ("actor-split", ACTOR_SELECTION)  # of CREMA-D alone
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
-FEWEST_SPEAKERS = {"leave-one-speaker-out": (2, "two"), "speaker-folds": (FOLDS, FOLDS), SELECTION: (4, "four")}
+FEWEST_SPEAKERS = {"leave-one-speaker-out": "two", "speaker-folds": "5", SELECTION: "four"}
 
 NEW, KNOWN = "speaker-independent", "speaker-dependent"
 VERSIONS = "with other versions of the test utterances in the training set"
 
-# What a protocol holds out.
+# The test set of each protocol.
 HELD_OUT = {
     "random": KNOWN,
     "stratified-folds": KNOWN,
@@ -96,71 +94,74 @@ def split(corpus: Corpus, protocol: str, fold: int = 0) -> Split:
     """Fold ``fold`` (from 0) of a protocol.
 
     Raises:
-        ValueError: unknown protocol, fold out of range, or too few utterances or speakers for the protocol.
+        SerlibError: unknown protocol, fold out of range, or too few utterances or speakers for the protocol.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
 
     check("protocol", protocol, HELD_OUT)
     if protocol == "augmented-grouped":
-        return _together(corpus, fold)
-    if fold < 0 or (protocol not in DRAWN and fold >= folds(corpus, protocol)):
-        raise SerlibError(f"fold {fold}: {protocol} on {corpus.name} has folds 0 to {folds(corpus, protocol) - 1}")
-    keys, labels, everyone = [u.key for u in corpus.utterances], corpus.labels, corpus.speakers
+        return _grouped_versions(corpus, fold)
+    _check_size(corpus, protocol, fold)
+    if protocol in BY_ACTORS:
+        return _by_actors(corpus, protocol)
+    keys, speakers = ([getattr(u, name) for u in corpus.utterances] for name in ("key", "speaker"))
+    five = {"n_splits": FOLDS, "shuffle": True, "random_state": 0}
+    if protocol in DRAWN:
+        train, test = next(StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, corpus.labels))
+    elif protocol == "stratified-folds":
+        train, test = list(StratifiedKFold(**five).split(keys, corpus.labels))[fold]
+    elif protocol == "speaker-folds":
+        train, test = list(StratifiedGroupKFold(**five).split(keys, corpus.labels, speakers))[fold]
+    else:
+        following = [corpus.speakers[(fold + k) % len(corpus.speakers)] for k in range(3)]
+        left_out, held_out = (following, following[1:]) if protocol == SELECTION else (following[:1], following[:1])
+        train = [i for i, speaker in enumerate(speakers) if speaker not in left_out]
+        test = [i for i, speaker in enumerate(speakers) if speaker in held_out]
+    return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
+
+
+def _check_size(corpus: Corpus, protocol: str, fold: int) -> None:
+    """Raises SerlibError if the protocol has no such fold, or too few utterances or speakers."""
+    name, size, count = corpus.name, len(corpus.utterances), folds(corpus, protocol)
+    if fold < 0 or (protocol not in DRAWN and fold >= count):
+        raise SerlibError(f"fold {fold}: {protocol} on {name} has folds 0 to {count - 1}")
     emotion, fewest = min(Counter(u.emotion for u in corpus.utterances).items(), key=lambda item: item[1])
     needed = 2 if protocol in DRAWN else FOLDS if protocol in ("stratified-folds", "speaker-folds") else 1
     if fewest < needed:
-        raise SerlibError(
-            f"{protocol} needs at least {needed} utterances an emotion; {corpus.name} has {fewest} of {emotion}"
-        )
-    if protocol in DRAWN and len(keys) <= FOLDS * (len(corpus.emotions) - 1):
-        raise SerlibError(f"{protocol}: a fifth of {corpus.name}'s {len(keys)} utterances is fewer than its emotions")
-    least, word = FEWEST_SPEAKERS.get(protocol, (1, "one"))
-    if len(everyone) < least:
-        raise SerlibError(f"{protocol} needs at least {word} speakers; {corpus.name} has {len(everyone)}")
-    if protocol in BY_ACTORS:
-        return _by_actors(corpus, protocol)
-    speakers = [u.speaker for u in corpus.utterances]
-    if protocol in DRAWN:
-        train, test = next(StratifiedShuffleSplit(1, test_size=0.2, random_state=fold).split(keys, labels))
-    elif protocol == "stratified-folds":
-        train, test = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(keys, labels))[fold]
-    elif protocol == "speaker-folds":
-        grouped = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-        train, test = list(grouped.split(keys, labels, speakers))[fold]
-    else:
-        after = [everyone[(fold + k) % len(everyone)] for k in range(3)]
-        out, held = (after, after[1:]) if protocol == SELECTION else (after[:1], after[:1])
-        train = [i for i, speaker in enumerate(speakers) if speaker not in out]
-        test = [i for i, speaker in enumerate(speakers) if speaker in held]
-    return Split(protocol, fold, tuple(keys[i] for i in train), tuple(keys[i] for i in test))
+        raise SerlibError(f"{protocol} needs at least {needed} utterances an emotion; {name} has {fewest} of {emotion}")
+    if protocol in DRAWN and size <= FOLDS * (len(corpus.emotions) - 1):
+        raise SerlibError(f"{protocol}: a fifth of {name}'s {size} utterances is fewer than its emotions")
+    speakers, least = len(corpus.speakers), FEWEST_SPEAKERS.get(protocol, "one")
+    if speakers < {"one": 1, "two": 2, "four": 4, "5": FOLDS}[least]:
+        raise SerlibError(f"{protocol} needs at least {least} speakers; {name} has {speakers}")
 
 
 def _by_actors(corpus: Corpus, protocol: str) -> Split:
     """The actors of CREMA-D as ``crema-d_actors.csv`` divides them."""
-    with ACTORS.open(newline="", encoding="utf-8") as file:
-        part_of = {row["actor"]: row["part"] for row in csv.DictReader(file)}
+    part_of = dict(line.split(",") for line in ACTORS.read_text(encoding="utf-8").split()[1:])
     unknown = [speaker for speaker in corpus.speakers if speaker not in part_of]
     if unknown:
         raise SerlibError(f"{protocol} is of CREMA-D's actors; {corpus.name} has the speaker {unknown[0]}")
-    parts = {name: tuple(u.key for u in corpus.utterances if part_of[u.speaker] == name) for name in ACTOR_PARTS}
-    empty = [name for name, keys in parts.items() if not keys]
+    names = ("train", "validation", "test")
+    parts = {name: tuple(u.key for u in corpus.utterances if part_of[u.speaker] == name) for name in names}
+    empty = [part for part, keys in parts.items() if not keys]
     if empty:
         raise SerlibError(f"{protocol}: {corpus.name} has none of the {empty[0]} actors; it needs the whole corpus")
     if protocol == ACTOR_SELECTION:
         return Split(protocol, 0, parts["train"], parts["validation"])
-    return Split(protocol, 0, parts["train"], parts["test"], parts["validation"])
+    return Split(protocol, 0, **parts)
 
 
-def _together(corpus: Corpus, fold: int) -> Split:
+def _grouped_versions(corpus: Corpus, fold: int) -> Split:
     originals = replace(corpus, utterances=tuple(u for u in corpus.utterances if u.version == ORIGINAL))
-    held = set(split(originals, "random", fold).test)
-    train = tuple(u.key for u in corpus.utterances if u.source not in held)
-    return Split("augmented-grouped", fold, train, tuple(u.key for u in corpus.utterances if u.source in held))
+    drawn = set(split(originals, "random", fold).test)
+    train = tuple(u.key for u in corpus.utterances if u.source not in drawn)
+    return Split("augmented-grouped", fold, train, tuple(u.key for u in corpus.utterances if u.source in drawn))
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the training and the test set of a split share; an honest test of generalisation over people shares no speaker.
+    """The overlap of training and test set; an honest test of generalisation over people shares no speaker.
 
     ``identical`` lists test files whose bytes also stand in the training set. The shares are of the test set.
     """
@@ -172,48 +173,45 @@ class Audit:
     identical: tuple[str, ...]
     share_known_speaker: float
     share_known_sentence: float
-    share_known_utterance: float  # whose utterance the training set holds in another version
+    share_known_utterance: float  # utterances that the training set holds in another version
 
 
 def audit(corpus: Corpus, split: Split) -> Audit:
-    """What the two parts of ``split`` share.
+    """The overlap of the two parts of ``split``.
 
     Raises:
         ValueError: an utterance stands in two parts, or is not in the corpus.
     """
     by_key = {u.key: u for u in corpus.utterances}
-    for (one, keys), (other, others) in combinations(split.parts.items(), 2):
-        both = set(keys) & set(others)
-        if both:
-            raise ValueError(f"{min(both)}: in the {'training' if one == 'train' else one} and the {other} set")
-    unknown = set().union(*split.parts.values()) - set(by_key)
-    if unknown:
+    for (name, keys), (other, others) in combinations(split.parts.items(), 2):
+        if both := set(keys) & set(others):
+            raise ValueError(f"{min(both)}: in the {'training' if name == 'train' else name} and the {other} set")
+    if unknown := set().union(*split.parts.values()) - by_key.keys():
         raise ValueError(f"{min(unknown)}: in the split but not in the corpus")
     train, test = ([by_key[key] for key in keys] for keys in (split.train, split.test))
 
-    def known(field: str) -> tuple[list[Utterance], tuple[str, ...]]:
-        seen = {getattr(u, field) for u in train} - {""}
-        shared = [u for u in test if getattr(u, field) in seen]
-        return shared, tuple(sorted({getattr(u, field) for u in shared}))
+    def known(field: str) -> list[Utterance]:
+        """The test utterances whose ``field`` the training set has as well."""
+        trained = {getattr(u, field) for u in train} - {""}
+        return [u for u in test if getattr(u, field) in trained]
 
-    (by_speaker, speakers), (by_text, sentences) = known("speaker"), known("text")
+    by_speaker, by_text = known("speaker"), known("text")
     return Audit(
         train=len(train),
         test=len(test),
-        speakers=speakers,
-        sentences=sentences,
-        identical=tuple(u.key for u in known("sha256")[0]),
+        speakers=tuple(sorted({u.speaker for u in by_speaker})),
+        sentences=tuple(sorted({u.text for u in by_text})),
+        identical=tuple(u.key for u in known("sha256")),
         share_known_speaker=len(by_speaker) / len(test),
         share_known_sentence=len(by_text) / len(test),
-        share_known_utterance=len(known("source")[0]) / len(test),
+        share_known_utterance=len(known("source")) / len(test),
     )
 
 
 def save(splits: Sequence[Split], table: str | Path) -> None:
     """Write folds of one protocol as CSV: file, and its part (train, validation or test) in each fold."""
-    part = {(s.fold, key): name for s in splits for name, keys in s.parts.items() for key in keys}
-    keys = sorted({key for _, key in part})
-    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
-        writer.writerows((key, *(part[s.fold, key] for s in splits)) for key in keys)
+    import pandas as pd
+
+    folds = {f"fold {s.fold}": {key: name for name, keys in s.parts.items() for key in keys} for s in splits}
+    with atomic_write(table) as beside:
+        pd.DataFrame(folds).sort_index().to_csv(beside, index_label="file", lineterminator="\n")

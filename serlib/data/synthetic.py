@@ -44,7 +44,7 @@ SYNCHRONOUS, DO_NOT_EXIT, UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, option of 
 
 @dataclass(frozen=True)
 class Prosody:
-    """What an emotion changes, relative to the same voice's neutral speech."""
+    """The changes by an emotion, relative to the same voice's neutral speech."""
 
     rate: float = 1.0  # times the speaking rate
     pitch: float = 1.0  # times the mean fundamental frequency
@@ -84,9 +84,8 @@ MINIATURES = {name: Miniature(tuple(known.voices), tuple(known.said)) for name, 
 def _fresh_espeak() -> Iterator[ctypes.CDLL]:
     """espeak-ng as if never used before.
 
-    It keeps state between utterances that no call resets (the phase of its flutter table, its gain control), so that
-    what it says depends on what it said. The library is therefore loaded anew for every utterance, from a copy, since
-    this process may hold it already: its variables start as the file has them.
+    It keeps state between utterances that no call resets: the phase of its flutter table, its gain control. The library
+    is therefore loaded anew for every utterance, from a copy, since this process may hold it already.
 
     Raises:
         RuntimeError: espeak-ng does not start.

@@ -48,7 +48,7 @@ def check_shareable(fabric: Fabric, model: nn.Module, name: str) -> None:
 
 @contextmanager
 def fail_together(fabric: Fabric) -> Iterator[None]:
-    """What ends one process of several ends the others too, each with one line; one process alone is left as it is."""
+    """An error in one process of several ends the others too, each with one line; one process alone is left as it is."""
     if fabric.world_size == 1:
         yield
         return
@@ -72,7 +72,7 @@ def gather_batch(
     images: Float[Tensor, "batch channels height width"],
     pick: Callable[[Any], tuple[Tensor, ...]],
 ) -> list[Tensor]:
-    """``pick`` of the network's output for a batch, of which each process computes its share: every ``world``-th image.
+    """``pick`` of the network's output for a batch. Each process computes its share, every ``world``-th image.
 
     Gradients flow back to the process whose image it was; their mean over the processes, which Fabric takes, is the
     gradient of one process that computes the whole batch.

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Images = Float[Tensor, "batch channels height width"]
-WORTH = 0.9  # of all patches, the share that is left: more is not worth the ordering
+WORTH = 0.9  # of all patches, the largest share that is worth the ordering
 
 
 def can_skip(x: Tensor) -> bool:
@@ -37,8 +37,8 @@ def skip_repeats(encode: Callable[..., Any], patches: Float[Tensor, "batch patch
 
     Without position, equal patches have equal tokens in every block. So the batch is ordered by length and cut in two,
     and each half is cropped to its longest image and one patch of silence. That patch stands for all that were cropped:
-    ``encode(patches, bias)`` adds ``bias`` to the scores of attention, for the last patch the logarithm of their number,
-    which is the softmax over all of them.
+    ``encode(patches, bias)`` adds ``bias`` to the scores of attention: for the last patch the logarithm of their number.
+    That is the softmax over all of them.
     """
     count = patches.shape[1]
     if not can_skip(patches):
@@ -55,22 +55,21 @@ def skip_repeats(encode: Callable[..., Any], patches: Float[Tensor, "batch patch
     )
 
 
-def _cropped(encode: Callable[..., Any], patches: Float[Tensor, "batch kept values"], more: int) -> Any:
-    """The output for images of which the last patch stands for ``more`` further ones."""
+def _cropped(encode: Callable[..., Any], patches: Float[Tensor, "batch kept values"], copies: int) -> Any:
+    """The output for images whose last patch stands for ``copies`` further ones."""
     bias = patches.new_zeros(patches.shape[1] + 1)  # the class token comes first
-    bias[-1] = math.log(more + 1)
+    bias[-1] = math.log(copies + 1)
     output = encode(patches, bias)
-    silent = output.tokens[:, -1:].expand(-1, more, -1)
+    silent = output.tokens[:, -1:].expand(-1, copies, -1)
     return output._replace(tokens=torch.cat((output.tokens, silent), dim=1))
 
 
 def apply_stem(stem: nn.Sequential, images: Images) -> Images:
     """``stem(images)``, for a stem of 3x3 convolutions, each with InstanceNorm and GELU.
 
-    On a CPU the images pass one after the other: no operation mixes images, and one image's activations (4 MiB at 64
-    channels) stay in the cache where a batch's (134 MB) go through memory at every operation. Of the silence that ends
-    an image, the columns out of reach of the speech and of the right edge are the same after every convolution: one of
-    them is computed, and it counts in the norms for as many as it stands for.
+    On a CPU the images pass one after the other: one image's activations (4 MiB at 64 channels) stay in the cache, a
+    batch's (134 MB) do not. In the silence that ends an image, columns out of reach of the speech and of the right edge
+    are the same after every convolution. One of them is computed; in the norms it counts for as many as it stands for.
     """
     if not (len(stem) and can_skip(images)):
         return stem(images)
@@ -80,23 +79,23 @@ def apply_stem(stem: nn.Sequential, images: Images) -> Images:
 
 def _one_image(stem: nn.Sequential, x: Images, width: int) -> Images:
     reach = len(stem)  # columns to each side that a pixel of the outcome depends on: one for each convolution
-    silent = width + reach  # the column that stands for itself and the next ``more``
-    more = x.shape[-1] - silent - 1 - reach
-    if more <= 0:
+    silent = width + reach  # the column that stands for itself and the next ``copies``
+    copies = x.shape[-1] - silent - 1 - reach
+    if copies <= 0:
         return stem(x)
     x = torch.cat((x[..., : silent + 1], x[..., -reach:]), dim=-1)
     for convolution, norm, gelu in stem:
-        x = gelu(_weighted_norm(convolution(x), silent, more, norm.eps))
-    between = x[..., silent : silent + 1].expand(-1, -1, -1, more)
+        x = gelu(_weighted_norm(convolution(x), silent, copies, norm.eps))
+    between = x[..., silent : silent + 1].expand(-1, -1, -1, copies)
     return torch.cat((x[..., :silent], between, x[..., silent:]), dim=-1)
 
 
-def _weighted_norm(x: Tensor, silent: int, more: int, eps: float) -> Tensor:
-    """InstanceNorm of the image in which ``more`` further columns equal column ``silent``."""
+def _weighted_norm(x: Tensor, silent: int, copies: int, eps: float) -> Tensor:
+    """InstanceNorm of the image in which ``copies`` further columns equal column ``silent``."""
 
     def mean(values: Tensor) -> Tensor:
-        pixels = values.shape[-2] * (values.shape[-1] + more)
-        total = values.sum((-2, -1), keepdim=True) + more * values[..., silent : silent + 1].sum(-2, keepdim=True)
+        pixels = values.shape[-2] * (values.shape[-1] + copies)
+        total = values.sum((-2, -1), keepdim=True) + copies * values[..., silent : silent + 1].sum(-2, keepdim=True)
         return total / pixels
 
     centred = x - mean(x)

@@ -23,14 +23,14 @@ def has_bf16_products() -> bool:
 
 
 def products(precision: str, device: torch.device) -> AbstractContextManager:
-    """What a training loop runs inside."""
+    """The context that a training loop runs inside."""
     return RoundedProducts() if _needed(precision, device) else nullcontext()
 
 
 def device_name(precision: str, device: torch.device) -> str:
     """The device as a record's provenance names it: which card it is, and whether products are rounded on it."""
     card = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return f"{device}{card}{', products rounded to bf16' * _needed(precision, device)}"
+    return f"{device}{card}" + (", products rounded to bf16" if _needed(precision, device) else "")
 
 
 def _needed(precision: str, device: torch.device) -> bool:

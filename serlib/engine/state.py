@@ -25,9 +25,9 @@ TRAINING_CODE = ("config", "losses", "model", "training", "engine/distributed", 
 
 @dataclass
 class TrainState:
-    """What a run works with, and how far it is: ``curves`` holds the finished epochs of every stage.
+    """The inputs of a run, and how far it is: ``curves`` holds the finished epochs of every stage.
 
-    ``images`` are the whole corpus's, mapped from disk: only those of a batch are read. ``rows`` says which train.
+    ``images`` are the whole corpus's, mapped from disk: a batch reads its own. ``rows`` says which train.
     """
 
     fabric: Fabric
@@ -37,7 +37,7 @@ class TrainState:
     labels: Int[Tensor, " train"]
     test: tuple[Tensor, Tensor] | None = None  # rows and labels of the test set, for the log alone
     checkpoint: Path | None = None  # file that a killed run goes on from
-    identity: str = ""  # of everything that the state belongs to, as :func:`identity`
+    identity: str = ""  # as :func:`identity` gives it
     progress: bool = True
     curves: Curves = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)  # moved back by what an interrupted run had spent
@@ -91,7 +91,7 @@ def read_state(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
 
 
 def _content(checkpoint: Path | None) -> bytes:
-    """What the state's file holds; nothing if there is none, or none that can be read, which is set aside."""
+    """The content of the state's file; nothing if there is none. A file that cannot be read is set aside."""
     if checkpoint is None or not os.path.lexists(checkpoint):
         return b""
     try:

@@ -2,8 +2,11 @@
 
 The file runs without PyTorch: ``onnxruntime.InferenceSession(path).run(None, {"samples": samples})``. Its metadata
 names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits.
+
+``python -m workflow.export --weights WEIGHTS --out FILE.onnx [--int8]``
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -20,11 +23,14 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serlib import cli
 from serlib.config import Features
 from serlib.data import features
+from serlib.engine.command import run
 from serlib.errors import SerlibError
-from serlib.files import atomic_write
+from serlib.files import atomic_write, spare
 from serlib.model import SpectrogramViT
+from studies.__main__ import STUDIES
 
 
 class ToImage(nn.Module):
@@ -48,7 +54,7 @@ class ToImage(nn.Module):
         self.register_buffer("turns", (torch.outer(k, n) % c.fft_length).to(torch.int16))  # times ``fft_length``
         self.register_buffer("window", features.window(c))
         self.register_buffer("mel", features.mel_filters(c))
-        self.register_buffer("across", features.across(c))
+        self.register_buffer("across", features.interpolation(c))
 
     def forward(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "height width"]:
         c = self.settings
@@ -77,7 +83,7 @@ class FromSamples(nn.Module):
         return self.network(self.image(samples)[None, None]).logits[0]
 
 
-def write_onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: Path) -> None:
+def write_onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: str | Path) -> None:
     """Write ``network`` as ONNX: input ``samples``, (samples,) in [-1, 1] and no more than the image shows (10 s);
     output ``logits``, (classes,).
 
@@ -112,7 +118,7 @@ def to_onnx(
     return made
 
 
-def quantise(path: Path, target: Path) -> None:
+def quantise(path: str | Path, target: str | Path) -> None:
     """The same network with the transformer's weights and activations in eight bits.
 
     The log-Mel image and the embedding of its patches stay exact: on training recordings the embedding alone made two
@@ -141,3 +147,25 @@ def _no_warnings() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export weights of the paper's networks and of variants. Returns the exit status."""
+    parser = argparse.ArgumentParser("python -m workflow.export", description="Trained weights as ONNX.")
+    parser.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
+    parser.add_argument("--int8", action="store_true", help="the transformer in eight bits")
+    parser.set_defaults(command=_export)
+    return run(parser, arguments)
+
+
+def _export(options: argparse.Namespace) -> None:
+    spare(options.out, options.weights)
+    write_onnx(*cli.weights(STUDIES, options.weights), options.out)
+    if options.int8:
+        quantise(options.out, options.out)
+    print(options.out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,54 @@
+"""Where, when and by what code a run was made."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+def library_versions() -> dict[str, str]:
+    """The versions on which predictions may depend."""
+    return {name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")}
+
+
+def describe(device: str, threads: int, seconds: float) -> dict[str, Any]:
+    """Where, when and by what code something was made: on how many CPU threads, in how many seconds of wall-clock time."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seconds": round(seconds, 1),
+        "device": device,
+        "threads": threads,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **library_versions(),
+        **commit(Path(__file__).parents[2]),
+    }
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """The answer of git in the checkout whose top level is ``folder``; None where it is none, or git fails or is missing.
+
+    A repository around ``folder`` is another project's, and so may be one that GIT_DIR names, as in a hook.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
+
+    def ask(*arguments: str) -> str:
+        command = ("git", "--no-optional-locks", "-c", "core.fileMode=false", "-C", folder, *arguments)
+        ran = subprocess.run(command, env=environment, capture_output=True, check=True)
+        return os.fsdecode(ran.stdout).strip()
+
+    try:
+        own = Path(ask("rev-parse", "--show-toplevel")).resolve() == folder.resolve()
+        return ask(*arguments) if own else None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def commit(folder: Path) -> dict[str, Any]:
+    """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
+    found = git(folder, "rev-parse", "HEAD")
+    changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib", "studies")
+    return {"commit": found or "unknown", "dirty": not found or changed != ""}
