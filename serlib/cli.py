@@ -34,13 +34,13 @@ class Networks:
 
         return SpectrogramViT(run_config.run.model)
 
-    def load(self, path: Path) -> tuple[Any, dict[str, Any]]:
+    def load(self, path: str | Path) -> tuple[Any, dict[str, Any]]:
         """As :func:`serlib.checkpoints.load`."""
         from serlib import checkpoints
 
         return checkpoints.load(path)
 
-    def execute(self, *inputs: Any, cache: Path, **options: Any) -> Any:
+    def execute(self, *inputs: Any, cache: str | Path, **options: Any) -> Any:
         """As :func:`serlib.training.execute`; the folder ``cache`` is for classifiers that keep values."""
         from serlib import training
 
@@ -248,9 +248,9 @@ def _teacher(
     return trained(options.networks, path, record), record.result
 
 
-def trained(networks: Networks, path: Path, record: Any) -> Any:
+def trained(networks: Networks, path: str | Path, record: Any) -> Any:
     """The trained network beside a record."""
-    network, about = networks.load(path.with_suffix(".safetensors"))
+    network, about = networks.load(Path(path).with_suffix(".safetensors"))
     if about.get("result") != record.result:
         raise SerlibError(f"{path}: the weights beside it are of another run")
     return network
@@ -272,7 +272,7 @@ def _print_accuracy(record: Any) -> None:
         print(f"  {part} ({len(true):,} utterances): {', '.join(accuracies)}")
 
 
-def read(paths: Iterable[Path]) -> Iterator[Any]:
+def read(paths: Iterable[str | Path]) -> Iterator[Any]:
     """The records in files, and in folders of them.
 
     Raises:
@@ -281,7 +281,7 @@ def read(paths: Iterable[Path]) -> Iterator[Any]:
     from serlib import records
 
     for path in paths:
-        found = records.read_all(path) if path.is_dir() else [records.read(path)]
+        found = records.read_all(path) if Path(path).is_dir() else [records.read(path)]
         if not found:
             raise SerlibError(f"{path}: no record in this folder")
         yield from found
@@ -292,7 +292,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         _print_accuracy(record)
 
 
-def weights(networks: Networks, path: Path) -> tuple[Any, config.Features, list[str]]:
+def weights(networks: Networks, path: str | Path) -> tuple[Any, config.Features, list[str]]:
     """A trained network, the images that it takes, its emotions."""
     network, about = networks.load(path)
     try:

@@ -108,7 +108,7 @@ def execute(
     split: Split,
     images: Images | Callable[[], Images],
     *,
-    record: Path,
+    record: str | Path,
     teacher: tuple[SpectrogramViT, str] | None = None,
     network: Callable[[], nn.Module] | None = None,
     complete: Complete | None = None,
@@ -143,14 +143,17 @@ def execute(
         followed, result = teacher or (None, "")
         inputs = run_config, corpus.fingerprint, split.digest, result, provenance.library_versions()
         state = _state(fabric, settings, corpus, split, images)
-        state.identity, state.checkpoint = unfinished.identity(model, images, *inputs), record.with_suffix(".state")
+        state.identity, state.checkpoint = (
+            unfinished.identity(model, images, *inputs),
+            Path(record).with_suffix(".state"),
+        )
         state.progress = progress and fabric.is_global_zero
         train_stages(state, run, fabric.to_device(model), followed)
         label = partial(_label, fabric, model)
         finished = _record(state, run_config, corpus, split, label, result)
         finished = complete(finished, label) if complete else finished
         if fabric.is_global_zero:
-            _write(finished, run_config, model, record)
+            _write(finished, run_config, model, Path(record))
     return finished
 
 

@@ -21,13 +21,13 @@ class Networks(cli.Networks):
 
         return frontends.of_run(run_config) if run_config.run.model else None
 
-    def load(self, path: Path) -> tuple[Any, dict[str, Any]]:
+    def load(self, path: str | Path) -> tuple[Any, dict[str, Any]]:
         """As :func:`studies.frontends.load`."""
         from studies import frontends
 
         return frontends.load(path)
 
-    def execute(self, run_config: Any, corpus: Any, split: Any, images: Any, *, cache: Path, **how: Any) -> Any:
+    def execute(self, run_config: Any, corpus: Any, split: Any, images: Any, *, cache: str | Path, **how: Any) -> Any:
         """One run, variant or baseline, to its record."""
         from serlib import training
         from studies import baselines, frontends, speaker_norm

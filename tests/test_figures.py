@@ -199,7 +199,9 @@ def test_the_axes_of_a_spectrogram_are_librosas(ax):
     assert figures.band_frequencies(settings) == pytest.approx(peaks, abs=0.2)
     frames = librosa.frames_to_time(np.arange(1001), sr=16_000, hop_length=160)
     assert figures.column_times(1001, settings) == pytest.approx(frames)
-    columns = frames @ features.interpolation(SETTINGS).double().numpy()  # frames of a pixel are averaged, so are their times
+    columns = (
+        frames @ features.interpolation(SETTINGS).double().numpy()
+    )  # frames of a pixel are averaged, so are their times
     assert figures.column_times(128, SETTINGS)[2:-2] == pytest.approx(columns[2:-2], abs=2e-4)
     figures.plot_spectrogram(np.random.default_rng(0).uniform(size=(128, 128)), ax)
     assert ax.get_ylim() == (0, 8_000)

@@ -159,27 +159,39 @@ class Killed(Exception):
     pass
 
 
+@pytest.fixture
+def kill(monkeypatch, corpus, split, images):
+    """Executes a run that is killed after ``epochs`` epochs, begun ``seconds`` earlier than it says."""
+    keep = state.save_state
+
+    def execute_killed(folder: Path, settings=None, teacher=None, epochs: int = 1, seconds: float = 0.0) -> None:
+        kept = []
+
+        def killed(run, *arguments):
+            run.started -= seconds
+            keep(run, *arguments)
+            kept.append(arguments)
+            if len(kept) == epochs:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "save_state", killed)
+            with pytest.raises(Killed):
+                execute(folder, settings or named(), corpus, split, images, teacher)
+
+    return execute_killed
+
+
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("change", [{}, {"log_test_accuracy": True}], ids=str)
 def test_a_killed_run_ends_with_the_same_record(
-    tmp_path, corpus, split, images, teacher, monkeypatch, stop_after, change
+    tmp_path, corpus, split, images, teacher, monkeypatch, kill, stop_after, change
 ):
     settings = named(TRANSFER, **change)
     whole = execute(tmp_path / "whole", settings, corpus, split, images, teacher)
-    keep, kept = state.save_state, []
-
-    def killed(*arguments):
-        keep(*arguments)
-        kept.append(arguments)
-        if len(kept) == stop_after:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(state, "save_state", killed)
-        with pytest.raises(Killed):
-            execute(tmp_path / "killed", settings, corpus, split, images, teacher)
+    kill(tmp_path / "killed", settings, teacher, stop_after)
     assert not (tmp_path / "killed/run.json").exists()
-    epochs = []
+    keep, epochs = state.save_state, []
     monkeypatch.setattr(state, "save_state", lambda *arguments: (keep(*arguments), epochs.append(arguments)))
     resumed = execute(tmp_path / "killed", settings, corpus, split, images, teacher)
     assert len(epochs) == 6 - stop_after  # two stages of three epochs
@@ -187,32 +199,13 @@ def test_a_killed_run_ends_with_the_same_record(
     assert [path.name for path in sorted((tmp_path / "killed").iterdir())] == ["run.json", "run.safetensors"]
 
 
-def test_seconds_count_from_the_first_start(tmp_path, corpus, split, images, monkeypatch):
-    keep = state.save_state
-
-    def killed(run, *arguments):
-        run.started -= 1_000
-        keep(run, *arguments)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(state, "save_state", killed)
-        with pytest.raises(Killed):
-            execute(tmp_path, named(), corpus, split, images)
+def test_seconds_count_from_the_first_start(tmp_path, corpus, split, images, kill):
+    kill(tmp_path, seconds=1_000.0)
     assert 1_000 < execute(tmp_path, named(), corpus, split, images).provenance["seconds"] < 1_100
 
 
-def test_the_state_of_other_settings_is_not_taken_up(tmp_path, corpus, split, images, monkeypatch):
-    keep = state.save_state
-
-    def killed(*arguments):
-        keep(*arguments)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(state, "save_state", killed)
-        with pytest.raises(Killed):
-            execute(tmp_path, named(), corpus, split, images)
+def test_the_state_of_other_settings_is_not_taken_up(tmp_path, corpus, split, images, kill):
+    kill(tmp_path)
     other = named(learning_rate=1e-3)
     assert (
         execute(tmp_path, other, corpus, split, images).result
@@ -391,18 +384,9 @@ CHANGED = {
 
 @pytest.mark.parametrize("change", CHANGED)
 def test_a_killed_run_is_not_gone_on_with_by_other_images_or_code(
-    tmp_path, corpus, split, images, monkeypatch, capsys, change
+    tmp_path, corpus, split, images, monkeypatch, capsys, kill, change
 ):
-    keep = state.save_state
-
-    def killed(*arguments):
-        keep(*arguments)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(state, "save_state", killed)
-        with pytest.raises(Killed):
-            execute(tmp_path / "killed", named(), corpus, split, images)
+    kill(tmp_path / "killed")
     CHANGED[change](images, monkeypatch)
     again = execute(tmp_path / "killed", named(), corpus, split, images)
     assert again.result == execute(tmp_path / "fresh", named(), corpus, split, images).result

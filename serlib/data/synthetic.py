@@ -196,7 +196,7 @@ def _wav(name: str, speaker: str, sentence: str, emotion: str) -> bytes:
     return buffer.getvalue()
 
 
-def make_corpus(name: str, folder: Path) -> int:
+def make_corpus(name: str, folder: str | Path) -> int:
     """Writes the miniature of corpus ``name`` below ``folder`` and returns the number of its files.
 
     A file appears whole or not at all; files that this miniature left there before stay as they are.

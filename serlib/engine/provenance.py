@@ -28,7 +28,7 @@ def describe(device: str, threads: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def git(folder: Path, *arguments: str) -> str | None:
+def git(folder: str | Path, *arguments: str) -> str | None:
     """The answer of git in the checkout whose top level is ``folder``; None where it is none, or git fails or is missing.
 
     A repository around ``folder`` is another project's, and so may be one that GIT_DIR names, as in a hook.
@@ -41,13 +41,13 @@ def git(folder: Path, *arguments: str) -> str | None:
         return os.fsdecode(ran.stdout).strip()
 
     try:
-        own = Path(ask("rev-parse", "--show-toplevel")).resolve() == folder.resolve()
+        own = Path(ask("rev-parse", "--show-toplevel")).resolve() == Path(folder).resolve()
         return ask(*arguments) if own else None
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def commit(folder: Path) -> dict[str, Any]:
+def commit(folder: str | Path) -> dict[str, Any]:
     """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
     found = git(folder, "rev-parse", "HEAD")
     changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib", "studies")
