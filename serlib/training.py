@@ -129,7 +129,7 @@ def execute(
         SerlibError: the teacher is missing; the accelerator is not on this machine; several processes cannot train this
             network; another process of the run was lost.
     """
-    run, settings = run_config.run, run_config.training
+    run, settings, record = run_config.run, run_config.training, Path(record)
     if run.teacher and teacher is None:
         raise SerlibError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
     fabric = distributed.make_fabric(accelerator, settings.precision)
@@ -143,17 +143,14 @@ def execute(
         followed, result = teacher or (None, "")
         inputs = run_config, corpus.fingerprint, split.digest, result, provenance.library_versions()
         state = _state(fabric, settings, corpus, split, images)
-        state.identity, state.checkpoint = (
-            unfinished.identity(model, images, *inputs),
-            Path(record).with_suffix(".state"),
-        )
+        state.identity, state.checkpoint = unfinished.identity(model, images, *inputs), record.with_suffix(".state")
         state.progress = progress and fabric.is_global_zero
         train_stages(state, run, fabric.to_device(model), followed)
         label = partial(_label, fabric, model)
         finished = _record(state, run_config, corpus, split, label, result)
         finished = complete(finished, label) if complete else finished
         if fabric.is_global_zero:
-            _write(finished, run_config, model, Path(record))
+            _write(finished, run_config, model, record)
     return finished
 
 

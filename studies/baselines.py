@@ -70,7 +70,7 @@ def execute(
     split: Split,
     images: Callable[[], Tensor],
     *,
-    record: Path,
+    record: str | Path,
     cache: Path,
     accelerator: str = "cpu",
 ) -> records.Record:

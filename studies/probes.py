@@ -143,14 +143,14 @@ def _missed(known: ndarray, known_numbers: ndarray, tokens: ndarray, numbers: nd
     return (fitted.predict(tokens.astype(float)) - numbers) ** 2
 
 
-def write(probe: Probe, path: Path) -> None:
+def write(probe: Probe, path: str | Path) -> None:
     """Write a probe as JSON with a digest of its content."""
     plain = json.loads(json.dumps(asdict(probe)))
     with atomic_write(path) as beside:
         beside.write_text(json.dumps({**plain, "digest": config.digest(plain)}) + "\n", encoding="utf-8")
 
 
-def read_all(folder: Path) -> list[Probe]:
+def read_all(folder: str | Path) -> list[Probe]:
     """Every probe below ``folder``, in the order of their paths; hidden files and folders hold none.
 
     Raises:

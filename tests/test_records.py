@@ -58,8 +58,8 @@ def signed(path: Path, change) -> None:
 def test_every_runs_record_reads_back_equal(tmp_path, name):
     images = config.Features(image_size=(128, 256), seconds=5.0)
     record = tiny_record(configuration=variants.resolve(name, "short", 3, 7, images))
-    write(record, tmp_path / "deep" / "run.json")
-    again = read(tmp_path / "deep" / "run.json")
+    write(record, str(tmp_path / "deep" / "run.json"))
+    again = read(str(tmp_path / "deep" / "run.json"))
     assert again == record
     assert again.result == record.result
     assert (again.run, again.seed) == (name, 3)

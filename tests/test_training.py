@@ -55,7 +55,7 @@ def named(run: config.Run = ALONE, **change) -> config.RunConfig:
 
 
 def execute(folder: Path, settings: config.RunConfig, corpus, split, images, teacher=None) -> records.Record:
-    record = folder / "run.json"
+    record = str(folder / "run.json")  # a path may be a text
     return training.execute(settings, corpus, split, images, record=record, teacher=teacher, progress=False)
 
 
