@@ -289,7 +289,8 @@ def is_table(data: str | Path) -> bool:
     return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()
 
 
-def _grouped(utterances: Iterable[Utterance], key: Callable[[Utterance], str]) -> dict[str, list[Utterance]]:
+def grouped(utterances: Iterable[Utterance], key: Callable[[Utterance], str]) -> dict[str, list[Utterance]]:
+    """The utterances by what ``key`` gives for them."""
     groups = defaultdict(list)
     for utterance in utterances:
         groups[key(utterance)].append(utterance)
@@ -313,7 +314,7 @@ def _doubts(utterances: Sequence[Utterance]) -> list[str]:
             spellings[normal(name)].append(name)
         doubtful = (found for found in spellings.values() if len(found) > 1)
         notes += [f"{column}s that differ by {difference} alone: {', '.join(found)}" for found in doubtful]
-    same = ([u.key for u in group] for group in _grouped(utterances, lambda u: u.sha256).values())
+    same = ([u.key for u in group] for group in grouped(utterances, lambda u: u.sha256).values())
     return notes + [f"the same recording under several names: {', '.join(keys)}" for keys in same if len(keys) > 1]
 
 
@@ -376,8 +377,8 @@ def _from_csv(table: Path) -> list[Utterance]:
     head = [name.lower() for name in rows[0][1]] if rows else []
     missing = set(NEEDED) - set(head)
     if missing:
-        there = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
-        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {there}")
+        found = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
+        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {found}")
     for name, count in Counter(filter(None, head)).items():
         if count > 1:
             raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
@@ -391,9 +392,8 @@ def _from_csv(table: Path) -> list[Utterance]:
             if not row.get(column):
                 raise CorpusError(f"{where}: {column} is empty: fill it in, or remove the row")
             if not "".join(row[column].split()).isprintable():
-                raise CorpusError(
-                    f"{where}: {column} {row[column]!r} holds a character that cannot be printed: type it anew"
-                )
+                remedy = "holds a character that cannot be printed: type it anew"
+                raise CorpusError(f"{where}: {column} {row[column]!r} {remedy}")
         path = _beside(table, row["path"])
         key = row["path"].replace("\\", "/")
         if key in found:
@@ -433,9 +433,8 @@ def _text(table: str | Path, encoding: str) -> str:
     except OSError as error:
         raise CorpusError(f"{table}: {error.strerror}") from error
     if "\0" in text:
-        raise CorpusError(
-            f"{Path(table).name}: null characters, as of UTF-16 without its mark, or no CSV table; {remedy}"
-        )
+        what = "null characters, as of UTF-16 without its mark, or no CSV table"
+        raise CorpusError(f"{Path(table).name}: {what}; {remedy}")
     return text
 
 
@@ -454,17 +453,17 @@ def _open(utterance: Utterance, settings: config.Features) -> Utterance | Exclud
 
 def _contradictory(utterances: list[Utterance]) -> list[Excluded]:
     """Byte-identical files under different emotions: none of them can be right, so none is used."""
-    return [
-        Excluded(
-            u.key, "identical to " + ", ".join(f"{other.key} ({other.emotion})" for other in group if other is not u)
-        )
-        for group in _grouped(utterances, lambda u: u.sha256).values()
-        if len({u.emotion for u in group}) > 1
-        for u in group
-    ]
+    contradictory = []
+    for group in grouped(utterances, lambda u: u.sha256).values():
+        if len({u.emotion for u in group}) > 1:
+            names = {u.key: f"{u.key} ({u.emotion})" for u in group}
+            reasons = {key: ", ".join(names[other] for other in names if other != key) for key in names}
+            contradictory += [Excluded(key, f"identical to {reason}") for key, reason in reasons.items()]
+    return contradictory
 
 
 COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "excluded")
+LAST_LINE = rf",(?:channel ([1-9][0-9]{{0,9}}))?,({NAME}),(recordings|synthetic),"
 
 
 def save(corpus: Corpus, table: str | Path, folder: str | Path) -> None:
@@ -510,34 +509,22 @@ def read(table: str | Path, folder: str | Path, name: str, speech: Speech) -> Co
     check_name(name)
     text = _text(table, "utf-8")
     start = text.rfind("\n", 0, -1) + 1
-    last = re.match(rf",(?:channel ([1-9][0-9]{{0,9}}))?,({NAME}),(recordings|synthetic),", text[start:])
-    reader = csv.DictReader(io.StringIO(text[:start], newline=""), restval="")
-    try:
-        if last is None or text != _sealed(text[:start], channel := int(last[1] or 0), last[2], last[3]):
-            raise ValueError("changed")
-        rows = list(reader)
-        used = [row for row in rows if not row.get("excluded")]
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError("other columns")
-        seconds = [float(row["seconds"]) for row in used]
-    except (ValueError, csv.Error) as error:
-        raise CorpusError(
-            f"{table}: not a corpus table, or changed since; make it with `python -m serlib corpora`"
-        ) from error
-    if (last[2], last[3]) != (name, speech):
-        raise CorpusError(f"{table}: of {last[2]} ({last[3]}), not of {name} ({speech}): name another table")
-    root = _root(folder)
-    return Corpus(
-        name,
-        speech,
-        tuple(
-            Utterance(r["file"], root / r["path"], r["speaker"], r["text"], r["emotion"], r["sha256"], length)
-            for r, length in zip(used, seconds, strict=True)
-        ),
-        tuple(Excluded(r["file"], r["excluded"]) for r in rows if r["excluded"] and r["file"]),
-        tuple(r["excluded"] for r in rows if r["excluded"] and not r["file"]),
-        channel,
-    )
+    body, last = text[:start], re.match(LAST_LINE, text[start:])
+    channel, *owner = (int(last[1] or 0), last[2], last[3]) if last else (0, "", "")
+    if not body.startswith(",".join(COLUMNS) + "\n") or text != _sealed(body, channel, *owner):
+        raise CorpusError(f"{table}: not a corpus table, or changed since; make it with `python -m serlib corpora`")
+    if owner != [name, speech]:
+        raise CorpusError(f"{table}: of {owner[0]} ({owner[1]}), not of {name} ({speech}): name another table")
+    root, used, excluded, notes = _root(folder), [], [], []
+    for row in csv.DictReader(io.StringIO(body, newline="")):
+        if not row["excluded"]:
+            fields = (row[column] for column in ("speaker", "text", "emotion", "sha256"))
+            used.append(Utterance(row["file"], root / row["path"], *fields, float(row["seconds"])))
+        elif row["file"]:
+            excluded.append(Excluded(row["file"], row["excluded"]))
+        else:
+            notes.append(row["excluded"])
+    return Corpus(name, speech, tuple(used), tuple(excluded), tuple(notes), channel)
 
 
 def _root(folder: str | Path) -> Path:

@@ -1,11 +1,11 @@
 """The report of `python -m serlib corpora`: how recordings are stored, and whether that alone tells emotions apart."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from statistics import median
 
-import pandas as pd
-
-from serlib.data.corpora import CARRIERS, Corpus, Utterance
+from serlib.data.corpora import CARRIERS, Corpus, Utterance, grouped
 
 FEWEST = 10  # utterances of an emotion; emotions with fewer are left out
 APART = 0.9  # the share of a pair's utterances that a property must name rightly
@@ -21,24 +21,20 @@ def lines(corpus: Corpus) -> Iterator[str]:
     yield from (f"  note: {note}" for note in dict.fromkeys((*corpus.notes, *giveaways(utterances))))
 
 
-def _table(utterances: Sequence[Utterance]) -> pd.DataFrame:
-    return pd.DataFrame([{"emotion": u.emotion, "speaker": u.speaker, **u.carrier} for u in utterances if u.carrier])
-
-
 def summary(utterances: Sequence[Utterance], field: str) -> list[str]:
     """How the recordings of every emotion, or of every speaker, are stored: a line of heads, then a line each.
 
     Rates, formats and channels that occur; medians of length in seconds and level in decibels.
     """
-
-    def occurring(values: pd.Series) -> str:
-        return "/".join(value if isinstance(value, str) else f"{value:,}" for value in sorted(values.unique()))
-
-    columns = {"files": ("rate", "size"), "Hz": ("rate", occurring), "format": ("format", occurring)}
-    columns |= {"channels": ("channels", occurring), "s": ("seconds", "median"), "dB": ("level", "median")}
-    found = _table(utterances).groupby(field).agg(**columns).reset_index()
-    formats = {"files": "{:,}".format, "s": "{:.2f}".format, "dB": "{:.1f}".format}
-    return found.to_string(index=False, formatters=formats).splitlines()
+    lines = [f"{field:20} {'files':>6}  {'Hz':16} {'format':20} {'channels':9} {'s':>6} {'dB':>6}"]
+    for name, group in sorted(grouped(utterances, lambda u: getattr(u, field)).items()):
+        values = {carrier: [u.carrier[carrier] for u in group] for carrier in CARRIERS}
+        rates, channels = ("/".join(f"{value:,}" for value in sorted(set(values[c]))) for c in ("rate", "channels"))
+        stored = f"{rates:16} {'/'.join(sorted(set(values['format']))):20} {channels:9}"
+        lines.append(
+            f"{name:20} {len(group):6,}  {stored} {median(values['seconds']):6.2f} {median(values['level']):6.1f}"
+        )
+    return lines
 
 
 def giveaways(utterances: Sequence[Utterance]) -> list[str]:
@@ -47,21 +43,23 @@ def giveaways(utterances: Sequence[Utterance]) -> list[str]:
     For each property a tree of two levels, five-fold cross-validated. It tells two emotions apart if its answers would
     name nine of ten of their utterances rightly.
     """
+    from sklearn.metrics import confusion_matrix
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier
 
-    table, notes = _table(utterances), []
-    if len(table):
-        table = table.groupby("emotion").filter(lambda rows: len(rows) >= FEWEST)
+    counts = Counter(u.emotion for u in utterances if u.carrier)
+    emotions = sorted(emotion for emotion, count in counts.items() if count >= FEWEST)
+    rows, notes = [u for u in utterances if u.emotion in emotions], []
+    labels = [u.emotion for u in rows]
     for name, words in CARRIERS.items():
-        if not len(table) or min(table["emotion"].nunique(), table[name].nunique()) < 2:
+        kinds = sorted({u.carrier[name] for u in rows})
+        if min(len(kinds), len(emotions)) < 2:
             continue
-        labels, values = table["emotion"].to_numpy(object), table[[name]]
-        values = values.apply(lambda column: column.astype("category").cat.codes) if name == "format" else values
+        values = [[kinds.index(u.carrier[name]) if name == "format" else u.carrier[name]] for u in rows]
         tree = DecisionTreeClassifier(max_depth=2, class_weight="balanced", random_state=0)
         answers = cross_val_predict(tree, values, labels, cv=StratifiedKFold(5, shuffle=True, random_state=0))
-        shares = pd.crosstab(labels, answers, normalize="index")
-        right = {(a, b): 0.5 + abs(shares.loc[a] - shares.loc[b]).sum() / 4 for a, b in combinations(shares.index, 2)}
+        shares = dict(zip(emotions, confusion_matrix(labels, answers, labels=emotions, normalize="true"), strict=True))
+        right = {(a, b): 0.5 + abs(shares[a] - shares[b]).sum() / 4 for a, b in combinations(emotions, 2)}
         apart = sorted((pair for pair in right if right[pair] >= APART), key=right.get, reverse=True)
         if apart:
             (first, second), others = apart[0], len(apart) - 1

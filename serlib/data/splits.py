@@ -21,6 +21,7 @@ Two are for choosing among ways of training. Fold k of ``selection`` leaves the 
 of ``actor-split`` out altogether, and holds out its 9 for choosing.
 """
 
+import csv
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -210,8 +211,8 @@ def audit(corpus: Corpus, split: Split) -> Audit:
 
 def save(splits: Sequence[Split], table: str | Path) -> None:
     """Write folds of one protocol as CSV: file, and its part (train, validation or test) in each fold."""
-    import pandas as pd
-
-    folds = {f"fold {s.fold}": {key: name for name, keys in s.parts.items() for key in keys} for s in splits}
-    with atomic_write(table) as beside:
-        pd.DataFrame(folds).sort_index().to_csv(beside, index_label="file", lineterminator="\n")
+    parts = {(s.fold, key): name for s in splits for name, keys in s.parts.items() for key in keys}
+    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
+        writer.writerows((key, *(parts[s.fold, key] for s in splits)) for key in sorted({key for _, key in parts}))
