@@ -52,6 +52,10 @@ PAPER = Networks()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
+    return run(_parser(), arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.", corpus_options)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
@@ -62,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network_commands(command, PAPER)
     sub = command("audit", _audit, "What training and test set of each protocol share.", corpus_options)
     sub.add_argument("--out", type=Path, help="folder for the splits as CSV")
-    return run(parser, arguments)
+    return parser
 
 
 def corpus_options(sub: argparse.ArgumentParser) -> None:

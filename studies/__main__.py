@@ -45,13 +45,17 @@ STUDIES = Networks()
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
+    return cli.run(_parser(), arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser, command = cli.commands("studies", "What is asked of the method beyond the paper.")
     cli.network_commands(command, STUDIES)
     summary = "What trained networks know of time, on their test sets."
     sub = command("probe", _probe, summary, cli.corpus_options, cli.cache_option)
     sub.add_argument("--runs", nargs="+", type=Path, required=True, help="run records, their weights beside them")
     sub.add_argument("--out", type=Path, default=Path("build/probes"), help="folder of probes")
-    return cli.run(parser, arguments)
+    return parser
 
 
 def _probe(options: argparse.Namespace) -> None:

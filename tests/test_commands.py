@@ -21,11 +21,13 @@ from serlib import cli, config
 from serlib.data import download
 from studies import __main__ as studies_cli
 from tests.helpers import dry_runs, tiny_emodb, write_wav
+from workflow import export
 from workflow.run import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/clusters.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
 PARSERS = {"serlib": cli._parser, "studies": studies_cli._parser, "companion": companion_cli._parser}
+PARSERS |= {"workflow.export": export._parser}
 OTHERS = {"apt-get", "conda", "pip", "jupyter", "cffconvert", "mlcroissant", "actionlint", "pip-licenses", "ruff"}
 
 
@@ -141,15 +143,14 @@ def of_packages(page: str, *packages: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
-    for package, words in of_packages(page, "serlib", "studies"):
+    for package, words in of_packages(page, "serlib", "studies", "workflow.export"):
         if "crema-d" in words:
             tiny_crema_d(here / "data/crema-d")
         if "--synthesize" in words:  # tests/test_synthetic.py does
             words.remove("--synthesize")
             tiny_emodb(here / words[words.index("--data") + 1])
-        assert {"serlib": cli, "studies": studies_cli}[package].main(words) == 0, (
-            f"{shlex.join(words)}: {capsys.readouterr().err}"
-        )
+        program = {"serlib": cli, "studies": studies_cli, "workflow.export": export}[package]
+        assert program.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
 
 
 def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):

@@ -151,12 +151,16 @@ def _no_warnings() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export weights of the paper's networks and of variants. Returns the exit status."""
+    return run(_parser(), arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m workflow.export", description="Trained weights as ONNX.")
     parser.add_argument("--weights", type=Path, required=True, help=".safetensors that a run wrote")
     parser.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
     parser.add_argument("--int8", action="store_true", help="the transformer in eight bits")
     parser.set_defaults(command=_export)
-    return run(parser, arguments)
+    return parser
 
 
 def _export(options: argparse.Namespace) -> None:
