@@ -195,8 +195,8 @@ def _train(options: argparse.Namespace) -> None:
     run_config = _resolved(options, corpus)
 
     def path(name: str) -> Path:
-        where = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
-        return options.out / records.location(*where, run_config.features.images)
+        cell = (corpus.speech, corpus.name, run_config.schedule, options.protocol, options.fold, name, options.seed)
+        return options.out / records.location(*cell, run_config.features.images)
 
     record, teacher = path(options.run), run_config.run.teacher
     finished = options.networks.execute(

@@ -130,8 +130,8 @@ class Record:
     @property
     def location(self) -> str:
         """Where the record lies below a folder of runs."""
-        where = (self.speech, self.corpus, self.schedule, self.protocol, self.fold, self.run, self.seed)
-        return location(*where, self.images)
+        cell = (self.speech, self.corpus, self.schedule, self.protocol, self.fold, self.run, self.seed)
+        return location(*cell, self.images)
 
     def labels(self, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """True and predicted labels of a part, integers (utterances,)."""

@@ -256,5 +256,5 @@ def _check_finite(state: TrainState, stage: str, epoch: int, means: dict[str, fl
         return
     if state.checkpoint is not None:
         state.checkpoint.unlink(missing_ok=True)
-    where = state.checkpoint.with_suffix(".json") if state.checkpoint else "training"
-    raise SerlibError(f"{where}: {stage}, epoch {epoch + 1}: the loss is not finite; try another seed or schedule")
+    name = state.checkpoint.with_suffix(".json") if state.checkpoint else "training"
+    raise SerlibError(f"{name}: {stage}, epoch {epoch + 1}: the loss is not finite; try another seed or schedule")

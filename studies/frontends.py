@@ -86,7 +86,7 @@ def load(path: str | Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, 
     """
     found, about = checkpoints.load(path, network)
     if variants.from_beyond(about.get("beyond", {})).speaker_norm and not speaker_norm:
-        what = "each speaker's images normalised by several utterances of the same speaker"
+        images = "each speaker's images normalised by several utterances of the same speaker"
         remedy = f"choose the weights of a run without {variants.SPEAKER_NORM}"
-        raise SerlibError(f"{path}: the network takes {what}; {remedy}")
+        raise SerlibError(f"{path}: the network takes {images}; {remedy}")
     return found, about

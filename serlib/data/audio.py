@@ -138,21 +138,21 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, st
     """Samples of every channel, sampling rate in Hz, container and encoding, notes."""
     if content[:4] not in (*WAV, b"fLaC"):
         raise AudioError(f"unreadable: of another format; {CONVERT}")
-    declared, there = _data(content)
-    if there and not declared:  # libsndfile reads no sample where 0 are declared
-        size = len(content) - there - 4
+    declared, stored = _data(content)
+    if stored and not declared:  # libsndfile reads no sample where 0 are declared
+        size = len(content) - stored - 4
         content = content[:size] + b"\xff" * 4 + content[size + 4 :]
     samples, rate, kind = _sound(content)
-    if there < declared < UNKNOWN:
-        raise AudioError(f"truncated: {there:,} of {declared:,} bytes of samples")
+    if stored < declared < UNKNOWN:
+        raise AudioError(f"truncated: {stored:,} of {declared:,} bytes of samples")
     if not len(samples):
         raise AudioError("no samples")
     notes = []
-    if there and (not declared or declared >= UNKNOWN):
+    if stored and (not declared or declared >= UNKNOWN):
         notes.append("a header without the length of the samples")
     elif content[:4] == b"RIFF" and int.from_bytes(content[4:8], "little") + 8 > len(content):
         notes.append("a header that declares a longer file")
-    if len(unread := _unread(content, declared, there)) > len(content) / 100:
+    if len(unread := _unread(content, declared, stored)) > len(content) / 100:
         notes.append(f"{len(unread):,} bytes after the declared samples, left out")
     return samples, rate, kind, notes
 
@@ -179,7 +179,7 @@ def _sound(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, str
 
 
 def _data(content: bytes) -> tuple[int, int]:
-    """Bytes of samples that a WAV header declares, and bytes from there to the end of the file; 0, 0 for other files."""
+    """Bytes of samples that a WAV header declares, and bytes from stored to the end of the file; 0, 0 for other files."""
     place, size64 = 12, 0
     while content[:4] in WAV and place + 8 <= len(content):
         name, size = struct.unpack_from(WAV[content[:4]], content, place)
@@ -192,11 +192,11 @@ def _data(content: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _unread(content: bytes, declared: int, there: int) -> bytes:
+def _unread(content: bytes, declared: int, stored: int) -> bytes:
     """The bytes after the declared samples of a WAV file, without chunks and without zeros at the end."""
-    if not 0 < declared < there:
+    if not 0 < declared < stored:
         return b""
-    unread = content[len(content) - there + declared + declared % 2 :]
+    unread = content[len(content) - stored + declared + declared % 2 :]
     while CHUNK.match(unread):
         _, size = struct.unpack_from(WAV[content[:4]], unread)
         unread = unread[8 + size + size % 2 :]

@@ -330,13 +330,13 @@ def recordings(folder: str | Path) -> list[Path]:
     if is_table(folder):
         return sorted(utterance.path for utterance in _from_csv(folder))
     seen, found = set(), []
-    for where, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith(SYSTEMS))
         if real not in seen:
             seen.add(real)
             wav = (n for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
-            found += (Path(where, name) for name in wav)
+            found += (Path(place, name) for name in wav)
     return sorted(found)
 
 
@@ -384,20 +384,20 @@ def _from_csv(table: Path) -> list[Utterance]:
             raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
     found: dict[str, Utterance] = {}
     for number, cells in rows[1:]:
-        where = f"{table.name}: row {number}"
+        place = f"{table.name}: row {number}"
         if any(cells[len(head) :]):
-            raise CorpusError(f"{where}: {len(cells)} cells under {len(head)} heads: quote a cell that holds a comma")
+            raise CorpusError(f"{place}: {len(cells)} cells under {len(head)} heads: quote a cell that holds a comma")
         row = dict(zip(head, cells, strict=False))
         for column in NEEDED:
             if not row.get(column):
-                raise CorpusError(f"{where}: {column} is empty: fill it in, or remove the row")
+                raise CorpusError(f"{place}: {column} is empty: fill it in, or remove the row")
             if not "".join(row[column].split()).isprintable():
                 remedy = "holds a character that cannot be printed: type it anew"
-                raise CorpusError(f"{where}: {column} {row[column]!r} {remedy}")
+                raise CorpusError(f"{place}: {column} {row[column]!r} {remedy}")
         path = _beside(table, row["path"])
         key = row["path"].replace("\\", "/")
         if key in found:
-            raise CorpusError(f"{where}: path {key!r} stands in more than one row: leave one")
+            raise CorpusError(f"{place}: path {key!r} stands in more than one row: leave one")
         names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
         found[key] = Utterance(key, path, *names)
     return list(found.values())

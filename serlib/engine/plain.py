@@ -45,8 +45,8 @@ def from_json(kind: type[Kind], text: str, extra: Literal["forbid", "ignore"] = 
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    where = ".".join(map(str, error["loc"]))
-    return f"{where}: {error['msg']}".removeprefix(": ").replace("Value error, ", "")
+    field = ".".join(map(str, error["loc"]))
+    return f"{field}: {error['msg']}".removeprefix(": ").replace("Value error, ", "")
 
 
 def canonical(value: Any) -> str:
