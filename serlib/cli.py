@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serlib import config
-from serlib.data import corpora, splits
+from serlib.data import corpora, report, splits
 from serlib.engine.command import commands, is_first, run
 from serlib.errors import SerlibError, printable
 from serlib.files import spare
@@ -157,10 +157,7 @@ def _corpora(options: argparse.Namespace) -> None:
     if options.table:
         spare(options.table, data(options))
         corpora.remove(options.table)  # checking is what this command is for
-    corpus = load(options)
-    from serlib.data import report
-
-    for line in report.lines(corpus):
+    for line in report.lines(load(options)):
         print(printable(line))
 
 

@@ -228,7 +228,7 @@ def load(
         raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
     notes = differences + _remarks(utterances) + (_doubts(utterances) if own else [])
     if own or notes:  # a corpus as published is what it is
-        from serlib.data import report
+        from serlib.data import report  # here, because it reads this module
 
         notes += report.giveaways(utterances)
     return Corpus(name, speech, tuple(utterances), tuple(excluded), tuple(notes), channel)
