@@ -176,6 +176,11 @@ class Audit:
     share_known_sentence: float
     share_known_utterance: float  # utterances that the training set holds in another version
 
+    def __str__(self) -> str:
+        counts = f"{len(self.speakers)} speakers, {len(self.sentences)} sentences"
+        shared = f"{counts}, {len(self.identical)} identical recordings"
+        return f"{self.train} train, {self.test} test; on both sides {shared}"
+
 
 def audit(corpus: Corpus, split: Split) -> Audit:
     """The overlap of the two parts of ``split``.
