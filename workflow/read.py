@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from serlib import records
+from serlib.engine import provenance
 from serlib.files import atomic_write
 from workflow import render
 
@@ -21,7 +21,7 @@ TRY_IT = "# Try it\n\nThe networks that this page computes with are exported by 
 
 def main(root: Path, stage: Path) -> int:
     """Render the checkout ``root``; exit status."""
-    commit = records.commit(root)["commit"]
+    commit = provenance.commit(root)["commit"]
     note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
     for source in sorted((root / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(source, as_version=4)
