@@ -6,15 +6,11 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from serlib import cli
 from serlib.data import corpora
 from serlib.errors import SerlibError
-from serlib.files import spare
-
-if TYPE_CHECKING:
-    import pandas as pd
+from serlib.files import atomic_write, spare
 
 RESULTS = Path("results")
 
@@ -66,13 +62,11 @@ def _examples(options: argparse.Namespace) -> None:
 
 def _evidence(options: argparse.Namespace) -> None:
     from companion import experiments
-    from serlib.data import corpora
 
     corpora.check_name(options.corpus)
     for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
-        places = list(experiment.places(options.corpus))
-        there = sum((options.runs / place).exists() for place in places)
-        print(f"{number:2}  {experiment.title}: {there} of {len(places)} records")
+        there = [(options.runs / place).exists() for place in experiment.places(options.corpus)]
+        print(f"{number:2}  {experiment.title}: {sum(there)} of {len(there)} records")
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -82,13 +76,11 @@ def _claims(options: argparse.Namespace) -> None:
         raise SerlibError(f"{RESULTS}: no such folder; run it in the folder of the repository")
     verdicts = evidence.read(Path()).rows("verdicts")
     if options.markdown:
-        for row in verdicts:
-            print(
-                f"**{row['claim'].capitalize()}:** {row['part']}. **{row['finding'].capitalize()}.** {row['sentence']}"
-            )
-        return
-    rows = [(row["claim"], row["part"], row["finding"], row["sentence"]) for row in verdicts]
-    print(tabulate(rows, ("claim", "part", "finding", "what it rests on")))
+        line = "**{}:** {part}. **{}.** {sentence}"
+        print("\n".join(line.format(of["claim"].capitalize(), of["finding"].capitalize(), **of) for of in verdicts))
+    else:
+        rows = [(of["claim"], of["part"], of["finding"], of["sentence"]) for of in verdicts]
+        print(tabulate(rows, ("claim", "part", "finding", "what it rests on")))
 
 
 def tabulate(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
@@ -110,28 +102,21 @@ def _table(options: argparse.Namespace) -> None:
     if options.out.suffix not in formats:
         raise SerlibError(f"{options.out}: the table is written as one of {', '.join(formats)}")
 
-    from companion import labels
-    from serlib.files import atomic_write
+    from companion import evidence, labels, results
 
     spare(options.out, *options.records)
-    table, note = _predictions(options.records), ""
-    if options.out.suffix == ".csv":
-        table, note = labels.cells(table), labels.misread(table)
+    given = options.records
+    table = results.predictions(cli.read(given)) if given else evidence.read(Path()).predictions
+    csv = options.out.suffix == ".csv"
+    note = labels.misread(table) if csv else ""
     try:
         with atomic_write(options.out) as beside:
-            getattr(table, formats[options.out.suffix])(beside, index=False)
+            getattr(labels.cells(table) if csv else table, formats[options.out.suffix])(beside, index=False)
     except ImportError as error:
         raise SerlibError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
     print(f"{options.out}: {len(table):,} predictions")
     if note:
         print(corpora.printable(f"serlib: note: {note}"), file=sys.stderr)
-
-
-def _predictions(paths: Sequence[Path]) -> "pd.DataFrame":
-    """Those of the records at ``paths``, or of every committed record."""
-    from companion import evidence, results
-
-    return results.predictions(cli.read(paths)) if paths else evidence.read(Path()).predictions
 
 
 def _listeners(options: argparse.Namespace) -> None:

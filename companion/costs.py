@@ -3,10 +3,11 @@
 ``python -m companion.costs`` counts them again; a test holds the file against the count.
 """
 
-import csv
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from serlib.files import atomic_write
 
@@ -28,11 +29,8 @@ class Cost(NamedTuple):
 @cache
 def read() -> dict[str, Cost]:
     """By run, and by name of a network of others."""
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        return {
-            row["network"]: Cost(*(kind(row[name]) for name, kind in Cost.__annotations__.items()))
-            for row in csv.DictReader(file)
-        }
+    table = pd.read_csv(TABLE, index_col="network")
+    return {name: Cost(*row) for name, row in zip(table.index, table.itertuples(index=False), strict=True)}
 
 
 def count() -> dict[str, Cost]:
@@ -53,12 +51,7 @@ def others() -> dict[str, Cost]:
     return {name: cost for name, cost in read().items() if not cost.parameters}
 
 
-def main() -> None:
-    with atomic_write(TABLE) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("network", *Cost._fields))
-        writer.writerows((name, *cost) for name, cost in count().items())
-
-
 if __name__ == "__main__":
-    main()
+    with atomic_write(TABLE) as written:
+        counted = pd.DataFrame.from_dict(count(), orient="index", columns=Cost._fields)
+        counted.to_csv(written, index_label="network", lineterminator="\n")

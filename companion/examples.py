@@ -65,6 +65,19 @@ def chosen(record: records.Record) -> list[int]:
     return sorted(first.values(), key=lambda i: (test.true[i], test.true[i] != test.predicted[i]))
 
 
+def versions(
+    utterance: corpora.Utterance, settings: config.Features, draw: int
+) -> "Float[Tensor, 'versions 1 height width']":
+    """The images of an utterance in each of ``config.PERTURBATIONS``; ``draw`` seeds what is drawn."""
+    import torch
+
+    from serlib.data import features
+
+    waveform = features.read_audio(utterance.path, settings, utterance.sha256)
+    kinds = (features.perturb(waveform, kind, settings, draw) for kind in config.PERTURBATIONS)
+    return torch.stack([features.image(version, settings) for version in kinds])
+
+
 def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: Mapping[str, "SpectrogramViT"]) -> int:
     """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1],
     and what ``networks``, by the ``result`` of their records, make of them: attention, float32 (utterances, versions, rows,
@@ -78,26 +91,18 @@ def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: M
     """
     import torch
 
-    from serlib.data import features
-
     if record.fingerprint != corpus.fingerprint:
         raise SerlibError(f"{path}: the record was not made from these recordings; give the corpus it names")
-    utterances, test = {u.key: u for u in corpus.utterances}, record.parts["test"]
+    known, test, rows = {u.key: u for u in corpus.utterances}, record.parts["test"], chosen(record)
     settings = config.from_plain(config.Features, record.configuration.features)
-    rows, images = chosen(record), []
-    for i in rows:
-        utterance = utterances[test.file[i]]
-        waveform = features.read_audio(utterance.path, settings, utterance.sha256)
-        versions = (
-            features.perturb(waveform, kind, settings, int(utterance.sha256[:8], 16)) for kind in config.PERTURBATIONS
-        )
-        images.append(torch.stack([features.image(version, settings) for version in versions]).half())
-    held = {"key": np.array([test.file[i] for i in rows]), "images": torch.stack(images).numpy()}
+    shown = [known[test.file[i]] for i in rows]
+    images = [versions(u, settings, int(u.sha256[:8], 16)).half() for u in shown]
+    held = {"key": np.array([u.key for u in shown]), "images": torch.stack(images).numpy()}
     held |= {name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")}
     held |= {"result": record.result, "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}"}
     held["results"] = np.array(list(networks), dtype=str)
     for n, network in enumerate(networks.values()):
-        seen = [see(network, versions.float()) for versions in images]
+        seen = [see(network, of_one.float()) for of_one in images]
         held[f"attention {n}"] = torch.stack([one.attention for one in seen]).numpy()
         held[f"similarity {n}"] = torch.stack([one.similarity for one in seen]).half().numpy()
     with atomic_write(path) as beside, beside.open("wb") as file:
@@ -119,17 +124,10 @@ def read(path: Path) -> list[Example]:
         )
     with np.load(path) as stored:
         held = dict(stored)
-    tensor = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
+    tensors = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
+    names = zip(*(held[name].tolist() for name in ("key", "true", "predicted")), strict=True)
+    made = [(of, tensors[f"attention {n}"], tensors[f"similarity {n}"]) for n, of in enumerate(held["results"].tolist())]
     return [
-        Example(
-            str(key),
-            str(held["true"][i]),
-            str(held["predicted"][i]),
-            tensor["images"][i],
-            {
-                str(result): Seen(tensor[f"attention {n}"][i], tensor[f"similarity {n}"][i])
-                for n, result in enumerate(held["results"])
-            },
-        )
-        for i, key in enumerate(held["key"])
+        Example(*named, tensors["images"][i], {of: Seen(maps[i], alike[i]) for of, maps, alike in made})
+        for i, named in enumerate(names)
     ]

@@ -44,9 +44,8 @@ STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-to
 PROTOCOL = ("teacher", *STUDENTS)
 # The claims on patches and coordinates at the student's size: each run differs from the student alone by one choice.
 AT_STUDENT_SIZE = ("student-square-patches", "student-horizontal-patches", "student-coordinates")
-NORMALISED = (
-    f"student-alone{variants.SPEAKER_NORM}+deltas",
-)  # of the run that companion.reach chooses from the records, as a test holds
+# Of the run that companion.reach chooses from the records, as a test holds.
+NORMALISED = (f"student-alone{variants.SPEAKER_NORM}+deltas",)
 ABLATIONS = ("student-no-matching-stage", "teacher-square-patches", "teacher-horizontal-patches", "teacher-no-position")
 SIMPLER = ("teacher-square-patches", "teacher-no-position")  # what the claims on patches and position compare with
 # Baselines without a package of their own; on new speakers one more, which takes no other split.
@@ -99,67 +98,41 @@ def experiments_of(corpus: str) -> list[Experiment]:
     speakers = facts.CORPORA[corpus].speakers if corpus in facts.CORPORA else None
     few = speakers is not None and speakers <= 2 * splits.FOLDS
     apart, folds = ("leave-one-speaker-out", range(speakers)) if few else ("speaker-folds", range(splits.FOLDS))
-    alone = ("student-alone",)
-    actors = [
-        Experiment("baselines, actor split", "actor-split", cells([0]), FREE_APART, variants.BASELINE),
-        Experiment("the protocol, patches and position, actor split", "actor-split", cells([0]), PROTOCOL + SIMPLER),
-        Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS),
-    ]
-    seeds = (0, 1, 2)
+    actors, others, every, seeds = corpus == "crema-d", corpus != "crema-d", cells(folds), (0, 1, 2)
+    alone, none = ("student-alone",), variants.BASELINE
     # Copies of test utterances in training; CREMA-D has 29,768 versions, so its networks train for 16 epochs.
-    copies, drawn = ("search-bf16", range(3)) if corpus == "crema-d" else ("paper", range(5))
-    leaky = [
-        Experiment("augmented, then split: the student alone", "augmented-leaky", draws(drawn), alone, copies),
-        Experiment("split, then augmented: the student alone", "augmented-grouped", draws(drawn), alone, copies),
-    ]
-    at_student_size = Experiment(
-        "the claims at the student's size, speaker-independent", apart, cells(folds, seeds), AT_STUDENT_SIZE
-    )
-    same_size_actors = Experiment(
-        "the claims at the student's size, actor split", "actor-split", cells([0], seeds), AT_STUDENT_SIZE
-    )
-    # The number of epochs that nine other actors choose, for the student alone: chosen here, reported elsewhere.
-    epochs = Experiment(
-        "epochs, for choosing: the student alone", splits.ACTOR_SELECTION, cells([0], seeds), alone, "logged-bf16"
-    )
-    more_actors = [
-        Experiment(
-            "per-speaker normalisation of the student, actor split",
-            "actor-split",
-            cells([0]),
-            NORMALISED,
-            "search-bf16",
-        ),
-        Experiment("ResNet-18, actor split", "actor-split", cells([0]), variants.RESNETS, variants.BASELINE),
-        Experiment(
-            "openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, variants.BASELINE
-        ),
-    ]
-    normalised = Experiment(
-        "per-speaker normalisation of the student, speaker-independent", apart, cells(folds), NORMALISED
-    )
-    return [
-        *([*actors, *leaky, same_size_actors, epochs] if corpus == "crema-d" else []),
-        Experiment("baselines, speaker-independent", apart, cells(folds), FREE_APART, variants.BASELINE),
-        Experiment("baselines, random splits", "random", cells(range(5)), FREE, variants.BASELINE),
-        Experiment("the protocol, speaker-independent", apart, cells(folds), PROTOCOL, probed=PROTOCOL),
-        Experiment(
-            "the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL
-        ),
-        Experiment("ablations, speaker-independent", apart, cells(folds), ABLATIONS, probed=("teacher-no-position",)),
-        Experiment("the protocol, one random split", "random", draws([0]), PROTOCOL, "paper", probed=PROTOCOL),
-        Experiment("the student alone in single precision, speaker-independent", apart, cells(folds), alone, "paper"),
-        Experiment("the student alone, logged, random splits", "random", draws(range(5)), alone, "logged"),
-        Experiment("the student alone, logged, speaker-independent", apart, cells(folds), alone, "logged"),
-        *([] if corpus == "crema-d" else leaky),
-        at_student_size,
-        Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, probed=PROTOCOL),
-        Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), variants.BASELINE),
-        *([] if corpus == "crema-d" else [normalised]),
-        Experiment("ResNet-18, speaker-independent", apart, cells(folds), variants.RESNETS, variants.BASELINE),
-        Experiment(
-            "openSMILE and a speaker network, speaker-independent", apart, cells(folds), PACKAGED, variants.BASELINE
-        ),
-        *(more_actors if corpus == "crema-d" else []),
-        Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), variants.BASELINE),
-    ]
+    drawn, copies = (draws(range(3)), "search-bf16") if actors else (draws(range(5)), "paper")
+    mixed = Experiment("augmented, then split: the student alone", "augmented-leaky", drawn, alone, copies)
+    split = Experiment("split, then augmented: the student alone", "augmented-grouped", drawn, alone, copies)
+    table = [  # who has it, and the experiment
+        (actors, Experiment("baselines, actor split", "actor-split", cells([0]), FREE_APART, none)),
+        (actors, Experiment("the protocol, patches and position, actor split", "actor-split", cells([0]), PROTOCOL + SIMPLER)),
+        (actors, Experiment("the students, actor split, two more seeds", "actor-split", cells([0], (1, 2)), STUDENTS)),
+        (actors, mixed),
+        (actors, split),
+        (actors, Experiment("the claims at the student's size, actor split", "actor-split", cells([0], seeds), AT_STUDENT_SIZE)),
+        # The number of epochs that nine other actors choose, for the student alone: chosen here, reported elsewhere.
+        (actors, Experiment("epochs, for choosing: the student alone", splits.ACTOR_SELECTION, cells([0], seeds), alone, "logged-bf16")),
+        (True, Experiment("baselines, speaker-independent", apart, every, FREE_APART, none)),
+        (True, Experiment("baselines, random splits", "random", cells(range(5)), FREE, none)),
+        (True, Experiment("the protocol, speaker-independent", apart, every, PROTOCOL, probed=PROTOCOL)),
+        (True, Experiment("the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL)),
+        (True, Experiment("ablations, speaker-independent", apart, every, ABLATIONS, probed=("teacher-no-position",))),
+        (True, Experiment("the protocol, one random split", "random", draws([0]), PROTOCOL, "paper", probed=PROTOCOL)),
+        (True, Experiment("the student alone in single precision, speaker-independent", apart, every, alone, "paper")),
+        (True, Experiment("the student alone, logged, random splits", "random", draws(range(5)), alone, "logged")),
+        (True, Experiment("the student alone, logged, speaker-independent", apart, every, alone, "logged")),
+        (others, mixed),
+        (others, split),
+        (True, Experiment("the claims at the student's size, speaker-independent", apart, cells(folds, seeds), AT_STUDENT_SIZE)),
+        (True, Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, probed=PROTOCOL)),
+        (True, Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), none)),
+        (others, Experiment("per-speaker normalisation of the student, speaker-independent", apart, every, NORMALISED)),
+        (True, Experiment("ResNet-18, speaker-independent", apart, every, variants.RESNETS, none)),
+        (True, Experiment("openSMILE and a speaker network, speaker-independent", apart, every, PACKAGED, none)),
+        (actors, Experiment("per-speaker normalisation of the student, actor split", "actor-split", cells([0]), NORMALISED, "search-bf16")),
+        (actors, Experiment("ResNet-18, actor split", "actor-split", cells([0]), variants.RESNETS, none)),
+        (actors, Experiment("openSMILE and a speaker network, actor split", "actor-split", cells([0]), PACKAGED, none)),
+        (True, Experiment("openSMILE, random splits", "random", cells(range(5)), ("opensmile",), none)),
+    ]  # fmt: skip
+    return [experiment for there, experiment in table if there]

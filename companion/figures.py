@@ -9,6 +9,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 from urllib.parse import quote
 
 import matplotlib.pyplot as plt
@@ -257,8 +258,9 @@ def plot_intervals(
     if percent:
         value.set_major_formatter(PercentFormatter(1, symbol=None))
     (ax.set_ylabel if across else ax.set_xlabel)("")
-    if hue and across:
-        _legend_below(ax)
+    if hue and across:  # below the figure, where it covers nothing however long the labels of the axis are
+        ax.get_legend().remove()
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     elif hue:
         ax.get_legend().set_title("")
     return ax
@@ -274,6 +276,18 @@ def link(page: str, rows: str, words: str) -> str:
     return f"{page}?rows={quote(rows)}#!{quote(words)}"
 
 
+def _rows(ax: Axes, names: Sequence[str], x: str, width: int = 24, below: float = 0.0, above: float = 0.0) -> None:
+    """A row for each name, the first on top, on an axis named ``x``; ``below`` and ``above`` is more room."""
+    ax.set_yticks(range(len(names)), [wrapped(name, width) for name in names])
+    ax.set(ylim=(len(names) - 0.5 + below, -0.5 - above), xlabel=x)
+    ax.grid(axis="x", linewidth=0.4)
+    ax.tick_params(axis="y", length=0)
+
+
+def _number(ax: Axes, words: str, place: tuple[float, float], **look: Any) -> None:
+    ax.annotate(words, place, fontsize=9, **look)
+
+
 def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains: bool = False) -> Axes:
     """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
 
@@ -284,28 +298,22 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
     """
     rows, corpora = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
     percent = table.assign(**100 * table[["estimate", "low", "high"]].astype(float))
-    for number, (corpus, marker) in enumerate(zip(corpora, MARKERS, strict=False)):
+    for number, (corpus, colour, marker) in enumerate(zip(corpora, cycle(CORPORA), cycle(MARKERS), strict=False)):
         of = percent[percent["corpus"] == corpus]
         y = of["what"].map(rows.index) + 0.24 * (number - (len(corpora) - 1) / 2)
-        colour = CORPORA[number % len(CORPORA)]
         ax.hlines(y, of["low"], of["high"], color=colour, linewidth=1.6)
         for filled, some in of.groupby(~of["what"].isin(hollow)):
             face = colour if filled else "none"
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
         if "url" in of:  # a wide, unseen mark that leads to the row behind the dot
             ax.scatter(of["estimate"], y, s=260, alpha=0, urls=[url or None for url in of["url"]])
-        offset, side = ((0, -5), "top") if number else ((0, 5), "bottom")  # two corpora's numbers stay apart
-        for at, height in zip(of["estimate"], y, strict=True):
-            ax.annotate(f"{at:{'+.1f' if gains else '.0f'}}", (at, height), offset, textcoords="offset points",
-                        ha="center", va=side, fontsize=9, color=colour)  # fmt: skip
+        look = {"xytext": (0, -5), "va": "top"} if number else {"xytext": (0, 5), "va": "bottom"}  # they stay apart
+        for place in zip(of["estimate"], y, strict=True):
+            words = f"{place[0]:{'+.1f' if gains else '.0f'}}"
+            _number(ax, words, place, textcoords="offset points", ha="center", color=colour, **look)
         ax.plot([], [], marker, color=colour, label=corpus)
-    ax.set_yticks(range(len(rows)), map(wrapped, rows))
-    ax.set(
-        ylim=(len(rows) - 0.5 + 0.3 * (len(corpora) > 1), -0.5),
-        xlabel="points of accuracy (WA)" if gains else "accuracy (WA), %",
-    )
-    ax.grid(axis="x", linewidth=0.4)
-    ax.tick_params(axis="y", length=0)
+    x = "points of accuracy (WA)" if gains else "accuracy (WA), %"
+    _rows(ax, rows, x, below=0.3 * (len(corpora) > 1))
     if gains:
         ax.axvline(0, color=plt.rcParams["axes.edgecolor"], linewidth=1)
     else:
@@ -322,30 +330,19 @@ def plot_tries(table: pd.DataFrame, ax: Axes, line: float) -> Axes:
         table: columns what, scores (a list of shares of one, drawn in per cent), filled (whether the mark is).
         line: what the rows are beside, a share of one.
     """
+    seed, mean = {"color": PALETTE[-1], "markersize": 3.5}, {"color": CORPORA[0], "markersize": 7}
+    faces = {True: CORPORA[0], False: "none"}
     for y, row in enumerate(table.itertuples()):
         values = 100 * np.asarray(row.scores)
-        ax.plot(values, np.full(len(values), y), "o", color=PALETTE[-1], markersize=3.5)
-        face = CORPORA[0] if row.filled else "none"
-        ax.plot(values.mean(), y, "D", color=CORPORA[0], markerfacecolor=face, markersize=7)
-        ax.annotate(
-            f"{values.mean():.1f}",
-            (1.03, y),
-            xycoords=ax.get_yaxis_transform(),
-            va="center",
-            fontsize=9,
-            color=CORPORA[0],
-        )
+        ax.plot(values, np.full(len(values), y), "o", **seed)
+        ax.plot(values.mean(), y, "D", markerfacecolor=faces[row.filled], **mean)
+        beside = {"xycoords": ax.get_yaxis_transform(), "va": "center", "color": CORPORA[0]}
+        _number(ax, f"{values.mean():.1f}", (1.03, y), **beside)
     ax.axvline(100 * line, color=plt.rcParams["axes.edgecolor"], linewidth=1)
-    for label, marker, colour, face in (
-        ("a seed", "o", PALETTE[-1], PALETTE[-1]),
-        ("mean", "D", CORPORA[0], "none"),
-        ("mean, gains", "D", CORPORA[0], CORPORA[0]),
-    ):
-        ax.plot([], [], marker, color=colour, markerfacecolor=face, label=label)
-    ax.set_yticks(range(len(table)), map(wrapped, table["what"]))
-    ax.set(ylim=(len(table) - 0.5, -0.7), xlabel="unweighted accuracy (UA), %")
-    ax.grid(axis="x", linewidth=0.4)
-    ax.tick_params(axis="y", length=0)
+    ax.plot([], [], "o", label="a seed", **seed)
+    for filled, label in ((False, "mean"), (True, "mean, gains")):
+        ax.plot([], [], "D", markerfacecolor=faces[filled], label=label, **mean)
+    _rows(ax, table["what"], "unweighted accuracy (UA), %", above=0.2)
     ax.figure.legend(loc="outside upper right", ncols=3)
     return ax
 
@@ -362,28 +359,22 @@ def plot_cost(table: pd.DataFrame, cost: Axes, accuracy: Axes) -> None:
             :data:`MEASURED`.
     """
     rows = list(dict.fromkeys(table.sort_values(["flops", "estimate"], ascending=[True, False])["label"]))
-    y = table["label"].map(rows.index)
+    y, percent = table["label"].map(rows.index), 100 * table[["estimate", "low", "high"]].astype(float)
     cost.plot(table["flops"] / 1e9, y, "o", color=PALETTE[-1])
     for label in table.loc[table["flops"].isna(), "label"].unique():
-        cost.annotate(
-            "not counted", (0.04, rows.index(label)), xycoords=("axes fraction", "data"), va="center", fontsize=9
-        )
+        _number(cost, "not counted", (0.04, rows.index(label)), xycoords=("axes fraction", "data"), va="center")
     for (by, (marker, filled)), colour in zip(MEASURED.items(), CORPORA, strict=True):
         some = table["by"] == by
-        accuracy.hlines(
-            y[some], 100 * table.loc[some, "low"], 100 * table.loc[some, "high"], color=colour, linewidth=1.4
-        )
+        accuracy.hlines(y[some], percent["low"][some], percent["high"][some], color=colour, linewidth=1.4)
         look = {"color": colour, "markerfacecolor": colour if filled else "none", "label": by}
-        accuracy.plot(100 * table.loc[some, "estimate"], y[some], marker, **look)
-    cost.set(xscale="log", xlabel="GFLOP per image\nor recording", ylim=(len(rows) - 0.5, -0.5))
-    cost.set_yticks(range(len(rows)), [wrapped(row, 22) for row in rows])
+        accuracy.plot(percent["estimate"][some], y[some], marker, **look)
+    for ax, x in ((cost, "GFLOP per image\nor recording"), (accuracy, "accuracy (WA), %")):
+        _rows(ax, rows, x, 22)
+    cost.set_xscale("log")
+    accuracy.set_yticks([])
     _plain_numbers(cost.xaxis)
     if table["flops"].max() > 20 * table["flops"].min():  # else the narrow panel's ticks collide
         cost.xaxis.set_major_locator(LogLocator(10))
-    accuracy.set(xlabel="accuracy (WA), %", ylim=cost.get_ylim(), yticks=[])
-    for ax in (cost, accuracy):
-        ax.grid(axis="x", linewidth=0.4)
-        ax.tick_params(axis="y", length=0)
     accuracy.figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
@@ -415,10 +406,7 @@ def plot_spreads(
         table = pd.DataFrame(values).T
         (line,) = ax.plot(table["median"], linestyle="-" if joined else "none", marker=marker, lw=1, label=name)
         ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
-    ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
-    return ax
+    return _logarithmic(ax, x, y, ncols=2)
 
 
 def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
@@ -433,9 +421,13 @@ def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, b
     ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
     for (name, (intensity, speed)), marker in zip(parts.items(), cycle(MARKERS), strict=False):
         ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel="GFLOP a second")
+    return _logarithmic(ax, "FLOPs a byte", "GFLOP a second")
+
+
+def _logarithmic(ax: Axes, x: str, y: str, ncols: int = 1) -> Axes:
+    ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18))
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=ncols)
     return ax
 
 
@@ -446,9 +438,3 @@ def _plain_numbers(*axes: Axis) -> None:
         axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 500 * low else (1,), numticks=15))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
-
-
-def _legend_below(ax: Axes) -> None:
-    """The legend below the figure, where it covers nothing however long the labels of the axis are."""
-    ax.get_legend().remove()
-    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -34,24 +34,27 @@ CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, RANDOM, splits.NEW)  # rows that differ
 
 
 def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
-    """Rows of :data:`COLUMNS`: accuracies (WA) in [0, 1], the easiest question first, networks trained alike.
+    """Rows of :data:`COLUMNS`, run, protocol, speakers and seeds: accuracies (WA) in [0, 1], the easiest question first.
+
+    Networks of one picture are trained alike. A row without a run was not measured here.
 
     Args:
         ratings: folder of the tables that :func:`companion.listeners.save` writes.
     """
     rungs = [rung for corpus in facts.CORPORA for rung in _rungs(evidence.accuracies, corpus, ratings)]
-    columns = [*COLUMNS, "run", "protocol", "speakers", "seeds"]  # no run: not measured here
-    return pd.DataFrame([row for _, *row in sorted(rungs, key=lambda rung: rung[0])], columns=columns)
+    columns = [*COLUMNS, "run", "protocol", "speakers", "seeds"]
+    table = pd.DataFrame(rungs, columns=["place", *columns]).sort_values("place", kind="stable", ignore_index=True)
+    return table[columns].fillna({"run": "", "protocol": ""}).astype({"speakers": "Int64", "seeds": "Int64"})
 
 
-def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[tuple]:
-    """One corpus's rows, each with its place among all corpora's before it."""
+def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dict[str, Any]]:
+    """One corpus's rows, each with its place among all corpora's."""
     here = accuracies[accuracies["corpus"].eq(corpus) & accuracies["longest"] & accuracies["missing"].eq(0)]
-    whole = {(row.run, row.protocol, row.part): row for row in here[here["measure"] == "WA"].itertuples()}
+    whole = {(row["run"], row["protocol"], row["part"]): row for _, row in here[here["measure"] == "WA"].iterrows()}
     apart = next((p for p in results.APART if (RUN, p, "test") in whole), "")
     if not apart:
         return
-    yield 0, corpus, PUBLISHED, published(corpus, "student-pooled"), None, None, "", "", None, None
+    yield {"place": 0, "corpus": corpus, "what": PUBLISHED, "estimate": published(corpus, "student-pooled")}
     rungs = [
         (1, TRAINED, RUN, apart, "train"),
         (2, COPIES, RUN, "augmented-leaky", "test"),
@@ -63,48 +66,27 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[tup
     steps = (run for run, protocol, part in whole if run.startswith(f"{RUN}+") and (protocol, part) == (apart, "test"))
     rungs += [(6, f"{run.removeprefix(RUN)},\n{splits.NEW}", run, apart, "test") for run in steps]
     for place, what, *key in rungs:
-        if row := whole.get(tuple(key)):
-            short = row.epochs < config.SCHEDULES["paper"].epochs
-            if short and place == 6:  # a step beside the plain student of another schedule says little of the step
-                continue
-            shown = what + f"\n({row.epochs} epochs)" * short
-            about = row.run, row.protocol, row.speakers, row.seeds
-            yield place, corpus, shown, row.estimate, row.low, row.high, *about
+        row = whole.get(tuple(key))
+        short = row is not None and row["epochs"] < config.SCHEDULES["paper"].epochs
+        if row is not None and not (short and place == 6):  # a step of another schedule than the plain student's
+            yield {**row, "place": place, "what": what + f"\n({row['epochs']} epochs)" * short}
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
-        at = metrics.interval(recognised, speakers)
-        yield (
-            8,
-            corpus,
-            f"listeners\n({listeners.SCORES[corpus]})",
-            at.estimate,
-            at.low,
-            at.high,
-            "",
-            "",
-            at.speakers,
-            None,
-        )
+        at, what = metrics.interval(recognised, speakers), f"listeners\n({listeners.SCORES[corpus]})"
+        yield {"place": 8, "corpus": corpus, "what": what} | vars(at) | {"seeds": None}
 
 
 def differences(evidence: Evidence) -> pd.DataFrame:
     """Rows of :data:`COLUMNS`, ``claim`` and ``finding``: first run minus second (WA), on new speakers, every fold."""
-    table = evidence.comparisons
+    table, own = evidence.comparisons, ("teacher", "student-pooled")  # the claims' first runs need no name
     shown = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
-    shown &= ~table["lacks"].str.contains("folds|epochs")
-    rows = [
-        (row.corpus, f"{row.family}, {_against(row)}", row.estimate, row.low, row.high, row.family, text.label(row))
-        for row in table[shown].itertuples()
-        if parts_of(row.family)
-    ]
+    shown &= ~table["lacks"].str.contains("folds|epochs") & table["family"].map(parts_of).map(len).gt(0)
+    rows = []
+    for row in table[shown].itertuples():
+        first = "" if row.first in own else f"{text.display_name(row.first)}\n"
+        what = f"{row.family}, {first}against\n{text.display_name(row.second)}"
+        rows.append((row.corpus, what, row.estimate, row.low, row.high, row.family, text.label(row)))
     return pd.DataFrame(rows, columns=[*COLUMNS, "claim", "finding"])
-
-
-def _against(row: Any) -> str:
-    """What a comparison holds against what; the claims' own first runs need no name."""
-    named = row.first in ("teacher", "student-pooled")
-    first = "" if named else f"{text.display_name(row.first)}\n"
-    return f"{first}against\n{text.display_name(row.second)}"
 
 
 def networks() -> dict[str, list[tuple[str, str]]]:
@@ -140,9 +122,9 @@ def _linked(row: Any) -> str:
     """Where a point of :func:`ladder` leads, and what is said of it."""
     if not row.run:
         return ""
-    name, percent = text.display_name(row.run), 100 * row.estimate
-    words = f"{name}, {facts.title(row.corpus)}, {row.protocol}: {percent:.1f} %, {row.speakers:.0f} speakers, {row.seeds:.0f} seed{'s' * (row.seeds > 1)}"
-    return figures.link("../notebooks/accuracy.html", f"{facts.title(row.corpus)} {name} {row.protocol}", words)
+    name, corpus = text.display_name(row.run), facts.title(row.corpus)
+    words = f"{name}, {corpus}, {row.protocol}: {100 * row.estimate:.1f} %, {text.counted(row)}"
+    return figures.link("../notebooks/accuracy.html", f"{corpus} {name} {row.protocol}", words)
 
 
 def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:

@@ -9,13 +9,14 @@
 import csv
 from pathlib import Path
 
+import pandas as pd
+
 from serlib.data.corpora import Corpus, CorpusError
 from serlib.data.facts import CORPORA
 from serlib.files import atomic_write, require_file
 
 RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file
 SCORES = {"emodb": "mean share", "crema-d": "majority vote"}  # what a recording's number is
-COLUMNS = ("file", "speaker", "recognised")
 
 
 def recognised(corpus: Corpus, ratings: Path) -> list[float]:
@@ -56,14 +57,13 @@ def _crema_d(ratings: Path) -> dict[str, float]:
 
 def save(corpus: Corpus, shares: list[float], table: Path) -> None:
     """Write the shares as CSV: file, speaker, recognised."""
-    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((u.key, u.speaker, f"{share:.4g}") for u, share in zip(corpus.utterances, shares, strict=True))
+    rows = [(u.key, u.speaker, share) for u, share in zip(corpus.utterances, shares, strict=True)]
+    with atomic_write(table) as beside:
+        frame = pd.DataFrame(rows, columns=["file", "speaker", "recognised"])
+        frame.to_csv(beside, index=False, float_format="%.4g", lineterminator="\n")
 
 
 def read(table: Path) -> tuple[list[str], list[float]]:
     """Speakers and shares of the table that :func:`save` wrote."""
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [row["speaker"] for row in rows], [float(row["recognised"]) for row in rows]
+    rows = pd.read_csv(table, dtype={"speaker": str, "recognised": float}, keep_default_na=False)
+    return rows["speaker"].tolist(), rows["recognised"].tolist()

@@ -4,7 +4,7 @@ A notebook reads. Where something has not been made, the message says the comman
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from IPython import get_ipython
 from IPython.display import Audio, Markdown, display
 from matplotlib.figure import Figure
 
-from companion import evidence, figures, labels, parameters, results, text
+from companion import evidence, figures, labels, node, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
@@ -90,23 +90,18 @@ def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.Data
     """
     about = {"name": name, "caption": caption, "alt": finding}
     if data is not None:
-        one_line = {column: data[column].map(_one_line) for column in data.select_dtypes("str")}
+        one_line = data.select_dtypes("str").replace(r"\s+", " ", regex=True)
         about["data"] = labels.cells(data.assign(**one_line)).to_csv(index=False, float_format="%.6g")
     display(figure, metadata={"picture": about})
-    display(
-        Markdown(f"**{caption}** {labels.markdown(finding)}"), metadata={"caption": name}
-    )  # JupyterLab shows no metadata
+    below = Markdown(f"**{caption}** {labels.markdown(finding)}")  # JupyterLab shows no metadata
+    display(below, metadata={"caption": name})
     plt.close(figure)
 
 
-def _one_line(words: Any) -> Any:
-    return " ".join(words.split()) if isinstance(words, str) else words
-
-
-def _pick(emotions: list[str], emotion: str, draw: int) -> int:
-    of_emotion = [i for i, one in enumerate(emotions) if emotion in ("", one)]
+def _pick(utterances: Sequence[Any], emotion: str, draw: int) -> Any:
+    of_emotion = [one for one in utterances if emotion in ("", one.emotion)]
     if not of_emotion:
-        raise SerlibError(f"emotion {emotion!r} is none of {', '.join(sorted(set(emotions)))}")
+        raise SerlibError(f"emotion {emotion!r} is none of {', '.join(sorted({one.emotion for one in utterances}))}")
     return of_emotion[draw % len(of_emotion)]
 
 
@@ -125,20 +120,23 @@ class Build:
         if self.schedule.partition("-epochs")[0].rstrip("0123456789").rstrip("-") not in config.SCHEDULES:
             raise SerlibError(f"schedule {self.schedule!r} is none of {', '.join(config.SCHEDULES)}")
         if self.corpus not in facts.CORPORA and not self.folder.exists():
-            raise SerlibError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
+            raise self._lacks(f"{self.speech} of {self.corpus!r} in this build")
 
     @property
     def remedy(self) -> str:
-        if self.speech != "recordings" and self.corpus not in facts.CORPORA:
+        known = self.corpus in facts.CORPORA
+        if self.speech != "recordings" and not known:
             own = f"`make book CORPUS={shlex.quote(self.corpus)} DATA=<its table> SCHEDULE=short`"
             return f"recordings of your own are made by {own} and shown with `-p speech recordings -p schedule short`"
-        synthetic = "make book"
+        if self.speech == "synthetic":
+            return "make it with `make book`"
         audio = self.folder / "audio"  # where the recordings are linked to; of a table, its folder
-        known = self.corpus in facts.CORPORA and audio.exists()
-        data = shlex.quote(str(audio.resolve())) if known else "<its folder or table>"
-        chosen = f" CHANNEL={self.settings.channel}" if self.settings.channel else ""
-        real = f"make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}{chosen}"
-        return f"make it with `{synthetic if self.speech == 'synthetic' else real}`"
+        data = shlex.quote(str(audio.resolve())) if known and audio.exists() else "<its folder or table>"
+        channel = f" CHANNEL={self.settings.channel}" if self.settings.channel else ""
+        return f"make it with `make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}{channel}`"
+
+    def _lacks(self, what: str) -> SerlibError:
+        return SerlibError(f"no {what}: {self.remedy}")
 
     @property
     def folder(self) -> Path:
@@ -148,7 +146,7 @@ class Build:
     def utterances(self) -> corpora.Corpus:
         """The corpus's table."""
         if not (self.folder / "corpus.csv").exists():
-            raise SerlibError(f"no {self.speech} of {self.corpus!r} in this build: {self.remedy}")
+            raise self._lacks(f"{self.speech} of {self.corpus!r} in this build")
         return corpora.read(self.folder / "corpus.csv", self.folder / "audio", self.corpus, self.speech)
 
     @property
@@ -162,38 +160,30 @@ class Build:
         folder = self.root / "build" / self.speech
         names = results.in_order(path.parent.name for path in folder.glob("*/corpus.csv"))
         if not names:
-            raise SerlibError(f"no {self.speech} in this build: {self.remedy}")
+            raise self._lacks(f"{self.speech} in this build")
         return [replace(self, corpus=name).utterances for name in names]
 
-    def images(self, settings: config.Features | None = None) -> "Tensor":
+    def images(self) -> "Tensor":
         """The corpus's log-Mel images, (files, 1, height, width), in the order of its utterances."""
         from serlib.data import features
 
-        hashes = [utterance.sha256 for utterance in self.utterances.utterances]
-        paths = [utterance.path for utterance in self.utterances.utterances]
-        return features.images(paths, hashes, settings or self.settings, self.root / "build/cache", progress=False)
+        paths, hashes = zip(*((u.path, u.sha256) for u in self.utterances.utterances), strict=True)
+        return features.images(paths, hashes, self.settings, self.root / "build/cache", progress=False)
 
     def example(self, emotion: str, draw: int) -> "Example":
         """An utterance of an emotion ("": any), drawn by number: the same for the same number."""
         if self.speech == "examples":
-            found = self.examples
-            return found[_pick([e.emotion for e in found], emotion, draw)]
-        import torch
+            return _pick(self.examples, emotion, draw)
+        from companion import examples
 
-        from companion.examples import Example
-        from serlib.data import features
-
-        settings, utterances = self.settings, self.utterances.utterances
-        utterance = utterances[_pick([u.emotion for u in utterances], emotion, draw)]
-        waveform = features.read_audio(utterance.path, settings, utterance.sha256)
-        versions = (features.perturb(waveform, kind, settings, draw) for kind in config.PERTURBATIONS)
-        images = torch.stack([features.image(version, settings) for version in versions])
-        return Example(utterance.key, utterance.emotion, "", images)
+        utterance = _pick(self.utterances.utterances, emotion, draw)
+        images = examples.versions(utterance, self.settings, draw)
+        return examples.Example(utterance.key, utterance.emotion, "", images)
 
     def listen(self, emotion: str, draw: int) -> Audio | None:
         """A player of :meth:`example`'s utterance where it is synthetic: no recording of people is passed on."""
-        utterances = self.utterances.utterances if self.speech == "synthetic" else []
-        return Audio(utterances[_pick([u.emotion for u in utterances], emotion, draw)].path) if utterances else None
+        synthetic = self.speech == "synthetic"
+        return Audio(_pick(self.utterances.utterances, emotion, draw).path) if synthetic else None
 
     @cached_property
     def examples(self) -> list["Example"]:
@@ -217,37 +207,39 @@ class Build:
             return shown.seen[self._of_examples(run).result]
         return examples.see(self.network(run, protocol, fold, seed), shown.images)
 
-    def _path(self, run: str, protocol: str, fold: int, seed: int) -> Path:
-        where = records.location(
-            self.speech, self.corpus, self.schedule, protocol, fold, run, seed, self.settings.images
-        )
-        return self.root / "build/runs" / where
+    def _path(self, *of_run: Any) -> Path:
+        """Of a run, protocol, fold and seed, below a folder of runs."""
+        run, protocol, fold, seed = of_run
+        images = self.settings.images
+        return Path(records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed, images))
 
     def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:
         """A run's record: of this build, else of the committed ones; of examples, that of the network they show."""
         if self.speech == "examples":
             return self._of_examples(run)
-        path = self._path(run, protocol, fold, seed)
-        committed = self.root / "results" / path.relative_to(self.root / "build/runs")
-        if not path.exists() and not committed.exists():
-            raise SerlibError(f"no record {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
-        return records.read(path if path.exists() else committed)
+        place = self._path(run, protocol, fold, seed)
+        there = [path for path in (self.root / "build/runs" / place, self.root / "results" / place) if path.exists()]
+        if not there:
+            raise self._lacks(f"record {place}")
+        return records.read(there[0])
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
         """A run's trained network, in eval mode: of this build; of examples, the committed one."""
         from studies import frontends
 
         if self.speech == "examples":
-            wanted = self._of_examples(run).result
-            for path in sorted((self.root / "weights").glob(f"{self.corpus}-*.safetensors")):
-                network, about = frontends.load(path)
+            wanted, committed = (
+                self._of_examples(run).result,
+                (self.root / "weights").glob(f"{self.corpus}-*.safetensors"),
+            )
+            for network, about in map(frontends.load, sorted(committed)):
                 if about["result"] == wanted:
                     return network
             raise SerlibError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
-        path = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
-        if not path.exists():
-            raise SerlibError(f"no weights {path.relative_to(self.root / 'build/runs')}: {self.remedy}")
-        return frontends.load(path)[0]
+        weights = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
+        if not (self.root / "build/runs" / weights).exists():
+            raise self._lacks(f"weights {weights}")
+        return frontends.load(self.root / "build/runs" / weights)[0]
 
     def runs(self, wanted: Iterable[str]) -> list[str]:
         """Those of the wanted runs whose networks can be shown: of examples, those that they were given to."""
@@ -258,19 +250,13 @@ class Build:
             raise SerlibError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
         return self._shown[run]
 
-    @property
+    @cached_property
     def built(self) -> list[records.Record]:
         """Every record of this build with this speech and schedule; there is at least one."""
-        if not self._built:
-            raise SerlibError(
-                f"no {self.speech} trained by the schedule {self.schedule!r} in this build: {self.remedy}"
-            )
-        return self._built
-
-    @cached_property
-    def _built(self) -> list[records.Record]:
         found = records.read_all(self.root / "build/runs" / self.speech)
-        return [record for record in found if record.schedule == self.schedule]
+        if not (found := [record for record in found if record.schedule == self.schedule]):
+            raise self._lacks(f"{self.speech} trained by the schedule {self.schedule!r} in this build")
+        return found
 
     @cached_property
     def probes(self) -> list[Any]:
@@ -280,8 +266,8 @@ class Build:
 
     @property
     def own_accuracies(self) -> pd.DataFrame:
-        """Of this build's own runs, as :func:`companion.evidence.accuracies`; they are no evidence."""
-        return evidence.accuracies(results.predictions(self.built), results.NO_NOISE)
+        """Of this build's own runs, as :func:`companion.node.accuracies`; they are no evidence."""
+        return node.accuracies(results.predictions(self.built), results.NO_NOISE)
 
     @cached_property
     def evidence(self) -> evidence.Evidence:

@@ -79,16 +79,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Paper:
-    title: str
-    sources: dict[str, str]  # of facts, by tag
-    published: tuple[Published, ...]
-    reported: tuple[Reported, ...]
-    confusions: tuple[Confusion, ...]
-    claims: tuple[Claim, ...]
-
-
-@dataclass(frozen=True)
 class Setting:
     """A setting of the method: what is stated and by which sources; what is used here, and why."""
 
@@ -98,30 +88,34 @@ class Setting:
     here: str
     why: str
 
+    @property
+    def kind(self) -> int:
+        """0: stated, 1: inferred, 2: chosen, because not stated."""
+        return 2 if self.stated.startswith("not known") else int("I" in self.sources)
+
 
 def _read(name: str) -> dict:
     return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-PAPER = config.from_plain(Paper, _read("paper.toml"))
-PUBLISHED, REPORTED, CLAIMS, SOURCES = PAPER.published, PAPER.reported, PAPER.claims, PAPER.sources
-CONFUSIONS = {confusion.corpus: confusion for confusion in PAPER.confusions}
+_PAPER = _read("paper.toml")
+SOURCES: dict[str, str] = _PAPER["sources"]  # of facts, by tag
+PUBLISHED = tuple(config.from_plain(Published, row) for row in _PAPER["published"])
+REPORTED = tuple(config.from_plain(Reported, row) for row in _PAPER["reported"])
+CLAIMS = tuple(config.from_plain(Claim, row) for row in _PAPER["claims"])
+CONFUSIONS = {row["corpus"]: config.from_plain(Confusion, row) for row in _PAPER["confusions"]}
 
 
 def settings() -> list[Setting]:
     """Every setting; ``{teacher.depth}`` and the like in ``settings.toml`` become what the configurations hold."""
     features = config.Features()
     known = {
+        "config": config,
         "features": features,
         "hop": 1000 * features.hop_length / features.sample_rate,  # ms
         "window": 1000 * features.window_length / features.sample_rate,
         "stem": ", ".join(map(str, config.TEACHER.stem)),
         "protocols": ", ".join(f"`{name}`" for name in splits.PROTOCOLS),
-        "teacher": config.TEACHER,
-        "deep": config.RUNS["teacher-deep"].model,
-        "student": config.STUDENT,
-        "transfer": config.RUNS["student-pooled"],
-        "schedules": config.SCHEDULES,
     }
     found = (config.from_plain(Setting, {"name": name, **row}) for name, row in _read("settings.toml").items())
     return [Setting(s.name, s.stated, s.sources, s.here.format(**known), s.why) for s in found]

@@ -103,12 +103,10 @@ def scores(predicted: pd.DataFrame) -> dict[str, list[float]]:
 
 def complete(scores: Scores) -> bool:
     """Whether every run that the rule asks for is there."""
-    there = scores.keys()
-    return (
-        {PLAIN, *INPUTS} <= there
-        and {*single(base := chosen_input(scores))} <= there
-        and {*together(scores, base)} <= there
-    )
+    if not {PLAIN, *INPUTS} <= scores.keys():
+        return False
+    base = chosen_input(scores)
+    return {*single(base)} <= scores.keys() and {*together(scores, base)} <= scores.keys()
 
 
 def tries(scores: Scores) -> pd.DataFrame:
@@ -118,16 +116,9 @@ def tries(scores: Scores) -> pd.DataFrame:
     """
     base = chosen_input(scores)
     beside = dict.fromkeys((PLAIN, *INPUTS), PLAIN) | dict.fromkeys((*single(base), *together(scores, base)), base)
+    measures = (gain, spread, gains)
     rows = [
-        (
-            run,
-            by,
-            scores[run],
-            mean(scores[run]),
-            gain(scores, run, by),
-            spread(scores, run, by),
-            gains(scores, run, by),
-        )
+        (run, by, scores[run], mean(scores[run]), *(of(scores, run, by) for of in measures))
         for run, by in beside.items()
     ]
     table = pd.DataFrame(rows, columns=["run", "beside", "scores", "mean", "gain", "spread", "gains"])

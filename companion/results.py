@@ -6,13 +6,12 @@
 * :func:`tokens`: what probes know of time, a row a layer and utterance.
 
 Columns named in :data:`CONDITION` say what two runs must share to be compared, those in :data:`CELL` which of their
-trainings belong together. :mod:`companion.evidence` makes the tables of the book from these functions, once.
+trainings belong together. :mod:`companion.node` makes the tables of the book from these functions, once.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, Literal
@@ -29,12 +28,25 @@ from studies import variants
 Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
+NAMED = [
+    "first",
+    "second",
+    "corpus",
+    "protocol",
+    "schedule",
+    "image",
+    "fingerprint",
+    "precision",
+    "held_out",
+    "utterances",
+]
 _WHOLE = (*config.RUNS, *GONE_RUNS, *(name for name in variants.VARIANTS if "+" not in name))  # names without steps
 RUNS = [*variants.BASELINES, *sorted(_WHOLE, key=lambda run: run.startswith("teacher-"))]  # the order of tables
 UNSEEDED = tuple(name for name in variants.BASELINES if name not in variants.RESNETS)  # they have no chance
 BEYOND = [*GONE_SCHEDULES]  # schedules that add to the paper's
 Noise = Mapping[tuple[str, str], metrics.SeedNoise]  # of one run's WA, by corpus and protocol
 SEEDS = 3  # that a comparison needs of both runs to decide
+PAPER_EPOCHS = config.SCHEDULES["paper"].epochs
 APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})
 
@@ -74,41 +86,26 @@ def _source(file: str) -> str:
     return name if version.removesuffix(")") in config.PERTURBATIONS else file
 
 
-def runs(found: Iterable[records.Record]) -> pd.DataFrame:
+def runs(found: Sequence[records.Record]) -> pd.DataFrame:
     """One row a run: what names it, its ``curves`` (stage to loss to values), ``result`` and all of its provenance."""
-    return pd.DataFrame(
-        [
-            r.provenance
-            | _identity(r)
-            | {"curves": r.curves, "result": r.result, "hardware": r.provenance.get("device", "")}
-            for r in found
-        ]
-    )
+    more = ({"curves": r.curves, "result": r.result, "hardware": r.provenance.get("device", "")} for r in found)
+    return pd.DataFrame([r.provenance | _identity(r) | of for r, of in zip(found, more, strict=True)])
 
 
-def _identity(r: records.Record) -> dict:
-    return {
-        "speech": r.speech,
-        "corpus": r.corpus,
-        "fingerprint": r.fingerprint,
-        "image": r.images,
-        "precision": r.precision,
-        "schedule": r.schedule,
-        "protocol": r.protocol,
-        "fold": r.fold,
-        "split": r.split,
-        "run": r.run,
-        "seed": r.seed,
-        "epochs": r.epochs,
-        "complete": not r.notes and _as_published(r),  # the recordings are those of the corpus as published
+def grouped(table: pd.DataFrame, keys: Sequence[str], **options: Any) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """What names each group, and its rows; options of ``groupby``."""
+    for key, rows in table.groupby(list(keys), observed=True, **options):
+        yield dict(zip(keys, key, strict=True)), rows
+
+
+def _identity(r: records.Record) -> dict[str, Any]:
+    known = corpora.published_fingerprints(r.corpus)  # of the corpus as published, file by file; none of one's own
+    published = not known or r.speech == "synthetic" or r.fingerprint in known
+    named = [*CONDITION, "fold", "split", "run", "seed", "epochs"]
+    return {name: getattr(r, "images" if name == "image" else name) for name in named} | {
+        "complete": not r.notes and published,
         "device": "GPU" if str(r.provenance.get("device", "cpu")).startswith("cuda") else "CPU",
     }
-
-
-def _as_published(r: records.Record) -> bool:
-    """Whether a record's recordings are, file by file, those whose hashes are kept; true where none are kept."""
-    known = corpora.published_fingerprints(r.corpus)
-    return not known or r.speech == "synthetic" or r.fingerprint in known
 
 
 def test(table: pd.DataFrame) -> pd.DataFrame:
@@ -128,10 +125,8 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     run, corpus, protocol = rows[["run", "corpus", "protocol"]].iloc[0]
-    rows = fullest_seeds(rows)
-    return _interval(rows.assign(value=rows["correct"]), measure, _noise_of(corpus, protocol, noise, run)).within(
-        0.0, 1.0
-    )
+    rows, of_run = fullest_seeds(rows), _noise_of(corpus, protocol, noise, run)
+    return _interval(rows.assign(value=rows["correct"]), measure, of_run).within(0.0, 1.0)
 
 
 def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -174,28 +169,39 @@ def place(run: str) -> tuple[int, str]:
     return RUNS.index(base), steps
 
 
-def seed_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoise]:
+def seed_noise(table: pd.DataFrame) -> Noise:
     """By corpus and protocol, what a seed does to the WA of all speakers alike, see :func:`serlib.metrics.seed_noise`.
 
     Pooled over the networks with several seeds that trained at least as long as the paper's. Additions to the paper, a
     schedule or steps of a run, have no part in it, nor have random draws: their test utterances differ.
     """
     added = table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
-    long_enough = table["epochs"] >= config.SCHEDULES["paper"].epochs
     networks = ~table["run"].isin(variants.BASELINES) & ~table["protocol"].isin(splits.DRAWN)
+    rows = test(table[~added & networks & table["epochs"].ge(PAPER_EPOCHS)])
+    return _pooled_noise(rows.assign(one=1.0), [*CONDITION, "run"], "correct", "one")
+
+
+def position_noise(table: pd.DataFrame) -> Noise:
+    """As :func:`seed_noise`, of R2 at the last of :func:`tokens`."""
+    rows = table[table["last"].astype(bool)]
+    rows = rows.assign(explained=rows["variation"] - rows["missed"])
+    return _pooled_noise(rows, ["schedule", "image", "fingerprint", "run"], "explained", "variation")
+
+
+def _pooled_noise(rows: pd.DataFrame, alike: list[str], above: str, below: str) -> Noise:
+    """Of the ratio of the sums of two columns; rows that are one run are alike in some others."""
     found = {}
-    rows = test(table[~added & long_enough & networks])
-    for (corpus, protocol), of in rows.groupby(["corpus", "protocol"], observed=True):
-        each = [_by_seed_and_speaker(same) for _, same in of.groupby([*CONDITION, "run"], observed=True)]
+    for where, of in rows.groupby(["corpus", "protocol"], observed=True):
+        each = [by_seed_and_speaker(same, above, below) for _, same in of.groupby(alike, observed=True)]
         if pooled := metrics.seed_noise(each):
-            found[corpus, protocol] = pooled
+            found[where] = pooled
     return found
 
 
-def _by_seed_and_speaker(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Right answers and utterances of one run, (seeds, speakers), of the seeds with the most folds."""
-    cells = fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)["correct"].agg(["sum", "count"]).unstack()
-    return cells["sum"].to_numpy(), cells["count"].to_numpy()
+def by_seed_and_speaker(rows: pd.DataFrame, above: str, below: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of two columns of one run, (seeds, speakers), of the seeds with the most folds."""
+    sums = fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)[[above, below]].sum().unstack()
+    return sums[above].to_numpy(), sums[below].to_numpy()
 
 
 def _noise_of(corpus: str, protocol: str, noise: Noise, *runs: str) -> metrics.SeedNoise | None:
@@ -214,18 +220,40 @@ def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
     Of random draws, whose test utterances differ, each draw counts for a seed. Columns: those of :data:`CONDITION`, run,
     folds, seeds (their number), accuracies (by seed, in [0, 1]), deviation (with one less than their number for a divisor).
     """
-    rows = test(table[~table["run"].isin(variants.BASELINES)])
-    found = []
-    for key, same in rows.groupby([*CONDITION, "run"], observed=True):
-        if same["protocol"].iloc[0] not in splits.DRAWN:
+    rows, found = test(table[~table["run"].isin(variants.BASELINES)]), []
+    for about, same in grouped(rows, [*CONDITION, "run"]):
+        if about["protocol"] not in splits.DRAWN:
             same = same[same.groupby("fold")["seed"].transform("nunique") == same["seed"].nunique()]
         reached = {k: _interval(of.assign(value=of["correct"]), "WA").estimate for k, of in same.groupby("repetition")}
         if len(reached) > 1:
-            about = dict(zip([*CONDITION, "run"], key, strict=True))
-            deviation = pd.Series(reached).std()
-            folds = sorted(same["fold"].unique())
-            found.append(about | {"folds": folds, "seeds": len(reached), "accuracies": reached, "deviation": deviation})
+            about |= {"folds": sorted(same["fold"].unique()), "seeds": len(reached), "accuracies": reached}
+            found.append(about | {"deviation": pd.Series(reached).std()})
     return pd.DataFrame(found, columns=[*CONDITION, "run", "folds", "seeds", "accuracies", "deviation"])
+
+
+def lacking(
+    seeds: int,
+    missing: int = 0,
+    held_out: str = splits.NEW,
+    epochs: int = PAPER_EPOCHS,
+    complete: bool = True,
+    alike: int = SEEDS,
+) -> str:
+    """What keeps a number from deciding: ``speaker-dependent; 8 epochs; 1 of 3 seeds``; "" if nothing does.
+
+    Args:
+        missing: folds.
+        alike: seeds of which both runs were trained on one kind of device.
+    """
+    said = {
+        held_out: held_out != splits.NEW,
+        f"{epochs} epochs": epochs < PAPER_EPOCHS,
+        "not the corpus as published": not complete,
+        f"{missing} folds missing": missing > 0,
+        f"{seeds} of {SEEDS} seeds": seeds < SEEDS,
+        f"{alike} of {SEEDS} seeds on one kind of device": seeds >= SEEDS > alike,
+    }
+    return "; ".join(words for words, so in said.items() if so)
 
 
 @dataclass(frozen=True, eq=False)  # equality of tables is no yes or no
@@ -235,7 +263,7 @@ class Comparison:
     ours: pd.DataFrame  # prediction rows, every part
     theirs: pd.DataFrame
     joined: pd.DataFrame  # test utterances, ``value`` how much better ours is
-    noise: Noise = field(default_factory=dict)
+    noise: Noise
 
     def __getattr__(self, name: str):
         """A column in which all rows are alike: ``corpus``, ``protocol``, ``schedule``, ``epochs``, ..."""
@@ -243,42 +271,21 @@ class Comparison:
             raise AttributeError(name)
         return self.ours[name].iloc[0]
 
-    @property
-    def first(self) -> str:
-        return self.ours["run"].iloc[0]
-
-    @property
-    def second(self) -> str:
-        return self.theirs["run"].iloc[0]
-
-    @property
-    def folds(self) -> list[int]:
-        return sorted(self.joined["fold"].unique())
-
-    @property
-    def seeds(self) -> list[int]:
-        return sorted(self.joined["seed"].unique())
-
-    @property
-    def utterances(self) -> int:
-        """Different test utterances."""
-        return self.joined["utterance"].nunique()
-
-    @property
-    def held_out(self) -> str:
-        return splits.HELD_OUT[self.protocol]
-
-    @cached_property
-    def missing(self) -> int:
-        return missing_folds(self.ours)
+    first = property(lambda self: self.ours["run"].iloc[0])
+    second = property(lambda self: self.theirs["run"].iloc[0])
+    folds = property(lambda self: sorted(self.joined["fold"].unique()))
+    seeds = property(lambda self: sorted(self.joined["seed"].unique()))
+    utterances = property(lambda self: self.joined["utterance"].nunique())  # different ones
+    held_out = property(lambda self: splits.HELD_OUT[self.protocol])
+    missing = property(lambda self: missing_folds(self.ours))
 
     @property
     def epochs_of_both(self) -> int:
         """Of the run that trained for fewer."""
         networks = [rows for rows in (self.ours, self.theirs) if rows["run"].iloc[0] not in UNSEEDED]
-        return min(rows["epochs"].min() for rows in networks) if networks else config.SCHEDULES["paper"].epochs
+        return min((rows["epochs"].min() for rows in networks), default=PAPER_EPOCHS)
 
-    @cached_property
+    @property
     def seeds_of_one_device(self) -> list[int]:
         """The seeds of which both runs trained every fold on one kind of device."""
         if {self.first, self.second} & set(variants.BASELINES):
@@ -286,40 +293,22 @@ class Comparison:
         alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
         return sorted(alike.groupby(self.joined["seed"]).all().loc[lambda same: same].index)
 
-    def lacks(self, whole: bool = True) -> list[str]:
-        """What keeps a comparison of any two runs from a finding: folds (where all are asked for), three seeds of both
-        runs, one kind of device."""
-        found = [] if self.complete else ["not the corpus as published"]
-        found += [f"{self.missing} folds missing"] if whole and self.missing else []
-        if not {self.first, self.second} <= set(UNSEEDED):
-            seeds, alike = len(self.seeds), len(self.seeds_of_one_device)
-            if seeds < SEEDS:
-                found.append(f"{seeds} of {SEEDS} seeds")
-            elif alike < SEEDS:
-                found.append(f"{alike} of {SEEDS} seeds on one kind of device")
-        return found
-
-    @property
-    def lacks_for_a_claim(self) -> list[str]:
-        """What keeps it from deciding a claim: new speakers and the paper's length as well."""
-        short = self.epochs_of_both < config.SCHEDULES["paper"].epochs
-        found = [] if self.held_out == splits.NEW else [self.held_out]
-        return found + ([f"{self.epochs_of_both} epochs"] if short else []) + self.lacks()
-
-    @cached_property
-    def difference(self) -> metrics.Interval:
-        return self.gain("WA")
+    def lacks(self, of_claim: bool = False, whole: bool = True) -> str:
+        """What keeps it from a finding, see :func:`lacking`: three seeds of both runs, one kind of device, every fold
+        (where ``whole``); of a claim new speakers and the paper's length as well."""
+        fixed = {self.first, self.second} <= set(UNSEEDED)
+        seeds, alike = (SEEDS, SEEDS) if fixed else (len(self.seeds), len(self.seeds_of_one_device))
+        asked = {"held_out": self.held_out, "epochs": self.epochs_of_both} if of_claim else {}
+        return lacking(seeds, self.missing if whole else 0, complete=self.complete, alike=alike, **asked)
 
     def gain(self, measure: Measure) -> metrics.Interval:
         """By how much ours is better, in [-1, 1], with its interval."""
-        return _interval(
-            self.joined, measure, _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
-        ).within(-1.0, 1.0)
+        noise = _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
+        return _interval(self.joined, measure, noise).within(-1.0, 1.0)
 
-    def accuracies(self, part: str = "test", measure: Measure = "WA") -> list[tuple[str, metrics.Interval]]:
-        """Of both runs, ours first, with their names."""
-        sides = (self.first, self.ours), (self.second, self.theirs)
-        return [(run, accuracy(rows[rows["part"] == part], measure, self.noise)) for run, rows in sides]
+    def accuracies(self, measure: Measure = "WA") -> list[metrics.Interval]:
+        """Of both runs on the test set, ours first."""
+        return [accuracy(test(rows), measure, self.noise) for rows in (self.ours, self.theirs)]
 
 
 def compare(
@@ -378,12 +367,10 @@ def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA", noise: Noise
         base = run.replace(variants.SPEAKER_NORM, "")
         if run == base or (corpus, base) not in found:
             continue
-        counts = sorted(
-            (part for part in normalised["part"].unique() if part.startswith("test-")), key=lambda p: int(p[5:])
-        )
+        counts = sorted(int(part[5:]) for part in normalised["part"].unique() if part.startswith("test-"))
         tested = {"none": test(found[corpus, base])}
-        tested |= {part[5:]: normalised[normalised["part"] == part] for part in counts} | {"all": test(normalised)}
-        for utterances, some in tested.items():
+        tested |= {str(count): normalised[normalised["part"] == f"test-{count}"] for count in counts}
+        for utterances, some in (tested | {"all": test(normalised)}).items():
             at = accuracy(some, measure, noise)
             rows.append((corpus, base, utterances, at.estimate, at.low, at.high))
     return pd.DataFrame(rows, columns=["corpus", "run", "utterances", "estimate", "low", "high"])
@@ -421,11 +408,9 @@ def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.Da
     ``missed`` and ``variation``: sums of squares over the utterance's columns of what the probe misses, and of the column
     numbers about the training set's mean, in columns squared.
     """
-    made_from = {r.result: (r.images, r.fingerprint) for r in found}
-    rows = []
+    made_from, rows = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in found}, []
     for p in probed:
-        image, fingerprint = made_from.get(p.result, ("", ""))
-        about = _probed(p) | {"image": image, "fingerprint": fingerprint}
+        about = _probed(p) | made_from.get(p.result, {"image": "", "fingerprint": ""})
         for layer, missed in p.errors.items():
             of_layer = about | {"layer": layer, "last": layer == p.last}
             columns = zip(p.file, p.speaker, p.variation, missed, strict=True)
@@ -448,7 +433,7 @@ _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
 _TOKENS = ("file", "speaker", "variation", "missed")
 
 
-def _probed(p: Any) -> dict:
+def _probed(p: Any) -> dict[str, Any]:
     return {name: getattr(p, name) for name in _PROBED}
 
 
@@ -462,41 +447,21 @@ def _ratio(rows: pd.DataFrame, above: pd.Series, noise: metrics.SeedNoise | None
     return metrics.interval(above.to_numpy(), speakers, weights=weights, seeds=seeds, noise=noise)
 
 
-def position_noise(table: pd.DataFrame) -> dict[tuple[str, str], metrics.SeedNoise]:
-    """As :func:`seed_noise`, of R2 at the last tokens."""
-    found, last = {}, table[table["last"].astype(bool)]
-    for where, of in last.groupby(["corpus", "protocol"]):
-        each = []
-        for _, rows in of.groupby(["schedule", "image", "fingerprint", "run"]):
-            folds = rows.groupby("seed")["fold"].transform("nunique")
-            rows = rows.assign(explained=rows["variation"] - rows["missed"])[folds == folds.max()]
-            sums = rows.groupby(["seed", "speaker"])[["explained", "variation"]].sum().unstack()
-            each.append((sums["explained"].to_numpy(), sums["variation"].to_numpy()))
-        if pooled := metrics.seed_noise(each):
-            found[where] = pooled
-    return found
-
-
 def position_r2_gain(
     table: pd.DataFrame, run: str, base: str, noise: Noise = NO_NOISE
-) -> dict[tuple[str, ...], tuple[metrics.Interval, pd.DataFrame]]:
-    """By how much R2 of the last tokens lies above that of run ``base`` on the same columns.
+) -> Iterator[tuple[dict[str, str], metrics.Interval, pd.DataFrame]]:
+    """By how much R2 of the last tokens lies above that of run ``base`` on the same columns, and the rows of both.
 
-    Returns:
-        (corpus, protocol, schedule, image, fingerprint) to the difference and its rows; only what both runs have counts.
+    Yields it with the corpus, protocol, schedule, image and fingerprint; only what both runs have counts.
     """
-    where = ["speech", "corpus", "protocol", "schedule", "image", "fingerprint"]
+    where = ["corpus", "protocol", "schedule", "image", "fingerprint"]
     last = table[table["last"].astype(bool)]
-    pair = last[last["run"] == run].merge(
-        last[last["run"] == base], on=[*where, "fold", "seed", "file"], suffixes=("", "_base")
-    )
-    return {
-        (corpus, protocol, *others): (
-            _ratio(rows, rows["missed_base"] - rows["missed"], _noise_of(corpus, protocol, noise, run, base)),
-            rows,
-        )
-        for (_, corpus, protocol, *others), rows in pair.groupby(where, observed=True)
-    }
+    sides = (last[last["run"] == name] for name in (run, base))
+    pair = pd.merge(*sides, on=["speech", *where, "fold", "seed", "file"], suffixes=("", "_base"))
+    for about, rows in grouped(pair, ["speech", *where]):
+        of_both = _noise_of(about["corpus"], about["protocol"], noise, run, base)
+        del about["speech"]
+        yield about, _ratio(rows, rows["missed_base"] - rows["missed"], of_both), rows
 
 
 def in_order(corpora: Iterable[str]) -> list[str]:

@@ -9,54 +9,22 @@ Rows are those of the tables of :mod:`companion.evidence`.
 """
 
 import math
-import shlex
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
-from companion import costs, experiments, labels, results
+from companion import costs, experiments, results
 from companion.claims import Finding, Kind, Part
-from serlib import config, metrics, records
+from serlib import metrics, records
 from serlib.data import facts, splits
 from studies import variants
 
 # How a reader meets each run and baseline.
-DISPLAY_NAMES: dict[str, str] = {
-    "teacher": "Teacher",
-    "student-alone": "Student alone",
-    "student-alone-long": "Student alone (twice the epochs)",
-    "student-pooled": "Student with teacher",
-    "student-tokens": "Student with teacher (token map)",
-    "student-no-matching-stage": "Student with teacher (no matching stage)",
-    "student-alpha-0.1": "Student with teacher (α = 0.1)",
-    "student-alpha-10": "Student with teacher (α = 10)",
-    "student-coordinates": "Student alone (coordinates)",
-    "student-square-patches": "Student alone (square patches)",
-    "student-horizontal-patches": "Student alone (horizontal patches)",
-    "student-per-band-norm": "Student alone (normalised mel bands)",
-    "student-4s": "Student alone (4 s)",
-    "student-alone-speaker-norm": "Student alone, speaker-normalised",
-    "teacher-square-patches": "Teacher (square patches)",
-    "teacher-horizontal-patches": "Teacher (horizontal patches)",
-    "teacher-no-stem": "Teacher (no stem)",
-    "teacher-no-position": "Teacher (no position)",
-    "teacher-mean-pooling": "Teacher (mean pooling)",
-    "teacher-deep": "Teacher (12 blocks of 12 heads)",
-    "majority": "Majority class",
-    "mel-statistics": "Mel statistics + logistic regression",
-    "mel-deltas": "Mel statistics with deltas + SVM",
-    "egemaps": "eGeMAPS + SVM",
-    "opensmile": "openSMILE + SVM",
-    "resemblyzer": "Speaker network (pretrained) + SVM",
-    "resnet-18": "ResNet-18",
-    "mel-deltas-speaker-norm": "Mel statistics with deltas + SVM, speaker-normalised",
-    "egemaps-speaker-norm": "eGeMAPS + SVM, speaker-normalised",
-    "opensmile-speaker-norm": "openSMILE + SVM, speaker-normalised",
-    "resemblyzer-speaker-norm": "Speaker network (pretrained) + SVM, speaker-normalised",
-    "resnet-18-speaker-norm": "ResNet-18, speaker-normalised",
-}
+DISPLAY_NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
 
 
 def display_name(run: str) -> str:
@@ -139,12 +107,12 @@ def kept(gains: bool, chosen: bool) -> str:
 
 def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
     """``EmoDB: training set 100, listeners 94. CREMA-D: ...``: in per cent, of a table of corpus, what and estimate."""
-    said: dict[str, list[str]] = {}
-    for row in table.itertuples():
-        said.setdefault(facts.title(row.corpus), []).append(
-            f"{' '.join(row.what.split())} {rounded(100 * row.estimate, form)}"
-        )
-    return " ".join(f"{corpus}: {', '.join(each)}." for corpus, each in said.items())
+    said = (
+        f"{facts.title(corpus)}: "
+        + ", ".join(f"{' '.join(row.what.split())} {rounded(100 * row.estimate, form)}" for row in rows.itertuples())
+        for corpus, rows in table.groupby("corpus", sort=False)
+    )
+    return " ".join(f"{each}." for each in said)
 
 
 def extremes(shares: Mapping[str, float]) -> str:
@@ -170,8 +138,8 @@ def ranges(numbers: Iterable[int]) -> str:
 # What is found
 
 
-def sentence(part: Part, rows: pd.DataFrame) -> str:
-    """What a part of a claim rests on, on new speakers: each measured difference under the label that it has."""
+def sentence(part: Part, rows: pd.DataFrame, orders: pd.DataFrame) -> str:
+    """What a part of a claim rests on, on new speakers: measured differences, in brackets the label that they have."""
     if part.kind is Kind.PROVED:
         return "Impossible with any weights: the student's decision does not depend on the order of the columns."
     if part.kind is Kind.COUNTED:
@@ -179,7 +147,23 @@ def sentence(part: Part, rows: pd.DataFrame) -> str:
     said: dict[str, list[str]] = {}
     for row in _nearest(part, rows).itertuples():
         said.setdefault(label(row), []).append(_measured(part, row))
-    return ("; ".join(f"{', '.join(measured)}: {found}" for found, measured in said.items()) or "Not measured") + "."
+    measured = "; ".join(f"{', '.join(these)} ({found})" for found, these in said.items()) or "Not measured"
+    return " ".join((f"{measured}.", *(shuffling(orders, *part.pairs[0]) if part.shuffled else ())))
+
+
+def shuffling(orders: pd.DataFrame, first: str, second: str) -> list[str]:
+    """What shuffled columns cost two runs on new speakers, and whether that shows that the first uses order."""
+    new = orders["order"].eq("shuffled") & orders["protocol"].map(splits.HELD_OUT).eq(splits.NEW)
+    sides = (orders[new & orders["run"].eq(run)] for run in (first, second))
+    both = pd.merge(*sides, on=["corpus", "protocol", "schedule", "folds"], suffixes=("", "_without"))
+    lost = ", ".join(
+        f"{100 * row.estimate:.1f} and {100 * row.estimate_without:.1f} points ({facts.title(row.corpus)})"
+        for row in both.itertuples()
+    )
+    shows = "a sign" if (both["low"] > both["high_without"]).all() else "no evidence"
+    names = f"{display_name(first)} and {display_name(second)}"
+    said = f"Shuffling the columns of speech costs {names} {lost}: {shows} that the first uses its coordinates."
+    return [said] if lost else []
 
 
 def _nearest(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
@@ -216,27 +200,6 @@ def answer(verdicts: pd.DataFrame) -> str:
     return "\n".join(("**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n", *lines))
 
 
-def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
-    """What closes every page: how to run it with other parameters, its source and data, when it was made from what."""
-    given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
-    return f""":::{{card}} This page
-Run it with parameters of your own, from the folder of the repository:
-
-```bash
-.venv/bin/papermill notebooks/{notebook}.ipynb out.ipynb{given}
-```
-
-Its first cell says what each parameter means; <a href="../book/corpora.html#a-corpus-of-your-own">recordings of your own</a> are read from a table.
-
-Source: <a href="../_sources/notebooks/{notebook}.ipynb" download>{notebook}.ipynb</a>.
-Data: every prediction of every committed record as <a href="../data/predictions.csv.gz" download>CSV</a>,
-(in pandas `{labels.READ_CSV.replace("FILE", "'predictions.csv.gz'")}`),
-described for machines by <a href="../data/croissant.json" download>Croissant</a>; every run as <a href="../data/runs.csv" download>CSV</a> or <a href="../data/runs.json" download>JSON</a>.
-Made on {date} from commit `{commit[:8]}`.
-:::
-"""
-
-
 # Tables that several pages share
 
 ACCURACY_HEAD = ("corpus", "run", "WA %", "UA %", "WA %, training set", "split, folds", "epochs; seeds", "test set")
@@ -245,39 +208,28 @@ ACCURACY_HEAD = ("corpus", "run", "WA %", "UA %", "WA %, training set", "split, 
 def accuracy_rows(accuracies: pd.DataFrame) -> list[tuple[Any, ...]]:
     """A row for each run, protocol and schedule of some rows of the evidence, under :data:`ACCURACY_HEAD`."""
     order, rows = results.in_order(accuracies["corpus"].unique()), []
-    keys = [*results.CONDITION, "run"]
-    for key, of in accuracies[accuracies["part"].isin(("test", "train"))].groupby(keys, sort=False):
-        about = dict(zip(keys, key, strict=True))
-        shown = {(row.part, row.measure): row for row in of.itertuples()}
-        wa, ua, trained = shown["test", "WA"], shown["test", "UA"], shown["train", "WA"]
+    shown = accuracies[accuracies["part"].isin(("test", "train"))]
+    for _, of in shown.groupby([*results.CONDITION, "run"], sort=False):
+        at = {(row.part, row.measure): row for row in of.itertuples()}
+        wa, ua, trained = at["test", "WA"], at["test", "UA"], at["train", "WA"]
         schedule = "" if wa.schedule in ("paper", variants.BASELINE) else f" ({wa.schedule})"
         row = (
-            facts.title(wa.corpus) + (", synthetic" if wa.speech == "synthetic" else ""),
+            facts.title(wa.corpus) + ", synthetic" * (wa.speech == "synthetic"),
             display_name(wa.run) + UNLABELLED * wa.unlabelled,
-            percent(wa),
-            percent(ua),
-            percent(trained),
+            *map(percent, (wa, ua, trained)),
             f"{wa.held_out}: `{wa.protocol}` {wa.folds}",
             f"{EN_DASH if wa.run in results.UNSEEDED else wa.epochs}{schedule}; {wa.seed_numbers}",
             f"{wa.utterances:,}, {counted(wa)}",
         )
         protocol = list(splits.HELD_OUT).index(wa.protocol)
-        rows.append(((order.index(wa.corpus), protocol, results.place(wa.run), about["schedule"]), row))
+        rows.append(((order.index(wa.corpus), protocol, results.place(wa.run), wa.schedule), row))
     return [row for _, row in sorted(rows)]
 
 
 EN_DASH = "\N{EN DASH}"
 UNLABELLED = ", uses unlabelled utterances of the test speakers"
-COMPARISON_HEAD = (
-    "runs",
-    "points",
-    "finding",
-    "at most",
-    "corpus, split",
-    "folds; seeds",
-    "utterances, speakers",
-    "device",
-)
+_MADE = ("corpus, split", "folds; seeds", "utterances, speakers", "device")
+COMPARISON_HEAD = ("runs", "points", "finding", "at most", *_MADE)
 
 
 def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -288,19 +240,11 @@ def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
         if pd.isna(row.estimate):
             found.append((runs, "", label(row), "", facts.title(row.corpus), "", "", ""))
             continue
-        short = f", {row.epochs:.0f} epochs" * (row.epochs < config.SCHEDULES["paper"].epochs)
-        found.append(
-            (
-                runs + (f" (`{row.schedule}`)" if row.schedule != "paper" else ""),
-                points(row),
-                label(row),
-                rounded(100 * row.bound, "+.1f"),
-                f"{facts.title(row.corpus)}, {row.held_out}{short}",
-                f"{row.folds}; {row.seed_numbers}",
-                f"{row.utterances:,.0f}, {row.speakers:.0f}",
-                row.device,
-            )
-        )
+        runs += f" (`{row.schedule}`)" if row.schedule != "paper" else ""
+        where = f"{facts.title(row.corpus)}, {row.held_out}"
+        where += f", {row.epochs:.0f} epochs" * (row.epochs < results.PAPER_EPOCHS)
+        made = (where, f"{row.folds}; {row.seed_numbers}", f"{row.utterances:,.0f}, {row.speakers:.0f}", row.device)
+        found.append((runs, points(row), label(row), rounded(100 * row.bound, "+.1f"), *made))
     return found
 
 
@@ -332,21 +276,22 @@ def layers_table(positions: pd.DataFrame, compared: pd.DataFrame) -> Markdown:
     keys = ["corpus", "protocol", "schedule"]
     gains = {
         (
-            row.first,
             row.corpus,
             row.protocol,
             row.schedule,
+            row.first,
         ): f"{fraction(row, '+')} ({display_name(row.second)}): {label(row)}"
         for row in compared[compared["measure"].eq("R2")].itertuples()
     }
     rows = []
-    for (*where, run), of in positions.groupby([*keys, "run"], sort=False):
-        corpus, protocol, schedule = where
-        at = {"last": next(of[of["last"]].itertuples())} | {row.layer: row for row in of.itertuples()}
+    for key, of in positions.groupby([*keys, "run"], sort=False):
+        last = next(of[of["last"]].itertuples())
+        at = {row.layer: row for row in of.itertuples()} | {"last": last}
         shown = (fraction(at[layer]) for layer in ("image", "embedding", "last"))
-        last, gain = at["last"], gains.get((run, *where), "")
-        place = f"{facts.title(corpus)}, `{protocol}` {last.folds}, `{schedule}`"
-        rows.append((display_name(run), *shown, gain, place, f"{last.utterances:,}, {counted(last)}"))
+        where = f"{facts.title(last.corpus)}, `{last.protocol}` {last.folds}, `{last.schedule}`"
+        rows.append(
+            (display_name(last.run), *shown, gains.get(key, ""), where, f"{last.utterances:,}, {counted(last)}")
+        )
     head = ("run", "image", "embedding", "last block", "last block minus that of the run named")
     return table((*head, "corpus, split, folds, schedule", "test set"), rows)
 
@@ -370,28 +315,22 @@ def commands(runs: pd.DataFrame) -> Markdown:
     Runs with other folds or seeds have a command of their own. The graph makes what a run needs first: images, and the
     teacher of a student that follows one. Runs that are no longer in the code come last, at the commit that has them.
     """
-    cells: dict[tuple[Any, ...], dict[int, set[int]]] = {}
+    alike = ["gone", "corpus", "image", "schedule", "protocol"]
+    runs = runs.assign(gone=[not experiments.makeable(r.run, r.schedule) for r in runs.itertuples()])
+    for names, several in ((["run", "seed"], "fold"), (["run", "fold"], "seed"), (["fold", "seed"], "run")):
+        of = runs.groupby([*alike, *names], sort=False)[several]
+        runs = of.agg(lambda some: tuple(sorted(set(some)))).reset_index()
+    lines: dict[bool, list[str]] = {False: [], True: []}
     for r in runs.itertuples():
-        there = experiments.makeable(r.run, r.schedule)
-        run = (there, r.corpus, r.image, int(r.image.partition("-channel")[2] or 0), r.schedule, r.protocol, r.run)
-        cells.setdefault(run, {}).setdefault(r.seed, set()).add(r.fold)
-    alike: dict[tuple[Any, ...], dict[str, None]] = {}
-    for (*where, run), folds_of in cells.items():
-        for folds in dict.fromkeys(map(frozenset, folds_of.values())):
-            seeds = frozenset(seed for seed, of in folds_of.items() if of == folds)
-            alike.setdefault((*where, folds, seeds), {})[run] = None
-    lines, gone = [], []
-    for (there, corpus, images, channel, schedule, protocol, folds, seeds), runs in alike.items():
-        fold, run, seed = map(_braces, (sorted(folds), runs, sorted(seeds)))
-        where = records.location("recordings", corpus, schedule, protocol, fold, run, seed, images)
-        chosen = f" channel={channel}" if channel else ""
-        (lines if there else gone).append(
+        fold, run, seed = map(_braces, (r.fold, r.run, r.seed))
+        where = records.location("recordings", r.corpus, r.schedule, r.protocol, fold, run, seed, r.image)
+        channel = r.image.partition("-channel")[2]
+        lines[r.gone].append(
             f".venv/bin/snakemake build/runs/{where} --workflow-profile workflow/profiles/default "
-            f"--config corpus={corpus} data=data/{corpus}{chosen}"
+            f"--config corpus={r.corpus} data=data/{r.corpus}" + f" channel={channel}" * bool(channel)
         )
-    if gone:
-        lines += [f"git checkout {experiments.TRIED['commit']}  # the last code that has the runs below", *gone]
-    return Markdown("\n".join(("```bash", *lines, "```")))
+    gone = [f"git checkout {experiments.TRIED['commit']}  # the last code that has the runs below", *lines[True]]
+    return Markdown("\n".join(("```bash", *lines[False], *(gone if lines[True] else ()), "```")))
 
 
 def _braces(some: Iterable[int | str]) -> str:

@@ -47,7 +47,7 @@ def components(predicted: pd.DataFrame, corpus: str, protocol: str) -> tuple[np.
     tables = {}
     for run, of in rows.groupby("run", observed=True):
         if of["seed"].nunique() >= results.SEEDS:
-            tables[run] = results._by_seed_and_speaker(of)
+            tables[run] = results.by_seed_and_speaker(of.assign(one=1.0), "correct", "one")
     each = [right / total for right, total in tables.values()]
     noise = metrics.seed_noise(tables.values())
     centred = [(at - at.mean(axis=0) - at.mean(axis=1, keepdims=True) + at.mean()) for at in each]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import resolved, tiny_record
 
-from companion import beyond, evidence, experiments, prose, results
+from companion import beyond, experiments, results
 from companion.experiments import CHOOSING_FOLDS, PLAIN, VARIANTS, Variant
 from serlib import config, records
 from serlib.records import Part
@@ -72,20 +72,6 @@ def test_who_chose_is_not_reported():
     assert sorted(set(outcome.joined["speaker"])) == ["0", "3", "4", "5"]
     assert outcome.folds == [0, 3, 4, 5]
     assert beyond.reported(found, MASKS, [str(k) for k in range(6)]) is None
-
-
-def test_what_came_of_it_is_said_of_the_speakers_that_chose_nothing():
-    said = summary(*choosing(PLAIN, 1), *choosing(MASKS, 2), *new(PLAIN, 1), *new(MASKS, 2))
-    assert said.startswith(f"1 of {len(VARIANTS)} additions were tried. Best on the speakers that choose: {MASKS.adds}")
-    assert "On 2 other speakers it changes the unweighted accuracy of the student alone, 75.0" in said
-    assert "by +25.0" in said
-    assert "not been measured yet" in summary(*choosing(PLAIN, 1), *choosing(MASKS, 2))
-    assert "none is chosen" in summary(*choosing(PLAIN, 1), *choosing(MASKS, 1))
-
-
-def summary(*found: records.Record) -> str:
-    predicted = results.predictions(found)
-    return prose.beyond_summary(predicted, evidence.tables(found, predicted, ())["comparisons"])
 
 
 def test_a_student_alone_in_another_precision_is_not_compared():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers import SPEAKERS, outcome, published
 
-from companion import claims, costs, evidence, paper, results, text
+from companion import claims, costs, node, paper, results, text
 from companion.claims import Finding, Kind, Part
 from serlib import config, metrics
 from serlib.data import facts
@@ -25,7 +25,7 @@ GAIN = "a teacher raises the student's accuracy"
 
 def made(*records, probed=()):
     found = [r for of_run in records for r in of_run]
-    return evidence.tables(found, results.predictions(found), probed)
+    return node.tables(found, results.predictions(found), probed)
 
 
 def part(claim, says, tables):
@@ -106,8 +106,8 @@ def test_two_kinds_of_device_decide_nothing():
 def test_a_second_pair_that_does_not_gain_leaves_the_part_unclear():
     finding, sentence = gain(*transfer(ALWAYS, HALF, ALWAYS))
     assert finding is Finding.UNCLEAR
-    assert "+45.8 points over Student alone: supported" in sentence
-    assert "+0.0 points (at most +0.0) over Student alone (twice the epochs): unclear" in sentence
+    assert "+45.8 points over Student alone (supported)" in sentence
+    assert "+0.0 points (at most +0.0) over Student alone (twice the epochs) (unclear)" in sentence
 
 
 def test_a_second_pair_that_is_not_there_leaves_the_part_pending():
@@ -207,6 +207,24 @@ def test_position_is_a_part_of_its_own_with_the_same_rule():
     assert found(1.0, 6.0, seeds=1)[0] is Finding.PENDING
     assert found(1.0, 6.0, protocol="random")[0] is Finding.PENDING
     assert found(1.0, 6.0, schedule="short")[0] is Finding.PENDING
+
+
+def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates():
+    """As once: below a figure alone, and without what it means."""
+    everyone = [f"{i:02}" for i in range(facts.CORPORA["emodb"].speakers)]
+
+    def said(with_them, without):
+        probed = [
+            replace(p, predicted={**p.predicted, "shuffled": (wrong,)})
+            for run, wrong in (("teacher", with_them), ("teacher-no-position", without))
+            for p in probe(run, everyone, 1.0)
+        ]
+        return part("coordinate encoding", "coordinates raise accuracy", made(probed=probed))[1]
+
+    costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB): {} that the"
+    assert costs_of.format("100.0 and 0.0", "a sign") in said(1, 0)
+    assert costs_of.format("100.0 and 100.0", "no evidence") in said(1, 1)
+    assert "Shuffling" not in part("coordinate encoding", "coordinates tell tokens their column", made())[1]
 
 
 def test_cremas_nineteen_test_actors_are_every_fold_of_its_deciding_split():

@@ -64,7 +64,7 @@ def test_a_simulated_comparison_is_what_pages_compute(designs: list[coverage.Des
         seeds=np.repeat([0, 1], 6),
         noise=doubled,
     )
-    shown = c.difference
+    shown = c.gain("WA")
     assert (shown.estimate, shown.error, shown.df) == pytest.approx((expected.estimate, expected.error, expected.df))
 
 

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from companion import figures, labels, text
 from companion.__main__ import main
 from serlib import records
-from workflow import describe
+from workflow import describe, execute
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -110,4 +110,6 @@ def test_names_that_every_reader_takes_as_they_are_need_no_note():
 
 
 def test_the_call_on_every_page_is_the_one_that_keeps_names():
-    assert labels.READ_CSV.replace("FILE", f"'{describe.TABLE}'") in text.card("confusion", {}, "c" * 40, "2026-01-31")
+    assert labels.READ_CSV.replace("FILE", f"'{describe.TABLE}'") in execute.card(
+        "confusion", {}, "c" * 40, "2026-01-31"
+    )

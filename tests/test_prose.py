@@ -4,19 +4,19 @@ import argparse
 import dataclasses
 import re
 import runpy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 import pytest
 from helpers import SPEAKERS, evidence_of, outcome
+from jinja2 import meta
 
 from companion import __main__ as companion_cli
-from companion import claims, front, paper, prose, text
+from companion import claims, evidence, front, node, paper, prose, results, text
 from serlib import cli, records
 from serlib.data import splits
+from workflow import stage
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,17 +29,27 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_substitution_is_a_value(page: Path, empty: dict[str, Any]) -> None:
-    text = page.read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # nosec B701
-    for expression in re.findall(r"{{.*?}}", text):  # as MyST renders them
-        assert environment.from_string(expression).render(empty).strip()
+def test_every_page_is_filled_in(page: Path, empty: dict[str, Any]) -> None:
+    assert "{{" not in stage.page(page.read_text(encoding="utf-8"), empty)
 
 
-def test_every_value_says_something_and_is_used(empty: dict[str, Any]) -> None:
-    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    assert [name for name, value in empty.items() if not value] == []
-    assert [name for name in empty if not re.search(rf"{{{{[^}}]*\b{name}\b", text)] == []
+def test_every_value_is_used() -> None:
+    """And names nothing that is not there: a page that does is not filled in."""
+    named = [meta.find_undeclared_variables(stage.TEMPLATES.parse(page.read_text())) for page in PAGES]
+    assert set().union(*named) == prose.values(ROOT).keys()
+
+
+def test_a_changed_word_reads_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evidence is made once; a page takes its numbers from there, and of this build the names of its records."""
+    evidence.read(ROOT)
+
+    def read(*_: Any) -> None:
+        raise AssertionError("a record is read")
+
+    for module, name in ((records, "read"), (records, "read_all"), (results, "predictions"), (node, "make")):
+        monkeypatch.setattr(module, name, read)
+    index = stage.page((ROOT / "book/index.md").read_text(encoding="utf-8"), prose.values(ROOT))
+    assert "committed run records" in index
 
 
 @pytest.mark.parametrize(("package", "parser"), [("serlib", cli._parser), ("companion", companion_cli._parser)])
@@ -63,9 +73,13 @@ def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
     assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address
 
 
+def page(name: str, values: dict[str, Any]) -> str:
+    return stage.page((ROOT / f"book/{name}.md").read_text(encoding="utf-8"), values)
+
+
 def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
-    assert empty["claims_table"].count("**pending**") == sum(bool(part.pairs) for part in claims.PARTS)
-    assert empty["comparisons_table"].count("pending: not measured") == 3 * len(claims.pairs())
+    assert page("verdicts", empty).count("**pending** | Not measured.") == sum(bool(p.pairs) for p in claims.PARTS)
+    assert page("verdicts", empty).count("pending: not measured") == 3 * len(claims.pairs())
 
 
 def test_settings_read_the_configurations() -> None:
@@ -79,11 +93,19 @@ def test_every_field_of_a_record_is_explained() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/records.md").read_text(), re.MULTILINE)) >= fields
 
 
-def test_what_a_build_was_made_from_is_said() -> None:
-    made = outcome("teacher", dict.fromkeys(SPEAKERS[:1], 4))
-    assert "recordings of people: EmoDB (1 run, 50 epochs a stage)" in prose.build_note(made)
-    synthetic = [replace(r, speech="synthetic") for r in made]
-    assert "No recording of a person was used" in prose.build_note(synthetic)
+def test_what_a_build_was_made_from_is_said(tmp_path: Path) -> None:
+    for run in ("teacher", "student-alone"):
+        path = tmp_path / "build/runs" / records.location("recordings", "emodb", "paper", "random", 0, run, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    made = prose.made_from(tmp_path / "build/runs")
+    assert made == {"recordings": ["EmoDB (2 runs, 50 epochs a stage)"]}
+    empty = prose.values(tmp_path / "nothing")
+    assert "This build holds no runs." in page("index", empty)
+    assert "from recordings of people: EmoDB (2 runs, 50 epochs a stage).\n" in page("index", empty | {"built": made})
+    synthetic = page("index", empty | {"built": {"synthetic": made["recordings"]}})
+    assert "from synthetic speech: EmoDB" in synthetic
+    assert "No recording of a person was used" in synthetic
 
 
 def test_what_a_figure_shows_is_said_in_words() -> None:
@@ -94,14 +116,14 @@ def test_what_a_figure_shows_is_said_in_words() -> None:
     assert text.estimates(table) == said
     assert text.estimates(table[-1:], ".1f") == "mine: rounded 44.4."
     assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
-    assert f"the student with teacher is right for 61{NO_BREAK}% (EmoDB)." in prose.headline(table)
+    assert prose.matched(table) == [f"61{NO_BREAK}% (EmoDB)"]
 
 
 def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: Path) -> None:
     half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
     made = [*outcome("student-alone", half), *outcome("student-alone", right, "augmented-leaky")[:1]]
-    evidence = evidence_of(tmp_path, *made, *outcome("student-pooled", half))
-    said = prose.answer(evidence, **front.tables(evidence, tmp_path))
+    evidence_of(tmp_path, *made, *outcome("student-pooled", half))
+    said = page("index", prose.values(tmp_path))
     assert "**What holds:** the student needs fewer operations." in said
     assert "the teacher passes position on" in said.split("**What does not:**")[1]
     near = "on the training set (100 %) and with copies of test utterances in training (100 %)"
@@ -109,8 +131,11 @@ def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: P
     assert f"is right for 50{NO_BREAK}% (EmoDB)." in said
 
 
-def test_a_byline_leaves_out_what_is_not_given() -> None:
-    assert prose.byline("us") == "By us."
-    said = prose.byline("us", "https://github.com/a/b", "10.5281/zenodo.1")
-    assert "`git clone https://github.com/a/b`" in said
+def test_a_byline_leaves_out_what_is_not_given(empty: dict[str, Any]) -> None:
+    assert "\nBy us.\n" in page("index", empty | {"whence": {"author": "us"}})
+    whence = {"author": "us", "address": "https://github.com/a/b", "doi": "10.5281/zenodo.1"}
+    said = page("index", empty | {"whence": whence})
+    assert (
+        "By us. Code: [github.com/a/b](https://github.com/a/b), `git clone https://github.com/a/b`. Archive: " in said
+    )
     assert "https://doi.org/10.5281/zenodo.1" in said

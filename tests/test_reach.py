@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from helpers import outcome, resolved, tiny_record
 
-from companion import costs, evidence, experiments, figures, prose, reach, results, text
+from companion import claims, costs, experiments, figures, node, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
 from serlib import records
 from serlib.data import splits
@@ -146,7 +146,7 @@ def test_tables_show_the_seeds_that_have_every_fold_in_the_reports_schedule():
     found = [*outcome(PLAIN, speakers), *outcome(CHOSEN, speakers), *outcome(CHOSEN, speakers, schedule="short")]
     found += [*outcome(normalised, speakers), *outcome(normalised, speakers, seed=1)[:4]]
     found += outcome("opensmile", speakers)
-    tables = evidence.tables(found, results.predictions(found), ())
+    tables = node.tables(found, results.predictions(found), ())
     (c,) = reach.reported(results.predictions(found), CHOSEN).values()
     like = SimpleNamespace(
         **{name: getattr(c, name) for name in ("corpus", "fingerprint", "image", "protocol", "schedule")}
@@ -195,7 +195,7 @@ def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
 
 
 def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
-    compared = evidence.comparisons(predicted, results.tokens(()), results.seed_noise(predicted))
+    compared = claims.labelled(node.comparisons(predicted, results.tokens(()), results.seed_noise(predicted)))
     said = prose.reach_note(SimpleNamespace(predictions=predicted, comparisons=compared))
     assert said.startswith(f"12 additions were tried. Chosen: {experiments.ADDS['deltas']} (`{CHOSEN}`).")
     assert f"chooses {experiments.ADDS['convolutions']} instead (54.9 on the actors for choosing, " in said
@@ -233,7 +233,7 @@ def test_a_picture_of_tries_has_every_seed_and_the_mean():
 
 def test_records_of_wider_images_have_a_command_of_their_own():
     path = next((ROOT / "results/recordings/crema-d/128x320").rglob("*.json"))
-    wide = evidence.runs([records.read(path)])
+    wide = node.runs([records.read(path)])
     assert f"build/runs/{path.relative_to(ROOT / 'results')} " in text.commands(wide).data
     assert json.loads(path.read_text())["configuration"]["features"]["image_size"] == [128, 320]
 

@@ -631,6 +631,8 @@ def test_edit_links_lead_to_a_known_host_and_carry_no_password(origin, address):
         ("serlib/data/features.py", "serlib/data/inferno_red.csv"),
         ("companion/prose.py", "companion/paper.toml"),
         ("companion/prose.py", "companion/settings.toml"),
+        ("companion/prose.py", "companion/names.toml"),
+        ("workflow/execute.py", "workflow/card.md"),
     ],
 )
 def test_a_step_depends_on_the_data_beside_its_modules(module, data):

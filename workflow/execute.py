@@ -8,8 +8,10 @@ every picture is there. An unknown parameter or a failing cell is one line on st
 import ast
 import os
 import re
+import shlex
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -18,12 +20,13 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 import nbformat  # noqa: E402
 import papermill  # noqa: E402
+from jinja2 import Template  # noqa: E402
 from jupyter_client.kernelspec import KernelSpecManager  # noqa: E402
 from jupyter_client.manager import AsyncKernelManager  # noqa: E402
 from papermill.exceptions import PapermillException, PapermillExecutionError  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
-from companion import text  # noqa: E402
+from companion import labels  # noqa: E402
 from serlib.engine import provenance  # noqa: E402
 from serlib.files import atomic_write  # noqa: E402
 
@@ -34,6 +37,7 @@ PICTURES = (
 )
 
 KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SERLIB_BUILD")  # of the user's environment; the last is graph.MARK
+CARD = Path(__file__).with_name("card.md")
 HOME = Path("build/home")  # of every kernel: where libraries look for settings and keep what they cache
 LONGEST_FOLDER = 80  # bytes: the whole path of a socket may have 107
 
@@ -90,8 +94,8 @@ def main(source: str, target: str, *assignments: str) -> int:
             if page:
                 given = defaults | parameters
                 made = provenance.describe("cpu", 1, 0.0)
-                card = text.card(Path(source).stem, given, made["commit"], made["date"][:10])
-                notebook.cells.append(nbformat.v4.new_markdown_cell(card, id="this-page"))
+                closing = card(Path(source).stem, given, made["commit"], made["date"][:10])
+                notebook.cells.append(nbformat.v4.new_markdown_cell(closing, id="this-page"))
             nbformat.write(notebook, beside)
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
@@ -100,6 +104,14 @@ def main(source: str, target: str, *assignments: str) -> int:
         print(f"{source}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
+    """What closes every page: how to run it with other parameters, its source and data, when it was made from what."""
+    given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
+    said = {"notebook": notebook, "given": given, "commit": commit[:8], "date": date}
+    said["read"] = labels.READ_CSV.replace("FILE", "'predictions.csv.gz'")
+    return Template(CARD.read_text(encoding="utf-8")).render(said)
 
 
 def without_picture(notebook: nbformat.NotebookNode) -> list[str]:

@@ -178,7 +178,7 @@ def imports(source: str) -> frozenset[str]:
         cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
         text = "\n".join("".join(cell) for cell in cells)
     files = {name.replace(".", "/") + ".py" for name in names(text) if name.split(".")[0] in PACKAGES}
-    files |= {str(Path(source).with_name(name)) for name in re.findall(r'"([a-z0-9_-]+\.(?:toml|csv|npz))"', text)}
+    files |= {str(Path(source).with_name(name)) for name in re.findall(r'"([a-z0-9_-]+\.(?:toml|csv|npz|md))"', text)}
     return frozenset(file for file in files if Path(file).exists())
 
 

@@ -1,7 +1,7 @@
 """The folder that Jupyter Book renders, all but the executed notebooks; :mod:`workflow.render` calls it.
 
-``STAGE/book`` is a copy of ``ROOT/book``; ``STAGE/_config.yml`` is ``ROOT/_config.yml`` with the numbers that the prose
-uses and, if the checkout came from GitHub or GitLab, the buttons that lead back to it. The stage repeats the
+``STAGE/book`` is ``ROOT/book`` with the numbers of its pages filled in; ``STAGE/_config.yml`` is ``ROOT/_config.yml`` with,
+if the checkout came from GitHub or GitLab, the buttons that lead back to it. The stage repeats the
 repository's layout, so that a page's "edit" link names a file that exists. ``STAGE/notebooks`` is left alone. A file
 that did not change keeps its time: pages that use it are not rendered again.
 """
@@ -12,9 +12,11 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from jinja2 import Environment, StrictUndefined
 
 from companion import prose
 from serlib.engine.provenance import git
@@ -25,7 +27,7 @@ BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 
 def main(
-    root: Path, stage: Path, values: Mapping[str, str] | None = None, pages: Mapping[str, str] | None = None
+    root: Path, stage: Path, values: Mapping[str, Any] | None = None, pages: Mapping[str, str] | None = None
 ) -> None:
     """Stage the book of the checkout ``root``; ``values`` replace those of the prose, ``pages`` those of ``root/book``."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
@@ -45,12 +47,25 @@ def main(
         for name, text in (pages or {}).items():
             (fresh / name).write_text(text, encoding="utf-8")
         shutil.copy2(root / "CITATION.bib", fresh)
-        byline = prose.byline(config["author"], address, os.environ.get("ARCHIVE_DOI") or "")
-        substitutions = prose.values(root, fresh / "book", byline) | (values or {})
-        config["sphinx"]["config"]["myst_substitutions"] = substitutions
+        whence = {"author": config["author"], "address": address, "doi": os.environ.get("ARCHIVE_DOI") or ""}
+        filled = prose.values(root, fresh / "book", whence) | (values or {})
+        for path in (fresh / "book").glob("*.md"):
+            path.write_text(page(path.read_text(encoding="utf-8"), filled), encoding="utf-8")
         text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120)
         (fresh / "_config.yml").write_text(text, encoding="utf-8")
         renew(fresh, stage, ("book", "docs", "companion", "serlib"))
+
+
+TEMPLATES = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+
+
+def page(template: str, values: Mapping[str, Any]) -> str:
+    """A page of the book: the numbers and rows that its template names, filled in.
+
+    Raises:
+        jinja2.UndefinedError: the template names what is no value.
+    """
+    return TEMPLATES.from_string(template).render(values)
 
 
 def renew(source: Path, target: Path, folders: Iterable[str]) -> None:

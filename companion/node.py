@@ -1,0 +1,286 @@
+"""The step that makes the evidence: records, predictions and probes in, the tables of :mod:`companion.evidence` out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from companion import beyond, claims, evidence, reach, results, text
+from companion.claims import Finding, Kind
+from companion.evidence import COLUMNS, INTERVAL, PREDICTIONS, PROBED
+from companion.results import Comparison, Noise, grouped
+from serlib import config, metrics, records
+from serlib.data import facts, splits
+from serlib.files import atomic_write
+from studies import variants
+
+Rows = Iterator[dict[str, Any]]
+PARTIAL = ("additions, for choosing", "additions")  # families on some speakers, by their plan
+# What names a comparison: of two that agree in it, the first gives the family.
+COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
+
+
+def make(sources: Path, folder: Path) -> None:
+    """Write every table of the records below ``sources``/recordings and the probes below ``sources``/probes.
+
+    Raises:
+        RecordError: a record or a probe cannot be read.
+    """
+    found = records.read_all(sources / "recordings")
+    predicted = results.predictions(found)
+    (folder / PREDICTIONS).unlink(missing_ok=True)
+    if evidence.KEEPS_PREDICTIONS:
+        with atomic_write(folder / PREDICTIONS) as beside:
+            predicted.to_parquet(beside, index=False)
+    for name, table in tables(found, predicted, results.probes(sources / "probes")).items():
+        with atomic_write(folder / f"{name}.json") as beside:
+            table.to_json(beside, orient="records", indent=1, double_precision=15)
+
+
+def tables(found: Sequence[records.Record], predicted: pd.DataFrame, probes: Sequence[Any]) -> dict[str, pd.DataFrame]:
+    """By name the tables of :data:`companion.evidence.COLUMNS`, of records, their predictions and probes."""
+    noise, tokens = results.seed_noise(predicted), results.tokens(probes, found)
+    made = {
+        "runs": runs(found),
+        "accuracies": accuracies(predicted, noise),
+        "published": published(predicted, noise),
+        "comparisons": claims.labelled(comparisons(predicted, tokens, noise)),
+        "positions": positions(tokens),
+        "orders": orders(probes),
+        "unlabelled": unlabelled(predicted, noise),
+        "seeds": seeds(noise),
+    }
+    return made | {"verdicts": verdicts(made["comparisons"], made["published"], made["orders"])}
+
+
+def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.DataFrame]:
+    """What a function of this module yields as the table of its name, no column missing or unknown."""
+
+    @wraps(rows)
+    def made(*given: Any) -> pd.DataFrame:
+        found, columns = list(rows(*given)), COLUMNS[rows.__name__]
+        assert not {column for row in found for column in row}.difference(columns)
+        return pd.DataFrame(found, columns=columns)
+
+    return made
+
+
+def runs(found: Sequence[records.Record]) -> pd.DataFrame:
+    """A row a record: see :func:`companion.results.runs`; ``path`` is where it lies below ``results``."""
+    made = results.runs(found)
+    if made.empty:
+        return pd.DataFrame(columns=COLUMNS["runs"])
+    named = made[["speech", "corpus", "schedule", "protocol", "fold", "run", "seed", "image"]].itertuples(index=False)
+    return made.drop(columns="curves").assign(path=[records.location(*key) for key in named])
+
+
+def _interval(at: metrics.Interval) -> dict[str, Any]:
+    return {name: getattr(at, name) for name in INTERVAL}
+
+
+@table
+def accuracies(predicted: pd.DataFrame, noise: Noise) -> Rows:
+    """A row a run, condition, part and measure.
+
+    ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol; ``independent`` those
+    of :func:`companion.results.speaker_independent`; ``unlabelled`` runs that use unlabelled utterances of the test
+    speakers.
+    """
+    keys = [*results.CONDITION, "run"]
+    marked = {
+        "longest": [
+            of for _, rows in predicted.groupby("corpus", observed=True) for of in results.longest(rows).values()
+        ],
+        "independent": results.speaker_independent(predicted).values(),
+    }
+    marked = {name: {tuple(of[keys].iloc[0]) for of in these} for name, these in marked.items()}
+    for about, of_run in grouped(predicted, keys):
+        about |= {name: tuple(about[key] for key in keys) in these for name, these in marked.items()}
+        about |= {
+            "folds": text.ranges(of_run["fold"]),
+            "missing": results.missing_folds(of_run),
+            "epochs": int(of_run["epochs"].iloc[0]),
+            "complete": bool(of_run["complete"].all()),
+            "held_out": splits.HELD_OUT[about["protocol"]],
+            "devices": ", ".join(sorted(of_run["device"].astype(str).unique())),
+            "unlabelled": variants.SPEAKER_NORM in about["run"],
+        }
+        for part, rows in of_run.groupby("part", observed=True):
+            about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(rows)["seed"])}
+            about |= {"utterances": rows["utterance"].nunique()}
+            for measure in ("WA", "UA"):
+                at = results.accuracy(rows, measure, noise if part != "train" else results.NO_NOISE)
+                yield about | {"measure": measure} | _interval(at)
+
+
+@table
+def seeds(noise: Noise) -> Rows:
+    """What a seed does to all speakers alike."""
+    for (corpus, protocol), of in noise.items():
+        yield {"corpus": corpus, "protocol": protocol, "deviation": of.variance**0.5, "df": of.df}
+
+
+def unlabelled(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
+    """See :func:`companion.results.by_unlabelled`; and ``measure``."""
+    of = {measure: results.by_unlabelled(predicted, measure, noise) for measure in ("WA", "UA")}
+    return pd.concat(rows.assign(measure=measure) for measure, rows in of.items())
+
+
+@table
+def published(predicted: pd.DataFrame, noise: Noise) -> Rows:
+    """A row a corpus, protocol and network that the paper has: measured, on the training set, published, label."""
+    counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["image"].eq(config.Features().images)
+    for corpus in results.in_order(predicted["corpus"].unique()):
+        for (run, protocol), rows in results.longest(predicted[counts & predicted["corpus"].eq(corpus)]).items():
+            stated = claims.published(corpus, run)
+            if stated is None:
+                continue
+            at, held_out = results.accuracy(results.test(rows), noise=noise), splits.HELD_OUT[protocol]
+            complete, missing = rows["complete"].all(), results.missing_folds(rows)
+            lacks = results.lacking(at.seeds, missing, held_out, rows["epochs"].iloc[0], complete)
+            about = {"corpus": corpus, "run": run, "protocol": protocol, "held_out": held_out, "stated": stated}
+            about |= {"trained": results.accuracy(rows[rows["part"] == "train"]).estimate, "lacks": lacks}
+            label = Finding.PENDING if lacks else claims.beside_published(at, stated)
+            yield about | _interval(at) | {"label": label.value}
+
+
+@table
+def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, noise: Noise) -> Rows:
+    """Every comparison of the book, once: a row a pair of runs, condition and measure (WA, UA, R2), still without a label.
+
+    ``family`` is the claim that it tests, or the question that it belongs to; p-values are adjusted within it.
+    """
+    found: dict[tuple, dict[str, Any]] = {}
+    for family, measures, c in _compared(predicted, noise):
+        for measure in measures:
+            row = _comparison(family, measure, c)
+            found.setdefault(tuple(row[name] for name in (*COMPARED, "folds")), row)
+    yield from found.values()
+    # A row for every pair of a claim and corpus of the paper without a comparison on new speakers.
+    known = {(row["first"], row["second"], row["corpus"]) for row in found.values() if row["held_out"] == splits.NEW}
+    for pair, claim in claims.pairs().items():
+        for corpus in facts.CORPORA:
+            if (*pair, corpus) not in known:
+                about = {"family": claim, "measure": "WA", "first": pair[0], "second": pair[1], "corpus": corpus}
+                yield about | {"held_out": splits.NEW, "lacks": "not measured", "p": None, "estimate": None}
+    yield from _positions_compared(tokens)
+
+
+def _compared(predicted: pd.DataFrame, noise: Noise) -> Iterator[tuple[str, tuple[str, ...], Comparison]]:
+    """Family, measures, comparison."""
+    others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
+    others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
+    others += [("teacher", run) for run in config.RUNS if run.startswith("teacher-")]
+    for pair, family in {**dict.fromkeys(others, "other runs"), **claims.pairs()}.items():
+        yield from ((family, ("WA",), c) for c in claims.measured(pair, predicted, noise))
+    alike = [name for name in results.CONDITION if name not in ("schedule", "precision")]
+    by_schedule = {name: predicted[predicted["schedule"] == name] for name in ("paper", "short", "paper-bf16")}
+    for other in ("short", "paper-bf16"):
+        found = results.compare(by_schedule["paper"], by_schedule[other], [*alike, "run"], noise)
+        yield from (("schedules", ("WA",), c) for c in found)
+    for corpus in results.in_order(predicted["corpus"].unique()):
+        here = predicted[predicted["corpus"] == corpus]
+        tried = beyond.tried(here, noise)
+        yield from (("additions, for choosing", ("UA",), c) for c in tried.values())
+        reported = beyond.reported(here, beyond.chosen(tried), beyond.choosers(tried), noise) if tried else None
+        if reported is not None:
+            yield "additions", ("UA", "WA"), reported
+    scores = reach.scores(predicted)
+    if reach.complete(scores):
+        for pair in reach.report_pairs(scores):
+            yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
+
+
+def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
+    devices = [" and ".join(sorted(c.joined[name].astype(str).unique())) for name in ("device", "device_theirs")]
+    return {
+        "family": family,
+        "measure": measure,
+        **{name: getattr(c, name) for name in results.NAMED},
+        "second_schedule": c.theirs["schedule"].iloc[0],
+        "folds": text.ranges(c.folds),
+        "seed_numbers": text.ranges(c.seeds),
+        "epochs": c.epochs_of_both,
+        "device": " against ".join(dict.fromkeys(devices)),
+        **_interval(c.gain(measure)),
+        **_sides(*c.accuracies(measure)),
+        "lacks": c.lacks(of_claim=bool(claims.parts_of(family)), whole=family not in PARTIAL),
+    }
+
+
+def _sides(first: metrics.Interval, second: metrics.Interval) -> dict[str, float]:
+    both = {"first": first, "second": second}
+    return {f"{side}_{name}": getattr(at, name) for side, at in both.items() for name in ("estimate", "low", "high")}
+
+
+def _positions_compared(tokens: pd.DataFrame) -> Rows:
+    """R2 of a column's number in the last tokens, one run against another, people's recordings."""
+    noise, of_claims = results.position_noise(tokens), claims.pairs([Kind.POSITION])
+    asked = {(run, "student-alone"): "position" for run in config.RUNS if run.startswith("student-")}
+    for (first, second), family in {**asked, **of_claims}.items():
+        for about, gain, rows in results.position_r2_gain(tokens, first, second, noise):
+            schedule, held_out = about["schedule"], splits.HELD_OUT[about["protocol"]]
+            epochs = config.SCHEDULES[schedule].epochs if schedule in config.SCHEDULES else 0
+            reached = (results.explained(rows.assign(missed=rows[name])) for name in ("missed", "missed_base"))
+            yield {
+                "family": family,
+                "measure": "R2",
+                "first": first,
+                "second": second,
+                **about,
+                "held_out": held_out,
+                "epochs": epochs,
+                "folds": text.ranges(rows["fold"]),
+                "seed_numbers": text.ranges(rows["seed"]),
+                **_interval(gain),
+                **_sides(*reached),
+                "utterances": rows["file"].nunique(),
+                "lacks": results.lacking(gain.seeds, results.missing_folds(rows), held_out, epochs),
+            }
+
+
+@table
+def positions(tokens: pd.DataFrame) -> Rows:
+    """R2 of a column's number, a row a run, split and layer, in the order of the layers; of :func:`results.tokens`."""
+    noise = results.position_noise(tokens)
+    for about, rows in grouped(tokens, [*PROBED, "image", "fingerprint", "layer"], sort=False):
+        at = results.explained(rows, noise.get((about["corpus"], about["protocol"])))
+        counted = {"last": bool(rows["last"].iloc[0]), "folds": text.ranges(rows["fold"])}
+        yield about | counted | _interval(at) | {"utterances": rows["file"].nunique()}
+
+
+@table
+def orders(probes: Iterable[Any]) -> Rows:
+    """What another order of the columns of speech costs: a row a run, split and order, the intact order first.
+
+    ``estimate`` is the accuracy (WA) as it is, and the loss of accuracy in another order; ``changed`` counts decisions.
+    """
+    for about, of_run in grouped(results.orders(probes), PROBED, sort=False):
+        intact = None
+        for order, rows in of_run.groupby("order", sort=False):
+            intact = rows if intact is None else intact
+            right, predicted = (intact[name].to_numpy() for name in ("correct", "predicted"))
+            values = right if rows is intact else right - rows["correct"].to_numpy()
+            at = metrics.interval(values, rows["speaker"].to_numpy(), seeds=rows["seed"].to_numpy()).within(-1.0, 1.0)
+            counted = {"order": order, "folds": text.ranges(rows["fold"]), "utterances": len(rows)}
+            yield about | counted | _interval(at) | {"changed": int((predicted != rows["predicted"]).sum())}
+
+
+@table
+def verdicts(compared: pd.DataFrame, beside: pd.DataFrame, orders: pd.DataFrame) -> Rows:
+    """A row a part of a claim: the finding, and a sentence that says what it rests on."""
+    for part in claims.PARTS:
+        rows = rows_of(part, compared, beside)
+        said = {"finding": claims.finding(part, rows).value, "sentence": text.sentence(part, rows, orders)}
+        yield {"claim": part.claim, "part": part.says} | said
+
+
+def rows_of(part: claims.Part, compared: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the tables ``comparisons`` or ``published`` that a part of a claim rests on."""
+    if part.kind is Kind.PUBLISHED:
+        return beside[beside["run"].isin([run for pair in part.pairs for run in pair])]
+    measure = "R2" if part.kind is Kind.POSITION else "WA"
+    pairs = compared[["first", "second"]].apply(tuple, axis=1).isin(part.pairs)
+    return compared[pairs & compared["measure"].eq(measure) & compared["family"].eq(part.claim)]

@@ -1,0 +1,85 @@
+"""What pages say of the evidence, line by line of what once was wrong: each said where it must be, or nowhere."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from companion import evidence, text
+from companion.claims import Finding
+from serlib.data import facts
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+BOOK = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "book").glob("*.md"))}
+TYPED = "\n".join([*BOOK.values(), *(cell.source for book in NOTEBOOKS.values() for cell in book.cells)])
+
+
+def shown(name: str) -> str:
+    """What a committed notebook says: its words, and what its cells show as Markdown."""
+    cells = NOTEBOOKS[name].cells
+    outputs = (output for cell in cells for output in cell.get("outputs", ()))
+    made = ("".join(output.get("data", {}).get("text/markdown", "")) for output in outputs)
+    return "\n".join([*(cell.source for cell in cells if cell.cell_type == "markdown"), *made])
+
+
+def test_the_page_of_verdicts_opens_with_a_line_for_each_label():
+    before, labels, *_ = BOOK["verdicts"].split("\n## ")
+    assert before.startswith("# How verdicts are made")
+    assert labels.startswith("The labels\n")
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", labels, re.MULTILINE)
+    assert [label for label, *_ in rows] == list(Finding)
+
+
+@pytest.mark.parametrize(
+    "what", [r"\b95 %", r"66, 70|58, 61", "Every number is computed", "None was improved", "over seeds too"]
+)
+def test_no_page_says_it(what):
+    """A typed level; aims that nobody has; a number of records for what no record holds; a boast; seeds where are none."""
+    cards = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "weights").glob("*.md"))
+    assert not re.search(what, TYPED if what.startswith(r"\b95") else TYPED + cards)
+
+
+def test_classifiers_that_were_changed_after_their_results_are_marked_beside_the_table():
+    said = shown("accuracy")
+    assert "Two classifiers were changed after their results on test speakers were known." in said
+    assert "The networks were not tuned: they train for 50 epochs" in said
+
+
+def test_the_answer_on_accuracy_names_every_corpus_that_is_measured():
+    measured = {facts.title(row["corpus"]) for row in evidence.read(ROOT).rows("published")}
+    answer = shown("accuracy").split("**The claim**")[1]
+    assert len(measured) > 1
+    assert [name for name in measured if f"{name}, Student with teacher" not in answer] == []
+
+
+@pytest.mark.parametrize("name", ["fig3_coordinates", "position"])
+def test_the_answer_says_what_shuffling_means(name):
+    quoted = " ".join(line for line in shown(name).splitlines() if line.startswith("> "))
+    assert "Shuffling the columns of speech costs Teacher and Teacher (no position)" in quoted
+    assert re.search(r": (no evidence|a sign) that the first uses its coordinates\.", quoted)
+
+
+def test_a_verdicts_sentence_has_its_label_in_brackets():
+    for row in evidence.read(ROOT).rows("verdicts"):
+        assert not re.search(r": (pending|unclear|supported|not reached|ruled out)", row["sentence"]), row["sentence"]
+
+
+def test_the_rule_that_was_read_in_another_way_after_its_results_is_told():
+    rules = BOOK["verdicts"].split("## When each rule was fixed")[1]
+    assert '"at **no more than** its FLOPs" | `42cb958`' in rules
+    assert '"at **about** its FLOPs" | `d2c28e5`' in rules
+    assert "The rule as committed allows no more FLOPs than the plain student's" in shown("beyond")
+
+
+def test_rows_that_use_unlabelled_test_utterances_say_so_wherever_they_stand():
+    """Every name of such a run says it, and in tables of accuracies the row says of whose utterances."""
+    runs = {row["run"]: row["unlabelled"] for row in evidence.read(ROOT).rows("accuracies")}
+    names = {run: text.display_name(run) for run in runs}
+    assert any(runs.values())
+    assert [run for run, name in names.items() if runs[run] != ("speaker-normalised" in name)] == []
+    rows = [line for page in ("accuracy", "beyond") for line in shown(page).splitlines() if line.startswith("| ")]
+    normalised = [row for row in rows if "speaker-normalised" in row and " minus " not in row]
+    assert normalised
+    assert [row for row in normalised if "uses unlabelled utterances of the test speakers" not in row] == []
