@@ -126,7 +126,9 @@ def read(path: Path) -> list[Example]:
         held = dict(stored)
     tensors = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
     names = zip(*(held[name].tolist() for name in ("key", "true", "predicted")), strict=True)
-    made = [(of, tensors[f"attention {n}"], tensors[f"similarity {n}"]) for n, of in enumerate(held["results"].tolist())]
+    made = [
+        (of, tensors[f"attention {n}"], tensors[f"similarity {n}"]) for n, of in enumerate(held["results"].tolist())
+    ]
     return [
         Example(*named, tensors["images"][i], {of: Seen(maps[i], alike[i]) for of, maps, alike in made})
         for i, named in enumerate(names)
