@@ -56,14 +56,10 @@ COLUMNS = {
 PREDICTIONS = "predictions.parquet"
 KEEPS_PREDICTIONS = find_spec("pyarrow") is not None  # `make read`, whose pages need none, does without
 # What a change of makes the tables anew, beside the records.
-CODE = (
-    *("companion/" + name for name in ("evidence.py", "node.py", "results.py", "claims.py", "beyond.py", "reach.py")),
-    *(
-        "companion/" + name
-        for name in ("experiments.py", "text.py", "names.toml", "paper.py", "paper.toml", "costs.csv", "tried.toml")
-    ),
-    "serlib/metrics.py",
-)
+CODE = [
+    *("evidence.py", "node.py", "results.py", "claims.py", "beyond.py", "reach.py", "experiments.py", "text.py"),
+    *("names.toml", "paper.py", "paper.toml", "costs.csv", "tried.toml", "../serlib/metrics.py"),
+]
 
 
 class Evidence:
@@ -112,7 +108,7 @@ def _stamp(root: Path) -> str:
     for path in below(root / SOURCES, ".json"):
         digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
     for name in CODE:
-        digest.update((Path(__file__).parents[1] / name).read_bytes())
+        digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()
 
 

@@ -124,15 +124,12 @@ def read(path: Path) -> list[Example]:
         )
     with np.load(path) as stored:
         held = dict(stored)
-    tensor = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
-    seen = [
-        {
-            str(of): Seen(tensor[f"attention {n}"][i], tensor[f"similarity {n}"][i])
-            for n, of in enumerate(held["results"])
-        }
-        for i in range(len(held["key"]))
+    tensors = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
+    names = zip(*(held[name].tolist() for name in ("key", "true", "predicted")), strict=True)
+    made = [
+        (of, tensors[f"attention {n}"], tensors[f"similarity {n}"]) for n, of in enumerate(held["results"].tolist())
     ]
     return [
-        Example(str(key), str(held["true"][i]), str(held["predicted"][i]), tensor["images"][i], seen[i])
-        for i, key in enumerate(held["key"])
+        Example(*named, tensors["images"][i], {of: Seen(maps[i], alike[i]) for of, maps, alike in made})
+        for i, named in enumerate(names)
     ]

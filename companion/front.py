@@ -78,22 +78,15 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
 
 def differences(evidence: Evidence) -> pd.DataFrame:
     """Rows of :data:`COLUMNS`, ``claim`` and ``finding``: first run minus second (WA), on new speakers, every fold."""
-    table = evidence.comparisons
+    table, own = evidence.comparisons, ("teacher", "student-pooled")  # the claims' first runs need no name
     shown = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
-    shown &= ~table["lacks"].str.contains("folds|epochs")
-    rows = [
-        (row.corpus, f"{row.family}, {_against(row)}", row.estimate, row.low, row.high, row.family, text.label(row))
-        for row in table[shown].itertuples()
-        if parts_of(row.family)
-    ]
+    shown &= ~table["lacks"].str.contains("folds|epochs") & table["family"].map(parts_of).map(len).gt(0)
+    rows = []
+    for row in table[shown].itertuples():
+        first = "" if row.first in own else f"{text.display_name(row.first)}\n"
+        what = f"{row.family}, {first}against\n{text.display_name(row.second)}"
+        rows.append((row.corpus, what, row.estimate, row.low, row.high, row.family, text.label(row)))
     return pd.DataFrame(rows, columns=[*COLUMNS, "claim", "finding"])
-
-
-def _against(row: Any) -> str:
-    """What a comparison holds against what; the claims' own first runs need no name."""
-    named = row.first in ("teacher", "student-pooled")
-    first = "" if named else f"{text.display_name(row.first)}\n"
-    return f"{first}against\n{text.display_name(row.second)}"
 
 
 def networks() -> dict[str, list[tuple[str, str]]]:

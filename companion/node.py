@@ -194,23 +194,11 @@ def _compared(predicted: pd.DataFrame, noise: Noise) -> Iterator[tuple[str, tupl
 
 
 def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
-    named = (
-        "first",
-        "second",
-        "corpus",
-        "protocol",
-        "schedule",
-        "image",
-        "fingerprint",
-        "precision",
-        "held_out",
-        "utterances",
-    )
     devices = [" and ".join(sorted(c.joined[name].astype(str).unique())) for name in ("device", "device_theirs")]
     return {
         "family": family,
         "measure": measure,
-        **{name: getattr(c, name) for name in named},
+        **{name: getattr(c, name) for name in results.NAMED},
         "second_schedule": c.theirs["schedule"].iloc[0],
         "folds": text.ranges(c.folds),
         "seed_numbers": text.ranges(c.seeds),

@@ -110,16 +110,12 @@ def settings() -> list[Setting]:
     """Every setting; ``{teacher.depth}`` and the like in ``settings.toml`` become what the configurations hold."""
     features = config.Features()
     known = {
+        "config": config,
         "features": features,
         "hop": 1000 * features.hop_length / features.sample_rate,  # ms
         "window": 1000 * features.window_length / features.sample_rate,
         "stem": ", ".join(map(str, config.TEACHER.stem)),
         "protocols": ", ".join(f"`{name}`" for name in splits.PROTOCOLS),
-        "teacher": config.TEACHER,
-        "deep": config.RUNS["teacher-deep"].model,
-        "student": config.STUDENT,
-        "transfer": config.RUNS["student-pooled"],
-        "schedules": config.SCHEDULES,
     }
     found = (config.from_plain(Setting, {"name": name, **row}) for name, row in _read("settings.toml").items())
     return [Setting(s.name, s.stated, s.sources, s.here.format(**known), s.why) for s in found]

@@ -28,6 +28,18 @@ from studies import variants
 Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
+NAMED = [
+    "first",
+    "second",
+    "corpus",
+    "protocol",
+    "schedule",
+    "image",
+    "fingerprint",
+    "precision",
+    "held_out",
+    "utterances",
+]
 _WHOLE = (*config.RUNS, *GONE_RUNS, *(name for name in variants.VARIANTS if "+" not in name))  # names without steps
 RUNS = [*variants.BASELINES, *sorted(_WHOLE, key=lambda run: run.startswith("teacher-"))]  # the order of tables
 UNSEEDED = tuple(name for name in variants.BASELINES if name not in variants.RESNETS)  # they have no chance
