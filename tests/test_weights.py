@@ -39,7 +39,7 @@ def test_the_card_is_of_these_weights_and_of_a_committed_record(path, committed_
     network, about = load(path)
     assert f"`{about['result'][:12]}`" in card
     (record,) = (r for r in committed_records if r.result == about["result"])
-    ours, recorded = records.Settings.of(network.config), record.configuration.run.model
+    ours, recorded = records.Settings.from_config(network.config), record.configuration.run.model
     shared = [name for name in ours if name in recorded]  # the record has fields that are gone
     assert len(shared) > 5
     assert [ours[name] for name in shared] == [recorded[name] for name in shared]
