@@ -24,6 +24,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, Scala
 from numpy import ndarray
 
 from serlib.config import Features
+from serlib.data import facts
 from serlib.records import Record
 
 # All colours have a contrast of at least 4.5:1 on white, so that they serve for text; book/_ext/light_pages.py turns
@@ -296,7 +297,8 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
         hollow: rows that were not measured here.
         gains: differences, in points, about a line at zero.
     """
-    rows, corpora = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
+    rows, shown = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
+    corpora = sorted(shown, key=[*(about.title for about in facts.CORPORA.values()), *shown].index)  # one colour each
     percent = table.assign(**100 * table[["estimate", "low", "high"]].astype(float))
     for number, (corpus, colour, marker) in enumerate(zip(corpora, cycle(CORPORA), cycle(MARKERS), strict=False)):
         of = percent[percent["corpus"] == corpus]

@@ -296,19 +296,6 @@ def layers_table(positions: pd.DataFrame, compared: pd.DataFrame) -> Markdown:
     return table((*head, "corpus, split, folds, schedule", "test set"), rows)
 
 
-def orders_table(orders: pd.DataFrame) -> Markdown:
-    """What another order of the columns of speech costs each run."""
-    rows = []
-    for (corpus, protocol, schedule, run), of in orders.groupby(["corpus", "protocol", "schedule", "run"], sort=False):
-        intact, *others = of.itertuples()
-        lost = (f"{percent(row)}; {row.changed}" for row in others)
-        where = f"{facts.title(corpus)}, `{protocol}` {intact.folds}, `{schedule}`"
-        rows.append((display_name(run), percent(intact), *lost, where, f"{intact.utterances:,}"))
-    names = list(dict.fromkeys(orders["order"]))[1:] if len(orders) else ["reversed", "shuffled"]
-    changes = (f"{order}: points lost; decisions changed" for order in names)
-    return table(("run", "WA % as it is", *changes, "corpus, split, folds, schedule", "test set"), rows)
-
-
 def commands(runs: pd.DataFrame) -> Markdown:
     """For each schedule and protocol the one command of the graph that makes the records of ``runs`` again.
 
