@@ -32,7 +32,7 @@ read: .venv-read/installed
 test: .venv/installed
 	@$(RUN) book
 	@$(BIN)/python -m pytest -n logical --dist worksteal
-	@$(BIN)/python -m pytest -n logical --dist loadscope --nbval --nbval-current-env -W default notebooks
+	@$(BIN)/python -m pytest -n logical --dist loadscope --no-loadscope-reorder --nbval --nbval-current-env -W default notebooks
 
 # What takes too long for every change: more generated inputs, two killed builds, a Slurm of this host, the PDF, the audit
 # of the pins. Takes hours; .github/workflows/nightly.yml does it every night.

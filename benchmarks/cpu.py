@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [part.__name__ for part in PARTS]
     parser.add_argument("--parts", nargs="+", choices=names, metavar="PART", help=f"only some of {', '.join(names)}")
     options = parser.parse_args(arguments)
-    before = json.loads(options.out.read_text(encoding="utf-8")) if options.parts else {"table": [], "made": {}}
+    there = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"table": [], "made": {}}
+    before = there if options.parts else {"table": [], "made": {}}
     corpus, images = synthetic()
     full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     threads = os.cpu_count() or 1
@@ -90,7 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 made[name] = provenance.describe("cpu", threads, time.perf_counter() - started)
                 made[name]["processor"] = processor()
     show([line for more in rows.values() for line in more])
-    kept = [{**line, "part": name} for name, more in rows.items() for line in more]
+    known = {(line["part"], line["what"]): line["runs"] for line in there["table"]}
+    kept = [
+        measure.judged({**line, "part": name}, known.get((name, line["what"]), ()), made[name])
+        for name, more in rows.items()
+        for line in more
+    ]
     kept += [line for line in before["table"] if line["part"] not in rows]
     written = {"limits": limits, **before, **found, "made": before["made"] | made}
     if "roofline" in found:  # whose points stand under them
@@ -473,27 +480,20 @@ def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
     found, cores = {}, os.cpu_count() or 1
     code = (
         "import sys, time, torch; from benchmarks import cpu; from serlib import config; from serlib.model import SpectrogramViT\n"
-        "torch.set_num_threads(int(sys.argv[2])); images = torch.load(sys.argv[3], weights_only=True)\n"
-        "model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
-        "step = cpu.trainer(model, lambda batch: model(batch).logits, images, True); step(); sys.stdout.write('.'); sys.stdout.flush()\n"
-        "sys.stdin.readline(); start = time.perf_counter(); [step() for _ in range(4)]; print(time.perf_counter() - start)\n"
+        "images = torch.load(sys.argv[2], weights_only=True); model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
+        "step = cpu.trainer(model, lambda batch: model(batch).logits, images, True)\n"
+        "for line in sys.stdin:\n"
+        "    torch.set_num_threads(int(line)); step(); print(flush=True); sys.stdin.readline()\n"
+        "    start = time.perf_counter(); [step() for _ in range(4)]; print(time.perf_counter() - start, flush=True)\n"
     )
 
-    def together(name: str, threads: int, processes: int, given: str) -> float:
-        running = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, name, str(threads), given], cwd=ROOT, text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            )
-            for _ in range(processes)
-        ]  # fmt: skip
-        for process in running:
-            process.stdout.read(1)
-        for process in running:
-            process.stdin.write("\n")
-            process.stdin.flush()
-        seconds = [float(process.communicate()[0]) for process in running]
-        return sum(4 * len(images[:BATCH]) / s for s in seconds)
+    def together(processes: list[subprocess.Popen], threads: int) -> float:
+        for said in (f"{threads}\n", "\n"):  # every process is warm before one is measured
+            for process in processes:
+                process.stdin.write(said)
+                process.stdin.flush()
+            heard = [process.stdout.readline() for process in processes]
+        return sum(4 * len(images[:BATCH]) / float(seconds) for seconds in heard)
 
     ways = {
         "1 process, 1 thread": (1, 1),
@@ -504,10 +504,14 @@ def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
         torch.save(images[:BATCH].clone(), file.name)
         for name in NETWORKS:
             speeds: dict[str, list[float]] = defaultdict(list)
-            for _ in range(min(options.repeats, max(2, options.repeats // 2))):
-                for way, (threads, processes) in ways.items():
-                    run = partial(together, name, threads, processes, file.name)
-                    speeds[way].append(steadily(run) or math.nan)
+            with ExitStack() as stack:
+                started = ([sys.executable, "-c", code, name, file.name] for _ in range(cores))
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+                running = [stack.enter_context(subprocess.Popen(each, cwd=ROOT, **pipes)) for each in started]
+                for _ in range(min(options.repeats, max(2, options.repeats // 2))):
+                    for way, (threads, processes) in ways.items():
+                        run = partial(together, running[:processes], threads)
+                        speeds[way].append(steadily(run) or math.nan)
             found[name.lower()] = {way: vars(Spread.of(values)) for way, values in speeds.items()}
     return [], found
 

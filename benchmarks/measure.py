@@ -9,10 +9,10 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -148,6 +148,27 @@ def row(what: str, target: str, spread: Spread | None, reached: bool | None, sai
         spread, reached, said = None, None, BUSY
     found = asdict(spread) if spread else None
     return {"what": what, "target": target, "measured": found, "reached": reached, "said": said}
+
+
+def judged(line: dict[str, Any], earlier: Iterable[dict[str, Any]], made: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the table with its ``runs``, one a day and processor, oldest first: the worst is shown and judges.
+
+    Args:
+        line: see :func:`row`.
+        earlier: the runs that are known.
+        made: date and processor of this run.
+    """
+    of, runs = {name: made[name] for name in ("date", "processor")}, list(earlier)
+    if line["measured"]:
+        runs = [run for run in runs if not of.items() <= run.items()]
+        runs.append(of | {name: line[name] for name in ("measured", "reached", "said")})
+    if not runs:
+        return {**line, "runs": []}
+    more_is_better = line["target"].endswith(" x") or "share" in line["what"]
+    worst = (min if more_is_better else max)(runs, key=lambda run: run["measured"]["median"])
+    shown = {name: worst[name] for name in ("measured", "said")}
+    reached = None if line["target"] == "" else all(run["reached"] for run in runs)
+    return {**line, **shown, "reached": reached, "runs": runs}
 
 
 def show(rows: Sequence[Mapping[str, object]]) -> None:

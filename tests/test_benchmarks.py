@@ -210,6 +210,23 @@ def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tm
     assert json.loads(out.read_text())["limits"]["pass over memory, all cores"] == {"median": 3.0}
 
 
+@pytest.mark.parametrize(("target", "worst"), [("2 x", 1.5), ("15", 3.0)])
+def test_the_worst_run_judges_and_a_day_counts_once(target, worst):
+    def run(median: float, reached: bool, date: str, earlier=()) -> dict:
+        line = measure.row("a step", target, measure.Spread(1.0, median, 4.0), reached, f"{median}")
+        return measure.judged(line, earlier, {"date": date, "processor": "one", "seconds": 2.0})
+
+    first = run(3.0, target == "2 x", "2026-11-01")
+    both = run(1.5, target != "2 x", "2026-11-02", first["runs"])
+    assert [line["date"] for line in both["runs"]] == ["2026-11-01", "2026-11-02"]
+    assert (both["measured"]["median"], both["said"], both["reached"]) == (worst, f"{worst}", False)
+    again = run(3.0, True, "2026-11-02", run(3.0, True, "2026-11-02")["runs"])
+    assert (len(again["runs"]), again["reached"]) == (1, True)
+    busy = measure.judged(measure.row("a step", target, None, None, measure.BUSY), both["runs"], both["runs"][0])
+    assert busy["runs"] == both["runs"]
+    assert measure.judged(measure.row("a step", target, None, None, "busy"), (), both["runs"][0])["runs"] == []
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
 def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monkeypatch):
     for seed in range(2):

@@ -1,5 +1,7 @@
 """The committed notebooks: executed, honest about their parameters, and compared for real."""
 
+import base64
+import importlib.util
 import io
 import json
 import os
@@ -7,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -107,6 +110,25 @@ def nbval(checkout: Path, env: dict[str, str]) -> int:
     return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True).returncode
 
 
+def test_the_longest_notebook_comes_first(tmp_path, monkeypatch):
+    """As the last build took them; a notebook that it did not make comes last, its cells in their order."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # which the module changes
+    spec = importlib.util.spec_from_file_location("order", ROOT / "notebooks/conftest.py")
+    order = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(order)
+    metadata = tmp_path / ".snakemake/metadata"
+    metadata.mkdir(parents=True)
+    for name, seconds in (("short", 2), ("long", 9)):
+        page = base64.b64encode(f"build/book/notebooks/{name}.ipynb".encode()).decode()
+        (metadata / page).write_text(json.dumps({"starttime": 100, "endtime": 100 + seconds}))
+    names = ("unknown", "short", "long")
+    items = [SimpleNamespace(path=Path(f"notebooks/{name}.ipynb"), cell=cell) for name in names for cell in (0, 1)]
+    order.pytest_collection_modifyitems(items)
+    found = [(item.path.stem, item.cell) for item in items]
+    assert found == [(name, cell) for name in ("long", "short", "unknown") for cell in (0, 1)]
+
+
 def test_changing_one_committed_number_turns_the_run_red(checkout):
     env = hostile(checkout / "hostile")
     assert nbval(checkout, env) == 0
@@ -117,11 +139,10 @@ def test_changing_one_committed_number_turns_the_run_red(checkout):
     assert nbval(checkout, env) == 1
 
 
-def test_an_unknown_parameter_stops_the_build(checkout):
+def test_an_unknown_parameter_stops_the_build(checkout, capsys):
     out = checkout / "out.ipynb"
-    result = python(ROOT / "workflow/execute.py", "notebooks/audit_granularity.ipynb", out, "shore=0.7", cwd=checkout)
-    assert result.returncode == 1
-    assert "unknown parameter 'shore'; it takes share" in result.stderr
+    assert execute.main(str(checkout / "notebooks/audit_granularity.ipynb"), str(out), "shore=0.7") == 1
+    assert "unknown parameter 'shore'; it takes share" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,22 @@ from workflow import stage
 ROOT = Path(__file__).parents[1]
 NAMES = ("one", "two", "three", "four", "five", "six", "seven")  # more than five: they are read side by side
 PAGE = "# {0}\n\nWords of {0}, with $x^2$.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+# Renders a folder a line, in a process of its own, beside libraries that are imported once.
 RENDER = """
-import sys, types
+import os, sys, types
 from pathlib import Path
 told = types.ModuleType("companion.prose")
 told.values = lambda root, *_: {"number": Path(root, "number.txt").read_text()}
 sys.modules["companion.prose"] = told
+import myst_nb, sphinx_book_theme, sphinx_design, sphinx_togglebutton
 from workflow import render
-raise SystemExit(render.main(Path("."), Path("build/book"), Path("_build")))
+for folder in sys.stdin:
+    if not (child := os.fork()):
+        os.chdir(folder.rstrip())
+        said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1), os.dup2(said, 2)
+        os._exit(render.main(Path("."), Path("build/book"), Path("_build")))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -79,25 +88,43 @@ def checkout(tmp_path) -> Path:
     return tmp_path
 
 
-def rendered(checkout: Path) -> dict[str, tuple[str, int]]:
+@pytest.fixture(scope="module")
+def render() -> Iterator[Callable[[Path], tuple[int, str]]]:
+    """Renders the book of a checkout: exit status, and what was said."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen((sys.executable, "-c", RENDER), cwd=ROOT, **pipes) as process:
+
+        def call(checkout: Path) -> tuple[int, str]:
+            print(checkout, file=process.stdin, flush=True)
+            return int(process.stdout.readline()), (checkout / "said.txt").read_text()
+
+        yield call
+        process.stdin.close()
+
+
+@pytest.fixture
+def rendered(checkout, render) -> Callable[[], dict[str, tuple[str, int]]]:
     """Every page of the book after it was rendered: its text and its time."""
-    command = (sys.executable, "-c", RENDER)
-    ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    pages = (checkout / "_build/html/book").glob("*.html")
-    return {page.stem: (page.read_text(), page.stat().st_mtime_ns) for page in pages}
+
+    def call() -> dict[str, tuple[str, int]]:
+        status, said = render(checkout)
+        assert status == 0, said
+        pages = (checkout / "_build/html/book").glob("*.html")
+        return {page.stem: (page.read_text(), page.stat().st_mtime_ns) for page in pages}
+
+    return call
 
 
-def test_a_changed_page_alone_is_rendered_and_each_is_seen_to_once(checkout):
+def test_a_changed_page_alone_is_rendered_and_each_is_seen_to_once(checkout, rendered):
     (checkout / "_build/html/data").mkdir(parents=True)
     (checkout / "_build/html/data/kept.csv").touch()
-    first = rendered(checkout)
+    first = rendered()
     assert first.keys() == set(NAMES)
     assert all(text.count("<!-- light -->") == 1 and text.count("<math") == 1 for text, _ in first.values())
-    assert rendered(checkout) == first
+    assert rendered() == first
     with (checkout / "book/two.md").open("a") as page:
         page.write("\nA sentence more.\n")
-    second = rendered(checkout)
+    second = rendered()
     assert {name for name in first if first[name][0] != second[name][0]} == {"two"}
     assert {name for name in first if second[name] == first[name]} == set(NAMES) - {
         "one",
@@ -105,10 +132,10 @@ def test_a_changed_page_alone_is_rendered_and_each_is_seen_to_once(checkout):
     }  # the first page, which lists the pages, is written with each of them
     assert "A sentence more." in second["two"][0]
     (checkout / "number.txt").write_text("18")
-    assert "It is 18." in rendered(checkout)["three"][0]
+    assert "It is 18." in rendered()["three"][0]
     with (checkout / "workflow/render.py").open("a") as code:
         code.write("\n")
-    again = rendered(checkout)
+    again = rendered()
     assert all(again[name][1] != second[name][1] for name in again)
     assert [re.sub(r"\d", "", again[name][0]) for name in again] == [
         re.sub(r"\d", "", second[name][0]) for name in again
@@ -116,10 +143,10 @@ def test_a_changed_page_alone_is_rendered_and_each_is_seen_to_once(checkout):
     assert (checkout / "_build/html/data/kept.csv").exists()
 
 
-def test_a_page_with_a_warning_fails_the_build_and_is_told_again(checkout):
+def test_a_page_with_a_warning_fails_the_build_and_is_told_again(checkout, render):
     with (checkout / "book/two.md").open("a") as page:
         page.write("\n[](nowhere.md)\n")
     for _ in range(2):
-        ended = subprocess.run((sys.executable, "-c", RENDER), cwd=checkout, capture_output=True, text=True)
-        assert ended.returncode == 1
-        assert "nowhere" in ended.stderr
+        status, said = render(checkout)
+        assert status == 1
+        assert "nowhere" in said

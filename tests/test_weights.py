@@ -1,7 +1,6 @@
 """The committed weights: each with its card, small, and of the use that the card says."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def test_predict_uses_them(path, tmp_path, capsys):
     assert sum(chances) == pytest.approx(1, abs=0.05)
 
 
-def test_weights_of_another_run_are_refused(tmp_path):
+def test_weights_of_another_run_are_refused(tmp_path, monkeypatch, capsys):
     """The record beside the weights must be theirs."""
     path, about = WEIGHTS[0], load(WEIGHTS[0])[1]
     other = next(
@@ -69,17 +68,8 @@ def test_weights_of_another_run_are_refused(tmp_path):
     )
     (tmp_path / "run.json").write_bytes(other.read_bytes())
     (tmp_path / "run.safetensors").write_bytes(path.read_bytes())
-    command = (
-        sys.executable,
-        "workflow/release.py",
-        tmp_path / "run.json",
-        "x",
-        "--data",
-        tmp_path,
-        "--out",
-        tmp_path / "o",
-    )
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr == f"serlib: {tmp_path}/run.json: the weights beside it are of another run\n"
+    given = ("release.py", tmp_path / "run.json", "x", "--data", tmp_path, "--out", tmp_path / "o")
+    monkeypatch.setattr(sys, "argv", list(map(str, given)))
+    assert release.main() == 1
+    assert capsys.readouterr().err == f"serlib: {tmp_path}/run.json: the weights beside it are of another run\n"
     assert not (tmp_path / "o").exists()
