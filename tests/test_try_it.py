@@ -1,9 +1,9 @@
 """The page "Try it" of the built book in a real browser, from disk and over http, against PyTorch on the same samples."""
 
 import base64
-import io
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +17,7 @@ from scipy.signal import resample_poly
 
 from serlib import attention
 from serlib.data import features
-from tests import test_browser
+from tests import firefox, test_browser
 from tests.helpers import write_wav
 from tests.test_browser import BOOK, observed, unavailable
 from workflow import try_it
@@ -135,75 +135,151 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
     assert "As expected." in page.inner_text("#try-expected")
 
 
-# A file as it is opened, and how the line begins that the page says of it; "" where it answers.
+def pcm(bits: str, rate: int = 16_000, format: str = "WAV", channels: int = 1):
+    """What writes a sound as such a file."""
+
+    def write(path: Path, sound: np.ndarray) -> None:
+        sound = sound if rate == 16_000 else resample_poly(sound, rate, 16_000)
+        soundfile.write(path, np.stack([sound] * channels, 1), rate, bits, format=format)
+
+    return write
+
+
+def with_sample(value: float, bits: str = "FLOAT"):
+    """What writes a sound that ends in a sample of such a value."""
+    return lambda path, sound: soundfile.write(path, np.append(sound, value), 16_000, bits)
+
+
+def with_header(place: int, value: bytes, keep: float = 1.0):
+    """What writes a WAV file of 16 bits with other bytes at a place of its header; of its samples only a share."""
+
+    def write(path: Path, sound: np.ndarray) -> None:
+        pcm("PCM_16")(path, sound)
+        content = path.read_bytes()
+        content = content[: 44 + int(keep * (len(content) - 44))]
+        path.write_bytes(content[:place] + value + content[place + len(value) :])
+
+    return write
+
+
+def with_chunk(name: bytes, content: bytes):
+    """What writes a WAV file of 16 bits with a chunk before its samples."""
+
+    def write(path: Path, sound: np.ndarray) -> None:
+        pcm("PCM_16")(path, sound)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:36] + name + len(content).to_bytes(4, "little") + content + whole[36:])
+
+    return write
+
+
+def wrong_fact(path: Path, sound: np.ndarray) -> None:
+    """A compressed WAV file of which the header says half the length."""
+    pcm("ULAW")(path, sound)
+    content = path.read_bytes()
+    place = content.index(b"fact") + 8
+    path.write_bytes(content[:place] + (len(sound) // 2).to_bytes(4, "little") + content[place + 4 :])
+
+
+FINITE, LOUD = "a.wav: a sample is not a finite number.", "a.wav: a sample of 1e+30: they lie between -1 and 1."
+COMPRESSED = "a.wav: a compressed WAV file (coding {}), which this browser cannot read. Convert it to 16-bit PCM."
+NO_SOUND = "a.wav: no sound that this browser can read. Try a WAV file of 16-bit PCM, or an MP3 file."
+# A file as it is opened, and how the line begins that the page says of it; "" where it answers as PyTorch does.
 FILES = {
-    "floating point of 64 bits": (lambda path, sound: soundfile.write(path, sound, 16_000, "DOUBLE"), ""),
-    "24 bits at 44.1 kHz": (
-        lambda path, sound: soundfile.write(path, resample_poly(sound, 441, 160), 44_100, "PCM_24"),
-        "",
-    ),
-    "two channels of 8 bits": (
-        lambda path, sound: soundfile.write(path, np.stack((sound, sound), 1), 16_000, "PCM_U8"),
-        "",
-    ),
-    "no length in the header": (
-        lambda path, sound: path.write_bytes(header(sound)[:40] + b"\xff" * 4 + header(sound)[44:]),
-        "",
-    ),
-    "cut in half": (lambda path, sound: path.write_bytes(header(sound)[: 44 + len(sound)]), "a.wav: cut off: "),
-    "not a number": (
-        lambda path, sound: soundfile.write(path, np.append(sound, np.nan), 16_000, "FLOAT"),
-        "a.wav: a sample is not a finite number.",
-    ),
-    "1e30": (
-        lambda path, sound: soundfile.write(path, np.append(sound, 1e30), 16_000, "FLOAT"),
-        "a.wav: a sample of 1e+30: they lie between -1 and 1.",
-    ),
-    "no samples": (lambda path, sound: soundfile.write(path, sound[:0], 16_000, "PCM_16"), "a.wav: no samples."),
-    "ADPCM": (
-        lambda path, sound: soundfile.write(path, sound, 16_000, "IMA_ADPCM"),
-        "a.wav: a compressed WAV file (coding 17), which this browser cannot read. Convert it to 16-bit PCM.",
-    ),
+    "floating point of 64 bits": (pcm("DOUBLE"), ""),
+    "floating point of 64 bits, extensible, two channels": (pcm("DOUBLE", format="WAVEX", channels=2), ""),
+    "floating point of 32 bits": (pcm("FLOAT"), ""),
+    "32 bits": (pcm("PCM_32"), ""),
+    "24 bits, extensible": (pcm("PCM_24", format="WAVEX"), ""),
+    "24 bits at 44.1 kHz": (pcm("PCM_24", rate=44_100), ""),
+    "8 kHz": (pcm("PCM_16", rate=8_000), ""),
+    "96 kHz": (pcm("FLOAT", rate=96_000), ""),
+    "two channels of 8 bits": (pcm("PCM_U8", channels=2), ""),
+    "six channels": (pcm("PCM_16", channels=6), ""),
+    "mu-law": (pcm("ULAW"), ""),
+    "mu-law at 8 kHz": (pcm("ULAW", rate=8_000), ""),
+    "FLAC": (pcm("PCM_16", format="FLAC"), ""),
+    "FLAC at 44.1 kHz, two channels": (pcm("PCM_24", rate=44_100, format="FLAC", channels=2), ""),
+    "a chunk of odd length before the samples": (with_chunk(b"LIST", b"INFOICMT123\0"), ""),
+    "no length in the header": (with_header(40, b"\xff" * 4), ""),
+    "cut in half": (with_header(0, b"RIFF", keep=0.5), "a.wav: cut off: "),
+    "no channels": (with_header(22, bytes(2)), "a.wav: a WAV file without channels or sampling rate."),
+    "0 Hz": (with_header(24, bytes(4)), "a.wav: a WAV file without channels or sampling rate."),
+    "1 Hz": (with_header(24, b"\1\0\0\0"), "a.wav: a sampling rate of 1 Hz: 1,000 to 192,000 are read."),
+    "4 GHz": (with_header(24, b"\xff" * 4), "a.wav: a sampling rate of 4,294,967,295 Hz: 1,000 to"),
+    "samples before the format": (with_header(12, b"data"), "a.wav: a WAV file without a format or samples."),
+    "not a number": (with_sample(np.nan), FINITE),
+    "not a number in 64 bits": (with_sample(np.nan, "DOUBLE"), FINITE),
+    "infinite": (with_sample(-np.inf), FINITE),
+    "1e30": (with_sample(1e30), LOUD),
+    "1e300": (with_sample(1e300, "DOUBLE"), FINITE),
+    "no samples": (lambda path, sound: pcm("PCM_16")(path, sound[:0]), "a.wav: no samples."),
+    "ADPCM": (pcm("IMA_ADPCM"), COMPRESSED.format(17)),
+    "ADPCM of Microsoft": (pcm("MS_ADPCM"), COMPRESSED.format(2)),
+    "GSM": (pcm("GSM610"), COMPRESSED.format(49)),
+    "the header says half the length": (wrong_fact, "a.wav: this browser reads 1.50 s; the header says 0.75 s."),
+    "AIFF": (pcm("PCM_16", format="AIFF"), NO_SOUND),
+    "words": (lambda path, sound: path.write_text("no sound"), NO_SOUND),
+    "empty": (lambda path, sound: path.touch(), NO_SOUND),
 }
 
 
-def header(sound: np.ndarray) -> bytes:
-    """A WAV file of 16 bits with a header of 44 bytes."""
-    soundfile.write(written := io.BytesIO(), sound, 16_000, "PCM_16", format="WAV")
-    return written.getvalue()
+@pytest.fixture(scope="module", params=["Chromium", "Firefox"])
+def opened(request) -> Iterator[Page | firefox.Firefox]:
+    """The page in each browser, after its first answer; at the end, what it asked other hosts for, and other problems."""
+    problems: list[str] = []
+    with ExitStack() as stack:
+        if request.param == "Chromium":
+            page, problems, _ = observed(request.getfixturevalue("phone"))
+        elif not firefox.executable():
+            pytest.skip(f"none of {', '.join(firefox.NAMES)} is installed")
+        else:
+            page = stack.enter_context(firefox.started())
+        page.goto(f"{BOOK.as_uri()}/book/try_it.html")
+        page.evaluate("tryIt.ready")
+        assert "As expected." in page.inner_text("#try-expected")
+        yield page
+        asked = page.evaluate("performance.getEntriesByType('resource').map((resource) => resource.name)")
+        problems += [address for address in asked if not address.startswith(("file:", "blob:", "data:"))]
+        assert problems == []
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_wav_file_is_read_by_its_header(kind, phone, tmp_path):
-    """As serlib reads it, whatever the browser would make of it."""
+def test_a_sound_file_is_read_as_serlib_reads_it(kind, opened, tmp_path):
+    """Whatever the browser would make of it: Firefox takes floating point of 64 bits for twice as many samples."""
     student, settings, *_ = try_it.weights("emodb-student")
     write, said = FILES[kind]
     sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
     write(tmp_path / "a.wav", sound)
-    page, problems, _ = observed(phone)
-    page.goto(f"{BOOK.as_uri()}/book/try_it.html")
-    page.evaluate("tryIt.ready")
+    opened.evaluate("() => { tryIt.result = null; document.getElementById('try-status').textContent = ''; }")
+    opened.set_input_files("#try-file", tmp_path / "a.wav")
+    opened.wait_for_function("tryIt.result || document.getElementById('try-status').textContent")
+    status = opened.inner_text("#try-status")
+    assert "NaN" not in status
     if said:
-        page.set_input_files("#try-file", tmp_path / "a.wav")
-        page.wait_for_function("start => document.getElementById('try-status').textContent.startsWith(start)", arg=said)
+        assert status.startswith(said)
+        assert opened.evaluate("tryIt.result") is None
     else:
-        found = after(page, lambda: page.set_input_files("#try-file", tmp_path / "a.wav"))
+        assert status.startswith("The student says ")
         image = features.image(features.read_audio(tmp_path / "a.wav", settings), settings)
         with torch.no_grad():
             expected = student(image[None]).logits[0].softmax(dim=0).numpy()
-        assert np.abs(np.array(found["student"]["probabilities"]) - expected).max() < NEAR
-        assert "such a network is right for" in page.inner_text("#try-trust")
-    page.close()
-    assert not problems
+        found = np.array(opened.evaluate("tryIt.result.student.probabilities"))
+        assert np.abs(found - expected).max() < NEAR
+        assert "such a network is right for" in opened.inner_text("#try-trust")
 
 
-def test_a_browser_without_simd_is_told_so(phone):
-    page, problems, _ = observed(phone)
-    page.add_init_script("WebAssembly.validate = () => false")
-    page.goto(f"{BOOK.as_uri()}/book/try_it.html")
-    page.wait_for_function("document.getElementById('try-status').textContent.includes('lacks WebAssembly SIMD')")
-    page.close()
-    assert not problems
+def test_a_browser_without_simd_is_told_so(opened):
+    """What the page's script says where it begins."""
+    opened.evaluate("""() => {
+        const {WebAssembly} = window, known = WebAssembly.validate;
+        WebAssembly.validate = () => false;
+        const script = document.createElement("script");
+        script.src = document.querySelector("script[src$='try_it.js']").src;
+        script.onload = () => setTimeout(() => { WebAssembly.validate = known; });
+        document.head.append(script);
+    }""")
+    opened.wait_for_function("document.getElementById('try-status').textContent.includes('lacks WebAssembly SIMD')")
 
 
 def test_it_loads_its_scripts_on_its_page_alone():

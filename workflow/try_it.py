@@ -182,7 +182,7 @@ def limits(settings: config.Features) -> str:
     """What the networks take and were trained on."""
     c = settings
     rows = [
-        ("sampling rate", f"{c.sample_rate:,} Hz, one channel; your browser converts what you open or record"),
+        ("sampling rate", f"{c.sample_rate:,} Hz, one channel; the page converts what you open or record"),
         ("length", f"the first {c.seconds:g} s; what is shorter ends in black"),
         (
             "level",
