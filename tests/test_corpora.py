@@ -532,6 +532,25 @@ def test_a_property_that_tells_emotions_apart_is_said_and_one_that_does_not_is_n
     assert ("24 file(s), 1.wav first: 8,000 Hz: nothing above 4 kHz" in notes) == (kind == "rate" and told)
 
 
+@pytest.mark.parametrize("kind", ["level", "seconds"])
+def test_what_emotions_differ_in_by_nature_is_said_where_it_tells_nearly_all_apart(kind):
+    """The level of CREMA-D tells anger from sadness for 92.5 %."""
+    random = np.random.default_rng(0)
+    stored = {"rate": 16_000, "bandwidth": 8e3, "format": "WAV PCM_16", "channels": 1, "seconds": 2.0, "level": -30.0}
+
+    def corpus(apart: float) -> list[corpora.Utterance]:
+        values = {emotion: random.normal(apart * number, 1, 500) for number, emotion in enumerate(("anger", "sadness"))}
+        return [
+            corpora.Utterance(f"{emotion}{i}", Path(), "A", "", emotion, carrier=stored | {kind: value})
+            for emotion, of in values.items()
+            for i, value in enumerate(of)
+        ]
+
+    assert report.giveaways(corpus(apart=3.0)) == []  # 93 % right
+    (note,) = report.giveaways(corpus(apart=6.0))
+    assert re.fullmatch(r"the (level|length) alone tells anger from sadness \(100% right\)", note)
+
+
 def test_a_table_is_said_by_emotion_and_by_speaker(tmp_path):
     folder = tiny_emodb(tmp_path / "emodb", speakers=("03", "08"), seconds=1)
     soundfile.write(folder / "wav" / "08a01Wa.wav", np.full((4_000, 2), 0.5), 8_000, format="FLAC")
@@ -652,8 +671,7 @@ def test_the_six_actors_of_crema_d_parse(recordings):
     published = manifest("crema-d")
     assert len(published) == 7442
     assert {u.key: u.sha256 for u in corpus.utterances} == {name: published[name] for name in files}
-    loud = "the level alone tells anger from sadness (90% right)"
-    assert corpus.notes[-2:] == ("6 speakers, published 91", loud)
+    assert corpus.notes[-1] == "6 speakers, published 91"  # not that the level tells anger from sadness for 90 %
 
 
 def test_the_manifests_have_the_published_counts():
