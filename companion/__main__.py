@@ -108,15 +108,21 @@ def _table(options: argparse.Namespace) -> None:
     given = options.records
     table = results.predictions(cli.read(given)) if given else evidence.read(Path()).predictions
     csv = options.out.suffix == ".csv"
-    note = labels.misread(table) if csv else ""
     try:
         with atomic_write(options.out) as beside:
             getattr(labels.cells(table) if csv else table, formats[options.out.suffix])(beside, index=False)
     except ImportError as error:
         raise SerlibError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
     print(f"{options.out}: {len(table):,} predictions")
-    if note:
-        print(corpora.printable(f"serlib: note: {note}"), file=sys.stderr)
+    if csv:
+        _note(table)
+
+
+def _note(table: "pd.DataFrame") -> None:
+    from companion import labels
+
+    if said := labels.note(table):
+        print(corpora.printable(f"serlib: note: {said}"), file=sys.stderr)
 
 
 def _listeners(options: argparse.Namespace) -> None:
@@ -128,7 +134,7 @@ def _listeners(options: argparse.Namespace) -> None:
     recognised = listeners.recognised(corpus, ratings)
     if options.out:
         spare(options.out, ratings)
-        listeners.save(corpus, recognised, options.out)
+        _note(listeners.save(corpus, recognised, options.out))
     at = metrics.interval(recognised, [u.speaker for u in corpus.utterances])
     interval = f"{at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]"
     print(f"{corpus.name}: listeners recognised {interval} of {len(recognised):,} utterances")

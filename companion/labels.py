@@ -2,7 +2,7 @@
 
 * :func:`markdown`: Markdown, HTML and mathematics in a name are shown, not read;
 * :func:`cells`: a name that a spreadsheet would compute is text;
-* :func:`misread`: names that pandas' defaults take for numbers or missing values, and the call that does not.
+* :func:`misread`: columns whose names pandas' defaults take for numbers or missing values; :func:`call` does not.
 
 Words inside figures need none of this: :func:`companion.figures.style` turns matplotlib's mathematics off, and it writes
 SVG as XML.
@@ -10,13 +10,14 @@ SVG as XML.
 
 import io
 import re
+from collections.abc import Iterable
 
 import pandas as pd
 
+from serlib.files import cell
+
 MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])")
-FORMULA = re.compile(r"[=+\-@\t\r]")  # how a cell begins that a spreadsheet computes
-LABELS = ("file", "speaker", "true", "predicted")  # columns of names
-READ_CSV = f"pd.read_csv(FILE, dtype={{{', '.join(repr(name) + ': str' for name in LABELS)}}}, keep_default_na=False)"
+LABELS = ("corpus", "file", "speaker", "true", "predicted")  # columns of names
 
 
 def markdown(words: object) -> str:
@@ -31,20 +32,31 @@ def _texts(table: pd.DataFrame) -> list[str]:
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for CSV: an apostrophe, the spreadsheets' mark of text, before every name that begins like a formula."""
-
-    def quoted(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
-
-    return table.assign(**{name: table[name].map(quoted) for name in _texts(table)})
+    """The table for CSV, every name as :func:`serlib.files.cell` writes it."""
+    quoted = {name: table[name].map(lambda one: cell(one) if isinstance(one, str) else one) for name in _texts(table)}
+    return table.assign(**quoted).rename(columns=cell)
 
 
-def misread(table: pd.DataFrame) -> str:
-    """Names that ``pandas.read_csv`` would change by its defaults, a few of them, and how to read them; "" for none."""
-    changed = []
-    for name in table.columns.intersection(LABELS):
+def misread(table: pd.DataFrame) -> dict[str, list[str]]:
+    """By column the names that ``pandas.read_csv`` would change by its defaults."""
+    changed = {}
+    for name in _texts(table):
         given = table[name].dropna().astype(str).drop_duplicates().reset_index(drop=True)
         again = pd.read_csv(io.StringIO(given.to_frame(name).assign(last=0).to_csv(index=False)))[name]
-        changed += [one for one, read in zip(given, again, strict=True) if one not in ("", read)]
-    few = ", ".join(dict.fromkeys(changed[:3]))
-    return f"{few}: pandas' defaults read such names as numbers or as missing; {READ_CSV} keeps them" if few else ""
+        found = [one for one, read in zip(given, again, strict=True) if one not in ("", read)]
+        changed |= {name: found} if found else {}
+    return changed
+
+
+def call(file: str, columns: Iterable[str] = LABELS) -> str:
+    """How pandas reads a CSV file so that the names in ``columns`` stay as they are."""
+    kinds = ", ".join(f"{name!r}: str" for name in columns)
+    return f"pd.read_csv({file}, dtype={{{kinds}}}, keep_default_na=False, na_values=[''])"
+
+
+def note(table: pd.DataFrame) -> str:
+    """What a command says of names that pandas' defaults would change; "" where there are none."""
+    changed = misread(table)
+    few = ", ".join(dict.fromkeys(name for names in changed.values() for name in names[:3]))
+    said = f"{few}: pandas' defaults read such names as numbers or as missing; {call('FILE', changed)} keeps them"
+    return said if few else ""

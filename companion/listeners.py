@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from companion import labels
 from serlib.data.corpora import Corpus, CorpusError
 from serlib.data.facts import CORPORA
 from serlib.files import atomic_write, require_file
@@ -55,12 +56,13 @@ def _crema_d(ratings: Path) -> dict[str, float]:
     return {f"{name}.wav": (initials[name.split("_")[2]] in named) / len(named) for name, named in votes.items()}
 
 
-def save(corpus: Corpus, shares: list[float], table: Path) -> None:
-    """Write the shares as CSV: file, speaker, recognised."""
+def save(corpus: Corpus, shares: list[float], table: Path) -> pd.DataFrame:
+    """Write the shares as CSV, file, speaker, recognised; returns the table."""
     rows = [(u.key, u.speaker, share) for u, share in zip(corpus.utterances, shares, strict=True)]
+    frame = pd.DataFrame(rows, columns=["file", "speaker", "recognised"])
     with atomic_write(table) as beside:
-        frame = pd.DataFrame(rows, columns=["file", "speaker", "recognised"])
-        frame.to_csv(beside, index=False, float_format="%.4g", lineterminator="\n")
+        labels.cells(frame).to_csv(beside, index=False, float_format="%.4g", lineterminator="\n")
+    return frame
 
 
 def read(table: Path) -> tuple[list[str], list[float]]:

@@ -90,8 +90,10 @@ def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.Data
     """
     about = {"name": name, "caption": caption, "alt": finding}
     if data is not None:
-        one_line = data.select_dtypes("str").replace(r"\s+", " ", regex=True)
-        about["data"] = labels.cells(data.assign(**one_line)).to_csv(index=False, float_format="%.6g")
+        data = data.assign(**data.select_dtypes("str").replace(r"\s+", " ", regex=True))
+        about["data"] = labels.cells(data).to_csv(index=False, float_format="%.6g")
+        if changed := labels.misread(data):
+            about["read"] = labels.call(f"'{name}.csv'", changed)
     display(figure, metadata={"picture": about})
     below = Markdown(f"**{caption}** {labels.markdown(finding)}")  # JupyterLab shows no metadata
     display(below, metadata={"caption": name})

@@ -4,6 +4,7 @@ import errno
 import filecmp
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -73,6 +74,11 @@ def below(folder: str | Path, suffix: str) -> list[Path]:
     """
     found = (path.relative_to(folder) for path in Path(folder).rglob(f"*{suffix}"))
     return [Path(folder, path) for path in sorted(found) if not any(part.startswith(".") for part in path.parts)]
+
+
+def cell(words: str) -> str:
+    """``words`` for CSV: an apostrophe, the spreadsheets' mark of text, before a name that begins like a formula."""
+    return f"'{words}" if re.match(r"[=+\-@\t\r]", words) else words
 
 
 def sha256(path: str | Path) -> str:

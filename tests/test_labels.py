@@ -1,19 +1,35 @@
 """Names from people's tables and files reach pages and CSV letter by letter; none runs, hides or is lost."""
 
+import ast
+import csv
+import gzip
 import html
 import io
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import nbformat
 import pandas as pd
 import pytest
-from helpers import tiny_record
+from bs4 import BeautifulSoup
+from helpers import outcome, tiny_emodb, tiny_record, write_wav
 from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
+from test_browser import BOOK, unavailable
+from test_kept import CITATION
+from test_render import checkout as checkout
+from test_render import render as render
+from test_render import rendered as rendered
 
-from companion import figures, labels, text
+from companion import figures, labels, notebook, results, text
 from companion.__main__ import main
-from serlib import records
+from serlib import cli, records
+from serlib.data.corpora import Corpus, Excluded, Utterance
 from workflow import describe, execute
+
+ROOT = Path(__file__).parents[1]
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -92,7 +108,8 @@ def test_a_name_that_pandas_would_change_is_said_with_the_call_that_keeps_it(nam
         part: type(of)(of.file, tuple(name for _ in of.file), of.true, of.predicted)
         for part, of in record.parts.items()
     }
-    records.write(tiny_record(parts=parts, emotions=(name, "sadness")), tmp_path / "run.json")
+    record = tiny_record(parts=parts, emotions=(name, "sadness"), split="a5" * 32)
+    records.write(record, tmp_path / "run.json")
     assert main(["table", str(tmp_path / "run.json"), "--out", str(tmp_path / "results.csv")]) == 0
     said = capsys.readouterr().err
     assert said.startswith(
@@ -106,10 +123,155 @@ def test_a_name_that_pandas_would_change_is_said_with_the_call_that_keeps_it(nam
 
 
 def test_names_that_every_reader_takes_as_they_are_need_no_note():
-    assert labels.misread(pd.DataFrame({"speaker": ["Ada", "A3"], "true": ["joy", "rage"], "n": [1, 2]})) == ""
+    assert labels.note(pd.DataFrame({"speaker": ["Ada", "A3"], "true": ["joy", "rage"], "n": [1, 2]})) == ""
 
 
-def test_the_call_on_every_page_is_the_one_that_keeps_names():
-    assert labels.READ_CSV.replace("FILE", f"'{describe.TABLE}'") in execute.card(
-        "confusion", {}, "c" * 40, "2026-01-31"
+def test_the_call_on_every_page_keeps_names_of_both_tables(tmp_path):
+    """A corpus called NA or 007 too, and a missing number stays missing."""
+    card = execute.card("confusion", {}, "c" * 40, "2026-01-31")
+    call = re.search(r"`pd\.read_csv\((FILE, .*)\)` keeps every name", card)[1]
+    table = results.predictions(
+        [*outcome("teacher", {"03": 4}, corpus="007"), *outcome("teacher", {"03": 4}, corpus="NA")]
     )
+    describe.write(table, tmp_path, CITATION)
+    for name in (describe.TABLE, "runs.csv"):
+        read = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": tmp_path / name, "str": str})
+        assert set(read["corpus"]) == {"007", "NA"}
+    assert set(pd.read_csv(tmp_path / "runs.csv")["corpus"].dropna()) != {"007", "NA"}
+    written = io.StringIO("corpus,right\nNA,1.5\n007,\n")
+    read = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": written, "str": str})
+    assert read["right"].tolist()[0] == 1.5
+    assert read["right"].isna().tolist() == [False, True]
+
+
+def displayed(monkeypatch, *given) -> list[nbformat.NotebookNode]:
+    """What :func:`companion.notebook.picture` shows, as outputs of a cell."""
+    shown = []
+
+    def display(what, metadata):
+        if isinstance(what, Figure):
+            what.savefig(drawn := io.StringIO(), format="svg")
+            data = {"image/svg+xml": drawn.getvalue()}
+        else:
+            data = {"text/markdown": what.data}
+        shown.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
+
+    monkeypatch.setattr(notebook, "display", display)
+    notebook.picture(*given)
+    return shown
+
+
+@pytest.mark.parametrize("name", [*MISREAD, "Ada"])
+def test_the_csv_of_a_picture_carries_the_call_that_keeps_its_names(name, monkeypatch):
+    table = pd.DataFrame({"speaker": [name, name], "true": ["joy", "rage"], "right": [1.5, None]})
+    about = displayed(monkeypatch, plt.figure(), "here", "What it is.", "What it shows.", table)[0].metadata["picture"]
+    assert ("read" in about) == (name in MISREAD)
+    call = about.get("read", "pd.read_csv('here.csv')").replace("'here.csv'", "FILE")
+    read = eval(call, {"pd": pd, "FILE": io.StringIO(about["data"]), "str": str})
+    assert read["speaker"].tolist() == [name, name]
+    assert read["right"].isna().tolist() == [False, True]
+
+
+BUILT = sorted(path for kind in ("csv", "csv.gz") for path in BOOK.rglob(f"*.{kind}"))
+
+
+@pytest.mark.parametrize("path", BUILT or [None], ids=lambda path: path and path.name)
+def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
+    """By pandas' defaults: no name is lost or changed, or a page that offers the file has the call that keeps it."""
+    if path is None:
+        unavailable(f"no book is built in {BOOK}")
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    raw = pd.DataFrame(rows, columns=head)
+
+    def changed(**how: object) -> list[str]:
+        read, found = pd.read_csv(path, **how), []
+        for name in raw:
+            given, got = raw[name].to_numpy(), read[name]
+            lost = got.isna().to_numpy() & (given != "")
+            other = pd.api.types.is_numeric_dtype(got) & ~raw[name].str.fullmatch(NUMBER).to_numpy() & (given != "")
+            found += [name] if (lost | (other & ~raw[name].isin(("True", "False")).to_numpy())).any() else []
+        return found
+
+    if damaged := changed():
+        pages = [page.read_text(encoding="utf-8") for page in BOOK.rglob("*.html")]
+        texts = [html.unescape(re.sub(r"<[^>]*>", "", page)) for page in pages if f"/{path.name}" in page]
+        calls = {found for page in texts for found in re.findall(r"pd\.read_csv\((FILE|'[^']*'), (.*?\])\)", page)}
+        here = [how for file, how in calls if file in ("FILE", f"'{path.name}'")]
+        assert here, f"{path.name}: {damaged} and no page says how it is read"
+        for how in here:
+            assert eval(f"changed({how})", {"changed": changed, "str": str}) == []
+
+
+NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?(e[-+]\d+)?"
+
+
+def test_names_run_nowhere_in_a_built_page(checkout, rendered, monkeypatch):
+    """Those of a table, an excluded file and a picture; each is shown letter by letter."""
+    figures.style()
+    figure, axes = plt.subplots()
+    axes.set_yticks(range(len(HOSTILE)), HOSTILE)
+    counts = pd.DataFrame({"true": HOSTILE, "utterances": range(len(HOSTILE))})
+    recalls = text.extremes(dict.fromkeys(HOSTILE, 0.5))
+    drawn = displayed(monkeypatch, figure, "here", "Recall.", f"Recall goes {recalls}. {' '.join(HOSTILE)}", counts)
+    spoken = tuple(Utterance(f"{i}.wav", Path(), name, "", name) for i, name in enumerate(HOSTILE))
+    excluded = tuple(Excluded(name, f"identical to {name}") for name in HOSTILE)
+    corpus = Corpus("mine", "recordings", spoken, excluded, HOSTILE)
+    tables = []
+    for cell in nbformat.read(ROOT / "notebooks/this_build.ipynb", as_version=4).cells:
+        if "build.corpora()" in cell.source:
+            *before, last = ast.parse(cell.source).body
+            known = {"build": SimpleNamespace(corpora=lambda: [corpus]), "labels": labels, "text": text}
+            exec(compile(ast.Module(before, []), "", "exec"), known)
+            tables.append(eval(compile(ast.Expression(last.value), "", "eval"), known).data)
+    assert len(tables) == 2
+    outputs = [drawn, *([nbformat.v4.new_output("execute_result", {"text/markdown": table})] for table in tables)]
+    language = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    cells = [nbformat.v4.new_markdown_cell("# Hostile")]
+    cells += [nbformat.v4.new_code_cell("1", outputs=shown) for shown in outputs]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=language), checkout / "book/two.ipynb")
+    (checkout / "book/two.md").unlink()
+    page = rendered()["two"][0]
+    article = BeautifulSoup(page, "html.parser").find("article")
+    assert not [tag for tag in article.find_all(True) if {"onerror", "onload"} & set(tag.attrs)]
+    assert not article.find_all(["script", "img", "em", "strong", "del", "b", "math"])
+    assert not [link for link in article.find_all("a") if not link["href"].startswith(("#", "../", "http"))]
+    cells = [cell.get_text().strip() for cell in article.find_all("td")]
+    words = [word.get_text() for word in article.find_all("text")]
+    label = article.find("svg", class_="figure")["aria-label"]
+    for name in HOSTILE:
+        assert name in cells
+        assert f"identical to {name}" in cells
+        assert any(f"{name} 1" in cell for cell in cells)  # by emotion
+        assert name in words
+        assert name in label
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_file_name_that_a_spreadsheet_would_compute_is_text_in_the_table_of_splits(name, tmp_path):
+    file, rows = name.replace("/", "_") + ".wav", ["path\tspeaker\temotion"]
+    for number, key in enumerate([file, *(f"{i}.wav" for i in range(11))]):
+        write_wav(tmp_path / key, seed=number)
+        quoted = key.replace('"', '""')
+        rows.append(f'"{quoted}"\tA{number % 3}\t{("joy", "rage")[number % 2]}')
+    (tmp_path / "own.csv").write_text("\n".join(rows))
+    assert cli.main(["audit", "own", "--data", str(tmp_path / "own.csv"), "--out", str(tmp_path / "splits")]) == 0
+    tables = [pd.read_csv(path) for path in (tmp_path / "splits").glob("*.csv")]
+    assert tables
+    for table in tables:
+        assert f"'{file}" in set(table["file"])
+        assert not [key for key in table["file"] if key[0] in "=+-@"]
+
+
+def test_the_table_of_listeners_carries_the_call_that_keeps_its_names(tmp_path, capsys):
+    folder = tiny_emodb(tmp_path / "emodb", ("03", "08"))
+    names = sorted(path.name for path in (folder / "wav").iterdir())
+    lines = ["Satz\terkannt\tnatürlich", *(f"{i}\t{name}\t90,00\t50,00" for i, name in enumerate(names))]
+    (folder / "erkennung.txt").write_text("\n".join(lines), encoding="latin-1")
+    assert main(["listeners", "emodb", "--data", str(folder), "--out", str(tmp_path / "a.csv")]) == 0
+    call = re.search(
+        r"^serlib: note: 03, 08: .*; pd\.read_csv\((FILE, .*)\) keeps them$", capsys.readouterr().err, re.M
+    )[1]
+    table = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": tmp_path / "a.csv", "str": str})
+    assert (set(table["speaker"]), set(table["recognised"])) == ({"03", "08"}, {0.9})

@@ -76,7 +76,7 @@ def write(table: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
     named = [*results.CONDITION, *results.CELL, "run"]
     runs = table.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
     for name, text in {
-        "runs.csv": runs.to_csv(index=False),
+        "runs.csv": labels.cells(runs).to_csv(index=False),
         "runs.json": runs.to_json(orient="records", indent=1),
     }.items():
         with atomic_write(folder / name) as beside:

@@ -110,7 +110,7 @@ def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -
     """What closes every page: how to run it with other parameters, its source and data, when it was made from what."""
     given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
     said = {"notebook": notebook, "given": given, "commit": commit[:8], "date": date}
-    said["read"] = labels.READ_CSV.replace("FILE", "'predictions.csv.gz'")
+    said["read"] = labels.call("FILE")
     return Template(CARD.read_text(encoding="utf-8")).render(said)
 
 

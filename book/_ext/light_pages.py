@@ -171,7 +171,8 @@ def captioned(app, page: str, source: list[str]) -> None:
                     data = Path(app.outdir, "data/pictures", f"{about['name']}.csv")
                     data.parent.mkdir(parents=True, exist_ok=True)
                     data.write_text(about["data"], encoding="utf-8")
-                    links = f'<a href="../data/pictures/{data.name}" download>Data (CSV)</a> · {links}'
+                    read = f" (`{about['read']}` keeps its names)" if "read" in about else ""
+                    links = f'<a href="../data/pictures/{data.name}" download>Data (CSV)</a>{read} · {links}'
                 looks = {"caption": f"{about['caption']} {links}", "name": about["name"]}
                 alone["mystnb"] = {"image": {"alt": about["alt"]}, "figure": looks}
                 drawn = True

@@ -32,7 +32,7 @@ from pathlib import Path
 from serlib.config import ORIGINAL, check
 from serlib.data.corpora import Corpus, Utterance
 from serlib.errors import SerlibError
-from serlib.files import atomic_write
+from serlib.files import atomic_write, cell
 
 FOLDS = 5
 ACTORS = Path(__file__).with_name("crema-d_actors.csv")
@@ -220,4 +220,6 @@ def save(splits: Sequence[Split], table: str | Path) -> None:
     with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
-        writer.writerows((key, *(parts[s.fold, key] for s in splits)) for key in sorted({key for _, key in parts}))
+        writer.writerows(
+            (cell(key), *(parts[s.fold, key] for s in splits)) for key in sorted({key for _, key in parts})
+        )
