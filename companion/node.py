@@ -61,7 +61,8 @@ def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.Dat
     @wraps(rows)
     def made(*given: Any) -> pd.DataFrame:
         found, columns = list(rows(*given)), COLUMNS[rows.__name__]
-        assert not {column for row in found for column in row}.difference(columns)
+        if unknown := {column for row in found for column in row}.difference(columns):
+            raise KeyError(f"{rows.__name__}: unknown columns {', '.join(sorted(unknown))}")
         return pd.DataFrame(found, columns=columns)
 
     return made

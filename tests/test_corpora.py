@@ -520,7 +520,7 @@ def test_a_property_that_tells_emotions_apart_is_said_and_one_that_does_not_is_n
         emotion = ("joy", "rage", "calm", "fear")[number % 4]
         changed = emotion in ("rage", "fear") if told else number % 8 < 4
         length = 12_000 + (number // 8) * 100  # other lengths in every emotion alike
-        samples = random.uniform(-0.5, 0.5, length)
+        samples = random.uniform(-0.5, 0.5, length)  # nosec B311
         samples, rate, container, encoding = change(samples, kind, changed)
         soundfile.write(tmp_path / f"{number}.wav", samples * rate / 16_000, rate, encoding, format=container)
         rows.append(f"{number}.wav,A{number % 3},{emotion}")

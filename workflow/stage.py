@@ -56,7 +56,9 @@ def main(
         renew(fresh, stage, ("book", "docs", "companion", "serlib"))
 
 
-TEMPLATES = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+TEMPLATES = Environment(  # nosec B701: pages are Markdown, and names from tables are escaped by companion.labels
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+)
 
 
 def page(template: str, values: Mapping[str, Any]) -> str:
