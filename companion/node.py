@@ -85,9 +85,9 @@ def _interval(at: metrics.Interval) -> dict[str, Any]:
 def accuracies(predicted: pd.DataFrame, noise: Noise) -> Rows:
     """A row a run, condition, part and measure.
 
-    ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol; ``independent`` those
-    of :func:`companion.results.speaker_independent`; ``unlabelled`` runs that use unlabelled utterances of the test
-    speakers.
+    ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol. ``independent`` marks
+    the rows of :func:`companion.results.speaker_independent`. ``unlabelled`` marks runs that use unlabelled utterances of
+    the test speakers.
     """
     keys = [*results.CONDITION, "run"]
     marked = {

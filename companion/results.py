@@ -404,9 +404,9 @@ def probes(folder: Path) -> list[SimpleNamespace]:
 def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.DataFrame:
     """One row a layer and test utterance of a probed network; ``found`` are the records, of which each probe names one.
 
-    Columns: what names the run, image and fingerprint as its record has them (else empty), file, speaker, layer,
-    ``missed`` and ``variation``: sums of squares over the utterance's columns of what the probe misses, and of the column
-    numbers about the training set's mean, in columns squared.
+    Columns: what names the run, its record's image and fingerprint (else empty), file, speaker and layer. ``missed`` is
+    the sum of squares, over the utterance's columns, of what the probe misses. ``variation`` is that of the column
+    numbers about the training set's mean. Both are in columns squared.
     """
     made_from, rows = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in found}, []
     for p in probed:
