@@ -72,14 +72,14 @@ def test_the_held_out_part_changes_nothing(corpus, images, tmp_path):
 
 def test_the_residual_network_learns_on_the_training_part_and_goes_on_after_a_stop(corpus, images, tmp_path):
     big = torch.nn.functional.interpolate(images, (16, 16))
-    named = replace(variants.resolve("resnet-18", "paper", 0, 2), training=config.Training(epochs=4, batch_size=4))
+    named = replace(variants.resolve("resnet-18", "paper", 0, 2), training=config.Training(epochs=2, batch_size=4))
     split = splits.split(corpus, "leave-one-speaker-out", 0)
 
     def execute(where):
         return baselines.execute(named, corpus, split, lambda: big, record=where, cache=tmp_path / "cache")
 
     record = execute(tmp_path / "a/resnet.json")
-    assert len(record.curves["cross entropy"]["loss"]) == 4
+    assert len(record.curves["cross entropy"]["loss"]) == 2
     assert record.curves["cross entropy"]["loss"][-1] < record.curves["cross entropy"]["loss"][0]
     assert records.read(tmp_path / "a/resnet.json") == record
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["resnet.json"]

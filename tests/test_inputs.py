@@ -791,14 +791,6 @@ def test_every_number_that_a_notebook_takes_has_its_range(name):
     assert numbers <= RANGES.keys() | set(re.findall(r"(\w+)=\(", call))
 
 
-def test_a_page_may_go_into_a_folder_that_is_not_there_yet(tmp_path):
-    target = tmp_path / "new" / "deep" / "page.ipynb"
-    command = (sys.executable, "workflow/execute.py", "notebooks/audit_granularity.ipynb", target, "share=0.5")
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "share = 0.5" in target.read_text(encoding="utf-8")
-
-
 def test_a_missing_run_names_the_command_with_the_corpuss_own_data(tmp_path):
     from companion.notebook import Build
 

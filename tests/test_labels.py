@@ -1,8 +1,6 @@
 """Names from people's tables and files reach pages and CSV letter by letter; none runs, hides or is lost."""
 
 import ast
-import csv
-import gzip
 import html
 import io
 import re
@@ -180,18 +178,16 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
     """By pandas' defaults: no name is lost or changed, or a page that offers the file has the call that keeps it."""
     if path is None:
         unavailable(f"no book is built in {BOOK}")
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as file:
-        head, *rows = csv.reader(file)
-    raw = pd.DataFrame(rows, columns=head)
+    raw = pd.read_csv(path, dtype=str, na_filter=False).astype("category")
 
     def changed(**how: object) -> list[str]:
         read, found = pd.read_csv(path, **how), []
         for name in raw:
-            given, got = raw[name].to_numpy(), read[name]
-            lost = got.isna().to_numpy() & (given != "")
-            other = pd.api.types.is_numeric_dtype(got) & ~raw[name].str.fullmatch(NUMBER).to_numpy() & (given != "")
-            found += [name] if (lost | (other & ~raw[name].isin(("True", "False")).to_numpy())).any() else []
+            got = read[name]
+            words = raw[name].cat.categories[raw[name].cat.categories != ""]
+            lost = set(raw[name][got.isna().to_numpy()]) - {""}
+            other = [word for word in words if not re.fullmatch(NUMBER, word) and word not in ("True", "False")]
+            found += [name] if lost or (other and pd.api.types.is_numeric_dtype(got)) else []
         return found
 
     if damaged := changed():

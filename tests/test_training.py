@@ -1,9 +1,12 @@
 """The stages: that they learn, that they are the same again, and that the evaluated part chooses nothing."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -310,36 +313,82 @@ def several(folder: Path, lost_after: int = 0) -> list[int]:
     return epochs
 
 
-def by_two(folder: Path, *options: object) -> subprocess.CompletedProcess:
-    program = (
-        f"from tests.test_training import *; print(several(Path({str(folder)!r}), {', '.join(map(repr, options))}))"
-    )
-    guarded = f"import sys\ntry:\n    {program}\nexcept ValueError as error:\n    sys.exit(f'serlib: {{error}}')"
-    command = (
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "--no-python",
-        "--",
-    )
-    options = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True}
-    return subprocess.run((*command, sys.executable, "-c", guarded), **options)
+# Two processes as torchrun starts them, and ends the other when one is lost: forks of one that has imported the libraries.
+# A folder and a number a line; a port as the argument.
+FORKED = """
+import os, signal, sys
+from tests.test_training import *
+shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+os.environ |= shared | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[1]}
+for line in sys.stdin:
+    folder, lost_after = line.rsplit(maxsplit=1)
+    children, failed = [], False
+    for rank in "01":
+        if not (child := os.fork()):
+            os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+            try:
+                print(several(Path(folder), int(lost_after)), flush=True)
+            except ValueError as error:
+                print(f"serlib: {error}", flush=True)
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    while children:
+        ended, status = os.wait()
+        children.remove(ended)
+        failed = failed or bool(status)
+        if status:
+            [os.kill(other, signal.SIGTERM) for other in children]
+    print("failed" if failed else "done", flush=True)
+"""
 
 
-def test_two_processes_end_with_a_line_when_one_is_lost_and_then_learn_as_one(tmp_path):
-    lost = by_two(tmp_path, 2)
-    assert lost.returncode != 0
-    (line,) = [line for line in lost.stderr.splitlines() if line.startswith("serlib: ")]
-    assert line.startswith(
-        "serlib: process 0 of 2 ends: another was lost, or it was told to; the same command goes on "
-    )
-    assert [path.name for path in (tmp_path / "0/0").iterdir()] == ["run.state"]
-    whole = by_two(tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    epochs = [line for line in whole.stdout.splitlines() if line.startswith("[")]
+@contextmanager
+def forked():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen((sys.executable, "-c", FORKED, port), cwd=Path(__file__).parents[1], **pipes) as process:
+
+        def run(folder: Path, lost_after: int = 0) -> tuple[bool, list[str]]:
+            print(folder, lost_after, file=process.stdin, flush=True)
+            lines = []
+            for line in map(str.rstrip, process.stdout):
+                if line in ("failed", "done"):
+                    return line == "done", lines
+                lines.append(line)
+            pytest.fail("\n".join(lines))
+
+        yield run
+        process.stdin.close()
+
+
+@contextmanager
+def by_torchrun():
+    def run(folder: Path, lost_after: int = 0) -> tuple[bool, list[str]]:
+        program = f"from tests.test_training import *; print(several(Path({str(folder)!r}), {lost_after}))"
+        guarded = f"import sys\ntry:\n    {program}\nexcept ValueError as error:\n    sys.exit(f'serlib: {{error}}')"
+        torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+        command = (*torchrun, "--no-python", "--", sys.executable, "-c", guarded)
+        ended = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        return ended.returncode == 0, [*ended.stdout.splitlines(), *ended.stderr.splitlines()]
+
+    yield run
+
+
+@pytest.mark.parametrize("launcher", [forked, pytest.param(by_torchrun, marks=pytest.mark.nightly)])
+def test_two_processes_end_with_a_line_when_one_is_lost_and_then_learn_as_one(tmp_path, launcher):
+    with launcher() as by_two:
+        whole, said = by_two(tmp_path, 2)
+        assert not whole
+        (line,) = [line for line in said if line.startswith("serlib: ")]
+        begins = "serlib: process 0 of 2 ends: another was lost, or it was told to; the same command goes on "
+        assert line.startswith(begins)
+        assert [path.name for path in (tmp_path / "0/0").iterdir()] == ["run.state"]
+        whole, said = by_two(tmp_path)
+    assert whole, said
+    epochs = [line for line in said if re.fullmatch(r"\[[\d, ]+\]", line)]
     assert epochs == ["[1, 3, 6, 6]"] * 2  # of the first run two were left
     assert [path.name for path in tmp_path.iterdir()] == ["0"]  # the second process writes nothing
     assert several(tmp_path / "one") == [3, 3, 6, 6]
