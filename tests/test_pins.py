@@ -78,7 +78,7 @@ def test_this_installation_is_the_locked_one():
     assert {name: found[name] for name in LOCK if name in found} == {name: LOCK[name] for name in LOCK if name in found}
 
 
-def test_the_lock_holds_all_that_the_pins_need():
+def test_the_lock_holds_all_that_the_pins_need_and_nothing_else():
     """Follows the requirements that the installed packages state, to the end."""
     todo, seen, wrong = [(name, frozenset()) for name in sorted(PINS)], set(), []
     while todo:
@@ -103,3 +103,4 @@ def test_the_lock_holds_all_that_the_pins_need():
                 if version is not None and not needed.specifier.contains(version, prereleases=True):
                     wrong.append(f"{package}: {needed}")
     assert wrong == []
+    assert LOCK.keys() - {package for package, _ in seen} == set()
