@@ -58,7 +58,7 @@ bench: .venv/installed
 .venv-read/installed: SIZE := about 500 MB, a minute
 .venv-read/installed: WANTED := --no-compile -c requirements.lock $(READS)
 .venv/installed .venv-read/installed: requirements.lock pyproject.toml
-	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "serlib: Python 3.11 or newer is needed; name it as in make PYTHON=python3.11")'
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5) and "serlib: Python 3.11.5 or newer is needed; name it as in make PYTHON=python3.11")'
 	@"$$PYTHON" -m workflow.run check
 	@test -x $(@D)/bin/python || "$$PYTHON" -m venv $(@D)
 	@echo "Installing into $(@D) ($(SIZE))"

@@ -208,13 +208,13 @@ ACCURACY_HEAD = ("corpus", "run", "WA %", "UA %", "WA %, training set", "split, 
 def accuracy_rows(accuracies: pd.DataFrame) -> list[tuple[Any, ...]]:
     """A row for each run, protocol and schedule of some rows of the evidence, under :data:`ACCURACY_HEAD`."""
     order, rows = results.in_order(accuracies["corpus"].unique()), []
-    shown = accuracies[accuracies["part"].isin(("test", "train"))]
+    shown = accuracies[accuracies["part"].isin(("test", "train"))].assign(title=titles)
     for _, of in shown.groupby([*results.CONDITION, "run"], sort=False):
         at = {(row.part, row.measure): row for row in of.itertuples()}
         wa, ua, trained = at["test", "WA"], at["test", "UA"], at["train", "WA"]
         schedule = "" if wa.schedule in ("paper", variants.BASELINE) else f" ({wa.schedule})"
         row = (
-            facts.title(wa.corpus) + ", synthetic" * (wa.speech == "synthetic"),
+            wa.title + ", synthetic" * (wa.speech == "synthetic"),
             display_name(wa.run) + UNLABELLED * wa.unlabelled,
             *map(percent, (wa, ua, trained)),
             f"{wa.held_out}: `{wa.protocol}` {wa.folds}",
@@ -226,6 +226,12 @@ def accuracy_rows(accuracies: pd.DataFrame) -> list[tuple[Any, ...]]:
     return [row for _, row in sorted(rows)]
 
 
+def titles(rows: pd.DataFrame) -> pd.Series:
+    """The name of each row's corpus, with the files that it stands for where one protocol has several tables of it."""
+    tables = rows.groupby(["corpus", "protocol"], observed=True)["fingerprint"].transform("nunique")
+    return rows["corpus"].map(facts.title) + (", files " + rows["fingerprint"].str[:8]).where(tables > 1, "")
+
+
 EN_DASH = "\N{EN DASH}"
 UNLABELLED = ", uses unlabelled utterances of the test speakers"
 _MADE = ("corpus, split", "folds; seeds", "utterances, speakers", "device")
@@ -235,13 +241,14 @@ COMPARISON_HEAD = ("runs", "points", "finding", "at most", *_MADE)
 def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
     """A row a comparison of the evidence under :data:`COMPARISON_HEAD`; those not measured come last."""
     found = []
-    for row in rows.sort_values("estimate", key=lambda at: at.isna(), kind="stable").itertuples():
+    rows = rows.assign(title=titles).sort_values("estimate", key=lambda at: at.isna(), kind="stable")
+    for row in rows.itertuples():
         runs = f"{display_name(row.first)} minus {display_name(row.second)}"
         if pd.isna(row.estimate):
-            found.append((runs, "", label(row), "", facts.title(row.corpus), "", "", ""))
+            found.append((runs, "", label(row), "", row.title, "", "", ""))
             continue
         runs += f" (`{row.schedule}`)" if row.schedule != "paper" else ""
-        where = f"{facts.title(row.corpus)}, {row.held_out}"
+        where = f"{row.title}, {row.held_out}"
         where += f", {row.epochs:.0f} epochs" * (row.epochs < results.PAPER_EPOCHS)
         made = (where, f"{row.folds}; {row.seed_numbers}", f"{row.utterances:,.0f}, {row.speakers:.0f}", row.device)
         found.append((runs, points(row), label(row), rounded(100 * row.bound, "+.1f"), *made))

@@ -538,17 +538,20 @@ def test_what_emotions_differ_in_by_nature_is_said_where_it_tells_nearly_all_apa
     random = np.random.default_rng(0)
     stored = {"rate": 16_000, "bandwidth": 8e3, "format": "WAV PCM_16", "channels": 1, "seconds": 2.0, "level": -30.0}
 
-    def corpus(apart: float) -> list[corpora.Utterance]:
+    def corpus(apart: float, speakers: int = 2, shift: float = 0.0) -> list[corpora.Utterance]:
         values = {emotion: random.normal(apart * number, 1, 500) for number, emotion in enumerate(("anger", "sadness"))}
         return [
-            corpora.Utterance(f"{emotion}{i}", Path(), "A", "", emotion, carrier=stored | {kind: value})
+            corpora.Utterance(f"{emotion}{i}", Path(), f"A{s}", "", emotion, carrier=stored | {kind: value + shift * s})
             for emotion, of in values.items()
             for i, value in enumerate(of)
+            for s in [i % speakers]
         ]
 
     assert report.giveaways(corpus(apart=3.0)) == []  # 93 % right
     (note,) = report.giveaways(corpus(apart=6.0))
     assert re.fullmatch(r"the (level|length) alone tells anger from sadness \(100% right\)", note)
+    assert report.giveaways(corpus(apart=6.0, speakers=1)) == []  # one speaker says nothing of recordings
+    assert report.giveaways(corpus(apart=6.0, shift=12.0)) == []  # nor do speakers differ in it alike
 
 
 def test_a_table_is_said_by_emotion_and_by_speaker(tmp_path):

@@ -1,10 +1,14 @@
 """pyproject.toml, requirements.lock, environment.yml and the installation name the same versions."""
 
+import os
 import re
+import subprocess
 import tomllib
+import venv
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -15,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+
+PYTHONS = ("3.11.5", "3.12", "3.13", "3.14")
 
 # What PyTorch pins itself, so that the CPU-only builds can be taken instead, and what pip brings along.
 LEFT_OUT = re.compile(r"nvidia-.*|cuda-.*|triton|pip|setuptools|wheel")
@@ -69,7 +75,49 @@ def test_the_conda_environment_installs_the_lock_and_repeats_no_version():
 
 def test_the_conda_environments_python_is_the_oldest_that_is_allowed():
     (version,) = (entry.partition("=")[2] for entry in ENVIRONMENT["dependencies"][:-1] if entry.startswith("python="))
-    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={version}")
+    (oldest,) = SpecifierSet(PROJECT["requires-python"])
+    assert (oldest.operator, Version(oldest.version).release[:2]) == (">=", Version(version).release)
+
+
+def test_the_workflow_runs_on_the_oldest_python_and_on_a_newer_one():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
+    tested = jobs["test"]["strategy"]["matrix"]["python"]
+    assert len(tested) > 1
+    assert set(tested) <= {python.rpartition(".")[0] if python.count(".") > 1 else python for python in PYTHONS}
+    (oldest,) = SpecifierSet(PROJECT["requires-python"])
+    assert PYTHONS[0] == oldest.version
+
+
+def test_the_oldest_python_is_one_that_the_lock_allows_and_everywhere_the_same():
+    (oldest,) = SpecifierSet(PROJECT["requires-python"])
+    asked = {item.metadata["Name"]: item.metadata.get("Requires-Python") for item in metadata.distributions()}
+    locked = {name: SpecifierSet(of) for name, of in asked.items() if of and canonicalize_name(name) in LOCK}
+    assert [name for name, of in locked.items() if oldest.version not in of] == []
+    for name in ("README.md", "book/reproduce.md", "Makefile"):
+        assert re.findall(r"Python (3[\d.]*) or newer", (ROOT / name).read_text()) == [oldest.version], name
+
+
+@pytest.fixture(scope="module")
+def uv(tmp_path_factory) -> Path:
+    """A resolver of other Pythons' packages, in an environment of its own."""
+    folder = tmp_path_factory.mktemp("uv")
+    venv.create(folder, with_pip=True)
+    pip = (folder / "bin/python", "-m", "pip", "install", "-q", "uv==0.13.9")
+    if subprocess.run(pip, capture_output=True).returncode:
+        pytest.skip("the network gives no packages")
+    return folder / "bin/uv"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_has_wheels_for(python, uv):
+    """No package but one in plain Python is built from its source; on 3.14 a second one, with a C compiler."""
+    built = {"connection-pool"} | ({"immutables"} if python == "3.14" else set())
+    command = [uv, "pip", "compile", ROOT / "requirements.lock", "--no-deps", "--quiet", "--output-file", os.devnull]
+    command += ["--python-version", python, "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:"]
+    command += [word for name in sorted(built) for word in ("--no-binary", name)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_this_installation_is_the_locked_one():

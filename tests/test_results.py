@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import SPEAKERS, outcome, tiny_record
 
-from companion import results, text
+from companion import node, results, text
 from serlib import config, metrics
 from serlib.records import Part
 from studies import variants
@@ -458,3 +458,21 @@ def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run(run,
     noisy = {NEW: metrics.SeedNoise(0.01, 2)}  # of networks alone: nothing else depends on a seed
     wider = results.by_unlabelled(results.predictions([*plain, *normed]), "WA", noisy)["low"] < table["low"]
     assert wider.tolist() == [run.startswith("student")] * 4
+
+
+def test_one_name_of_two_corpora_has_rows_that_differ():
+    """A table that was changed between two runs: each row names its files."""
+    runs = {"teacher": {"03": 4, "08": 2}, "student-alone": {"03": 2, "08": 1}}
+    same = [record for run, right in runs.items() for record in outcome(run, right, corpus="mine")]
+    for found, names in ((same, ["mine"]), ([*same, *other(same)], ["mine, files ffffffff", "mine, files aaaaaaaa"])):
+        predicted = results.predictions(found)
+        accuracies = text.accuracy_rows(node.accuracies(predicted, results.NO_NOISE))
+        assert sorted({row[0] for row in accuracies}, reverse=True) == names
+        assert len({*accuracies}) == len(accuracies) == 2 * len(names)
+        tables = node.tables(found, predicted, [])["comparisons"]
+        compared = text.comparison_rows(tables[tables["corpus"].eq("mine") & tables["first"].eq("student-alone")])
+        assert sorted({row[4].rpartition(", ")[0] for row in compared}, reverse=True) == names
+
+
+def other(found):
+    return [replace(record, fingerprint="a" * 64) for record in found]

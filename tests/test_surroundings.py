@@ -148,13 +148,14 @@ def said(process: subprocess.Popen, pattern: str) -> None:
 
 
 def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
-    """And a profile for another workflow, which the environment names, is not taken."""
-    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
-    (tmp_path / "Snakefile").write_text(SNAKEFILE)
-    given = {"SNAKEMAKE_PROFILE": "nosuch", "PYTHONPATH": str(ROOT), "MAKEFLAGS": "", "PYTHONSAFEPATH": "1"}
-    options = {"cwd": tmp_path, "env": os.environ | given, "text": True, "stderr": subprocess.PIPE}
+    """Nothing is sent or left outside; a profile for another workflow, which the environment names, is not taken."""
+    here, environment = surroundings(tmp_path)
+    (here / "workflow").symlink_to(ROOT / "workflow")
+    (here / "Snakefile").write_text(SNAKEFILE)
+    given = {"SNAKEMAKE_PROFILE": "nosuch", "MAKEFLAGS": "", "PYTHONSAFEPATH": "1"}
+    options = {"cwd": here, "env": environment | given, "text": True, "stderr": subprocess.PIPE}
     command = (sys.executable, "-m", "workflow.run", "runs")
-    with subprocess.Popen(command, start_new_session=True, **options) as first:
+    with subprocess.Popen(watched(tmp_path / "log", *command), start_new_session=True, **options) as first:
         said(first, "1/1")
         second = subprocess.run(command, **options)
         assert (second.returncode, second.stderr) == (
@@ -164,6 +165,22 @@ def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
         os.killpg(first.pid, signal.SIGINT)
         assert first.stderr.read() == "serlib: interrupted; the same command goes on where this one stopped\n"
         assert first.wait() == run.INTERRUPTED
+    assert (sent(tmp_path / "log"), left(tmp_path)) == ([], set())
+
+
+def surroundings(folder: Path) -> tuple[Path, dict[str, str]]:
+    """A folder to work in, and the environment of a user with a home and a folder for temporary files of their own."""
+    here, home, temporary = (folder / name for name in ("here", "home", "tmp"))
+    for each in (here, home, temporary):
+        each.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "MPL"))}
+    return here, kept | {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+
+
+def left(folder: Path) -> set[Path]:
+    """The files outside the folder to work in, without matplotlib's list of the fonts."""
+    found = {path.relative_to(folder) for name in ("home", "tmp") for path in (folder / name).rglob("*")}
+    return {path for path in found if (folder / path).is_file() and "matplotlib" not in path.parts}
 
 
 def test_a_lock_that_a_killed_build_left_stops_nothing(tmp_path, monkeypatch):
@@ -238,6 +255,7 @@ from tests.helpers import tiny_emodb, tiny_record
 import serlib
 from serlib import cli, config, records
 from companion import __main__ as companion
+from studies import __main__ as studies
 from workflow import export
 import torch
 
@@ -255,25 +273,21 @@ for line in (
 ):
     assert cli.main(line.split()) == 0, line
 assert export.main(f"--weights {run}.safetensors --out a.onnx".split()) == 0
+for line in (f"train {of} --run mel-statistics", f"probe {of} --runs {run}.json", "flops student-alone"):
+    assert studies.main(line.split()) == 0, line
 records.write(tiny_record(), Path("results/recordings") / tiny_record().location)
-assert companion.main("table --out results.csv".split()) == 0
+for line in ("table --out results.csv", "claims", "claims --markdown", "evidence emodb"):
+    assert companion.main(line.split()) == 0, line
 """
 
 
 def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
     """onnxruntime, which lightning and export load, did: to its maker, with a number for this machine below ~/.cache."""
-    here, home, temporary = (tmp_path / name for name in ("here", "home", "tmp"))
-    for folder in (here, home, temporary):
-        folder.mkdir()
-    named = {"HOME": home, "TMPDIR": temporary, "PYTHONPATH": ROOT}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "MPL"))}
+    here, environment = surroundings(tmp_path)
     command = watched(tmp_path / "log", sys.executable, "-c", COMMANDS)
-    options = {"cwd": here, "env": environment | {k: str(v) for k, v in named.items()}, "capture_output": True}
-    ran = subprocess.run(command, text=True, **options)
+    ran = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert sent(tmp_path / "log") == []
-    left = {path.relative_to(tmp_path) for folder in (home, temporary) for path in folder.rglob("*") if path.is_file()}
-    assert {path for path in left if "matplotlib" not in path.parts} == set()  # its list of the fonts
+    assert (sent(tmp_path / "log"), left(tmp_path)) == ([], set())
 
 
 @pytest.mark.parametrize("name", command.LAUNCHER)

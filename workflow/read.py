@@ -4,7 +4,6 @@ Notebooks stand with their committed outputs, and say so. The page "Try it" need
 Neither PyTorch nor Snakemake is installed for it.
 """
 
-import re
 from pathlib import Path
 
 import nbformat
@@ -15,7 +14,6 @@ from workflow import render
 
 STAGE = Path("build/read")
 NOTE = "This book was rendered by `make read` from what is committed{at}: nothing was trained or executed. `make book` executes every page anew."
-TABLES = re.compile(r'<a href="\.\./data/[^"]*" download>(.*?)</a>')  # `make book` writes them
 TRY_IT = "# Try it\n\nThe networks that this page computes with are exported by `make book`. {note}\n"
 
 
@@ -25,8 +23,6 @@ def main(root: Path, stage: Path) -> int:
     note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
     for source in sorted((root / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(source, as_version=4)
-        for cell in notebook.cells:
-            cell.source = TABLES.sub(r"\1", cell.source)
         notebook.cells.append(nbformat.v4.new_markdown_cell(f":::{{note}}\n{note}\n:::", id="this-page"))
         target, text = stage / "notebooks" / source.name, nbformat.writes(notebook)
         if not target.exists() or target.read_text(encoding="utf-8") != text:
