@@ -108,10 +108,11 @@ rule synthesize:
     log: "build/logs/synthetic-{corpus}.log"
     params:
         audio=lambda w: f"build/synthetic/{w.corpus}/audio",
-        read=digest(code("serlib/data/synthetic.py", "serlib/data/corpora.py")),
+        read=digest(code("workflow/synthetic.py", "serlib/data/corpora.py")),
     shell:
-        "rm -rf {params.audio:q} && {PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data {params.audio:q} --synthesize "
-        "--table {output:q} 2>&1 | keep {log:q}"
+        "rm -rf {params.audio:q} && {{ {PYTHON:q} -m workflow.synthetic {wildcards.corpus:q} --data {params.audio:q} && "
+        "{PYTHON:q} -m serlib corpora {wildcards.corpus:q} --data {params.audio:q} --synthetic --table {output:q}; }} "
+        "2>&1 | keep {log:q}"
 
 
 rule check:
@@ -265,7 +266,7 @@ rule try_it:
     message: "the networks of the page that computes in the browser"
     output: directory("build/book/try")
     log: "build/logs/try-it.log"
-    params: read=digest([*code("workflow/try_it.py", "workflow/onnx_parts.py"), *map(str, Path("weights").glob("*")), *map(str, Path("workflow").glob("*.tar.xz"))])
+    params: read=digest([*code("workflow/try_it.py"), *map(str, Path("weights").glob("*")), *map(str, Path("workflow").glob("*.tar.xz"))])
     shell: "{PYTHON:q} -m workflow.try_it {output:q} 2>&1 | keep {log:q}"
 
 
@@ -274,7 +275,7 @@ rule pages:
     input: STAGED, ALL_RUNS, EVIDENCE, "build/book/try"
     output: "_build/html/index.html"
     log: "build/logs/pages.log"
-    params: read=digest([*PROSE, *code("workflow/render.py", "workflow/stage.py"), "_config.yml", "CITATION.bib", "requirements.lock"])
+    params: read=digest([*PROSE, *code("workflow/render.py"), "_config.yml", "CITATION.bib", "requirements.lock"])
     shell: "{PYTHON:q} -m workflow.render . build/book _build 2>&1 | keep {log:q}"
 
 

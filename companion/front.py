@@ -8,7 +8,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,7 +22,6 @@ from companion.evidence import Evidence
 from serlib import config, metrics
 from serlib.data import facts, splits
 
-SPOKEN = Path(__file__).with_name("spoken.npz")  # made by `python -m companion.front`, so that a book needs no PyTorch
 RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not stated)"
@@ -130,12 +128,10 @@ def _linked(row: Any) -> str:
 def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     """Write :func:`tables`, ``teacher``, ``student`` and each corpus's ``-emotions`` into ``book/figures`` as SVG.
 
-    Of synthetic speech, ``synthetic-emotions``, and its sounds into ``book/_static/speech``. ``images`` holds the files of
-    :mod:`companion.examples`.
+    ``images`` holds the files of :mod:`companion.examples`.
     """
-    folder, sounds = book / "figures", book / "_static/speech"
-    for each in (folder, sounds):
-        each.mkdir(parents=True, exist_ok=True)
+    folder = book / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
@@ -146,14 +142,14 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
     _save(folder / "costs", _bars, network_costs(), size=(4.7, 2.6))
+    for corpus in facts.CORPORA:
+        if (path := images / f"{corpus}.npz").exists():
+            draw_emotions(path, folder / f"{corpus}-emotions")
 
-    from serlib.data import synthetic
 
-    for emotion in synthetic.PROSODY:
-        speak(emotion, sounds / f"{emotion}.wav")
-    for name, path in {"synthetic": SPOKEN, **{corpus: images / f"{corpus}.npz" for corpus in facts.CORPORA}}.items():
-        if path.exists():
-            _save(folder / f"{name}-emotions", _emotions, emotions(path), size=(4.9, 4.8))
+def draw_emotions(path: Path, picture: Path) -> None:
+    """Draw what :func:`emotions` finds in ``path`` as ``picture``, an SVG."""
+    _save(picture, _emotions, emotions(path), size=(4.9, 4.8))
 
 
 def emotions(path: Path) -> dict[str, ndarray]:
@@ -163,33 +159,9 @@ def emotions(path: Path) -> dict[str, ndarray]:
         return {str(true): image for true, predicted, image in right if true == predicted}
 
 
-def spoken() -> dict[str, ndarray]:
-    """What :data:`SPOKEN` holds, computed: the images of :func:`speak`, as :func:`companion.examples.save` keeps images."""
-    from serlib.data import features, synthetic
-
-    settings, images = config.Features(), []
-    with TemporaryDirectory() as folder:
-        for emotion in synthetic.PROSODY:
-            speak(emotion, path := Path(folder, f"{emotion}.wav"))
-            images.append(features.image(features.read_audio(path, settings), settings).numpy().astype(np.float16))
-    emotions = np.array(list(synthetic.PROSODY))
-    return {"true": emotions, "predicted": emotions, "images": np.stack(images)[:, None]}
-
-
 def seconds(image: ndarray) -> float:
     """How long the sound of an image lasts before the padding."""
     return float(figures.is_speech(image).mean() * config.Features().seconds)
-
-
-def speak(emotion: str, path: Path) -> None:
-    """Write one sentence as a sound file: alike for each emotion but in prosody."""
-    import soundfile
-
-    from serlib.data import synthetic
-
-    known = facts.CORPORA["emodb"]
-    words, voice = next(iter(known.texts.values())), list(known.voices.values())[1]
-    soundfile.write(path, synthetic.synthesize(words, voice, synthetic.PROSODY[emotion], 0), synthetic.SAMPLE_RATE)
 
 
 def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
@@ -225,7 +197,3 @@ def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4
     plot(*data, ax=ax, **options)
     fig.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     plt.close(fig)
-
-
-if __name__ == "__main__":
-    np.savez_compressed(SPOKEN, **spoken())

@@ -59,7 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser, command = commands("serlib", "The method of Kim & Lee (2024), step by step.")
     sub = command("corpora", _corpora, "Check a corpus and list what was excluded and why.", corpus_options)
     sub.add_argument("--download", action="store_true", help="fetch the recordings into --data first")
-    sub.add_argument("--synthesize", action="store_true", help="make synthetic speech in --data first")
     command("features", _features, "Make the log-Mel images of a corpus.", corpus_options, image_options)
     sub = command("evaluate", _evaluate, "Accuracies of run records, with intervals over speakers.")
     sub.add_argument("records", nargs="+", type=Path, help="record files, or folders of them")
@@ -145,11 +144,6 @@ def load(options: argparse.Namespace) -> corpora.Corpus:
 
 
 def _corpora(options: argparse.Namespace) -> None:
-    if options.synthesize:
-        from serlib.data import synthetic
-
-        options.synthetic = True
-        synthetic.make_corpus(options.corpus, data(options))
     if options.download:
         from serlib.data import download
 

@@ -6,7 +6,7 @@ not stated in the material at hand, so chosen here.
 * :class:`Features`, :class:`Model`, :class:`Training`: the three kinds of choice;
 * ``TEACHER``, ``STUDENT``: the paper's two networks;
 * ``RUNS``: what can be trained, by name; an ablation is the one line that it changes, and pages name it as
-  ``companion.text.DISPLAY_NAMES`` says;
+  ``companion/names.toml`` says;
 * ``SCHEDULES``: how long to train.
 
 :mod:`studies.variants` goes beyond the paper.

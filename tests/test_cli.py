@@ -178,13 +178,6 @@ def test_a_corpus_of_ones_own_goes_through(run, tmp_path):
     assert run("features", "mine", "--data", tmp_path / "own.csv", "--table", "made.csv").startswith("mine: 2 images")
 
 
-def test_speak_makes_the_miniature(run, tmp_path):
-    lines = run("corpora", "crema-d", "--data", tmp_path / "spoken", "--synthesize").splitlines()
-    assert lines[0].startswith("crema-d: 72 utterances, ")
-    emotions = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
-    assert [line.split()[:2] for line in lines[2:8]] == [[emotion, "12"] for emotion in emotions]
-
-
 def test_a_table_spares_the_checks_and_corpora_makes_it_anew(run, folder):
     arguments = ("emodb", "--data", folder, "--table", "made.csv")
     before = run("corpora", *arguments)

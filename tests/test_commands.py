@@ -143,12 +143,12 @@ def of_packages(page: str, *packages: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
-    for package, words in of_packages(page, "serlib", "studies", "workflow.export"):
+    for package, words in of_packages(page, "serlib", "studies", "workflow.export", "workflow.synthetic"):
         if "crema-d" in words:
             tiny_crema_d(here / "data/crema-d")
-        if "--synthesize" in words:  # tests/test_synthetic.py does
-            words.remove("--synthesize")
+        if package == "workflow.synthetic":  # tests/test_synthetic.py does
             tiny_emodb(here / words[words.index("--data") + 1])
+            continue
         program = {"serlib": cli, "studies": studies_cli, "workflow.export": export}[package]
         assert program.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
 

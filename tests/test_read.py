@@ -17,7 +17,7 @@ from companion import evidence, front
 from serlib import config, flops, records
 from serlib.model import SpectrogramViT
 from tests.helpers import tiny_record
-from workflow import read, run
+from workflow import read, run, spoken
 
 ROOT = Path(__file__).parents[1]
 READ = """
@@ -89,8 +89,8 @@ def test_predictions_are_made_again_where_they_can_be_kept_and_no_old_ones_stay(
 
 
 def test_committed_images_of_synthetic_speech_are_those_that_it_has():
-    made = front.spoken()
-    with np.load(front.SPOKEN) as held:
+    made = spoken.images()
+    with np.load(spoken.IMAGES) as held:
         assert {name: held[name].tolist() for name in ("true", "predicted")} == {
             name: made[name].tolist() for name in ("true", "predicted")
         }

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from serlib.data import synthetic
 from serlib.data.facts import CORPORA
-from serlib.data.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, Miniature, Prosody, make_corpus, synthesize
+from workflow import synthetic
+from workflow.synthetic import MINIATURES, PROSODY, SAMPLE_RATE, Miniature, Prosody, main, make_corpus, synthesize
 
 # The corpora's own naming rules, written out independently of the module.
 NAMES = {
@@ -98,12 +98,12 @@ def test_no_two_files_are_alike(folder: Path) -> None:
 def test_another_process_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     """One speaker's files, the last first, as they were among all the others'."""
     script = (
-        "import sys; from serlib.data import synthetic; speaker, *sentences = sys.argv[2:]; "
+        "import sys; from workflow import synthetic; speaker, *sentences = sys.argv[2:]; "
         "synthetic.MINIATURES['crema-d'] = synthetic.Miniature((speaker,), sentences); "
         "synthetic.make_corpus('crema-d', sys.argv[1])"
     )
     speaker, sentences = MINIATURES["crema-d"].speakers[-1], MINIATURES["crema-d"].sentences[::-1]
-    environment = os.environ | {"PYTHONPATH": str(Path(synthetic.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(synthetic.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", script, tmp_path, speaker, *sentences], check=True, env=environment)
     spoken = {file: digest for file, digest in contents(folder / "crema-d").items() if speaker in file}
     assert len(spoken) == 18
@@ -205,6 +205,19 @@ def test_the_voices_may_lie_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     near = synthesize("Hello.", "en-us", Prosody(), 0)
     monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(deep))
     assert np.array_equal(synthesize("Hello.", "en-us", Prosody(), 0), near)
+
+
+def test_the_command_makes_a_miniature_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setitem(MINIATURES, "crema-d", Miniature(("1002",), ("IWL",)))
+    arguments = ["crema-d", "--data", str(tmp_path / "spoken")]
+    assert (main(arguments), main(arguments)) == (0, 0)
+    made = contents(tmp_path / "spoken")
+    assert len(made) == 6
+    assert made.items() <= contents(folder / "crema-d").items()
+    assert main(["ravdess", *arguments[1:]]) == 1
+    assert capsys.readouterr().err == "workflow.synthetic: corpus 'ravdess' is none of savee, emodb, crema-d\n"
 
 
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from serlib.data.corpora import LETTERS, NAME
 from serlib.errors import SerlibError
 from serlib.files import sha256
 
-PACKAGES = ("serlib", "studies", "companion")
+PACKAGES = ("serlib", "studies", "companion", "workflow")
 LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256), "channel": (0, 255)}
 ROOT = Path(__file__).parents[1]
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none

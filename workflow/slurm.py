@@ -97,7 +97,7 @@ def places() -> list[str]:
 
 def synthesize(folder: Path) -> Path:
     """The synthetic miniature of EmoDB, every second file of it."""
-    from serlib.data import synthetic
+    from workflow import synthetic
 
     synthetic.make_corpus("emodb", folder)
     for i, path in enumerate(sorted(folder.rglob("*.wav"))):

@@ -21,6 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from companion import prose
 from serlib.engine.provenance import git
 from serlib.files import atomic_write
+from workflow import spoken, synthetic
 
 HOSTS = ("github.com", "gitlab.com")
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
@@ -48,7 +49,8 @@ def main(
             (fresh / name).write_text(text, encoding="utf-8")
         shutil.copy2(root / "CITATION.bib", fresh)
         whence = {"author": config["author"], "address": address, "doi": os.environ.get("ARCHIVE_DOI") or ""}
-        filled = prose.values(root, fresh / "book", whence) | (values or {})
+        filled = prose.values(root, fresh / "book", whence) | {"synthetic": synthetic} | (values or {})
+        spoken.draw(fresh / "book")
         for path in (fresh / "book").glob("*.md"):
             path.write_text(page(path.read_text(encoding="utf-8"), filled), encoding="utf-8")
         text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120)

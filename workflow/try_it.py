@@ -23,10 +23,10 @@ import torch
 from scipy.signal import resample_poly
 
 from serlib import attention, config, records
-from serlib.data import facts, features, synthetic
+from serlib.data import facts, features
 from serlib.files import atomic_write, sha256
 from studies import frontends
-from workflow import onnx_parts
+from workflow import onnx_parts, synthetic
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"

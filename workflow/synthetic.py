@@ -1,7 +1,7 @@
-"""Synthetic speech: the three corpora in miniature, in their real layouts, spoken by espeak-ng instead of people.
+"""``python -m workflow.synthetic CORPUS --data FOLDER``: synthetic speech, a corpus in miniature and in its real layout.
 
-The default build needs recordings, and recordings stay out of the repository; so a formant synthesizer speaks the
-corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the machinery works and says nothing about
+The default build needs recordings, and recordings stay out of the repository; so a formant synthesizer, espeak-ng, speaks
+the corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the machinery works and says nothing about
 people, their emotions or any claim of the paper.
 
 * :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
@@ -12,12 +12,13 @@ A log-Mel image is scaled to its recording's own loudest point: volume is invisi
 """
 
 import _ctypes
+import argparse
 import ctypes
 import hashlib
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -31,6 +32,7 @@ from scipy.signal import resample_poly
 
 from serlib.config import check
 from serlib.data.facts import CORPORA
+from serlib.engine.command import run
 from serlib.errors import SerlibError
 from serlib.files import atomic_write
 
@@ -221,3 +223,16 @@ def make_corpus(name: str, folder: str | Path) -> int:
         with atomic_write(folder / file) as beside:
             beside.write_bytes(_wav(name, *files[file]))
     return len(files)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a miniature. Returns the exit status."""
+    parser = argparse.ArgumentParser("python -m workflow.synthetic", description=make_corpus.__doc__.splitlines()[0])
+    parser.add_argument("corpus", help=", ".join(MINIATURES))
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="where its files go")
+    parser.set_defaults(command=lambda options: make_corpus(options.corpus, options.data))
+    return run(parser, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
