@@ -7,7 +7,7 @@ intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as the
 import math
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from typing import Any
 from urllib.parse import quote
@@ -374,7 +374,7 @@ def plot_cost(table: pd.DataFrame, cost: Axes, accuracy: Axes) -> None:
         _rows(ax, rows, x, 22)
     cost.set_xscale("log")
     accuracy.set_yticks([])
-    _plain_numbers(cost.xaxis)
+    plain_numbers(cost.xaxis)
     if table["flops"].max() > 20 * table["flops"].min():  # else the narrow panel's ticks collide
         cost.xaxis.set_major_locator(LogLocator(10))
     accuracy.figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -394,46 +394,7 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role
     return ax
 
 
-# Speed
-
-
-def plot_spreads(
-    series: Mapping[str, Mapping[int | float, Mapping[str, float]]], ax: Axes, x: str, y: str, joined: bool = True
-) -> Axes:
-    """Measurements on logarithmic axes: for each place the median, with a bar from the smallest to the largest.
-
-    ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
-    """
-    for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
-        table = pd.DataFrame(values).T
-        (line,) = ax.plot(table["median"], linestyle="-" if joined else "none", marker=marker, lw=1, label=name)
-        ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
-    return _logarithmic(ax, x, y, ncols=2)
-
-
-def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
-    """Parts of a computation under the machine's two limits.
-
-    Args:
-        parts: name to (FLOPs a byte, FLOPs a second).
-        operations, bandwidth: the limits, a second: of a matrix product, of bytes in a pass over memory.
-    """
-    places = [intensity for intensity, _ in parts.values()]
-    x = np.geomspace(min(places) / 3, max(places) * 3, 100)
-    ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
-    for (name, (intensity, speed)), marker in zip(parts.items(), cycle(MARKERS), strict=False):
-        ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
-    return _logarithmic(ax, "FLOPs a byte", "GFLOP a second")
-
-
-def _logarithmic(ax: Axes, x: str, y: str, ncols: int = 1) -> Axes:
-    ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=ncols)
-    return ax
-
-
-def _plain_numbers(*axes: Axis) -> None:
+def plain_numbers(*axes: Axis) -> None:
     """0.5 and 20 where matplotlib writes powers of ten; of a wide range, the powers alone."""
     for axis in axes:
         low, high = axis.get_data_interval()

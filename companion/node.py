@@ -30,7 +30,6 @@ def make(sources: Path, folder: Path) -> None:
     """
     found = records.read_all(sources / "recordings")
     predicted = results.predictions(found)
-    (folder / PREDICTIONS).unlink(missing_ok=True)
     if evidence.KEEPS_PREDICTIONS:
         with atomic_write(folder / PREDICTIONS) as beside:
             predicted.to_parquet(beside, index=False)
@@ -42,14 +41,14 @@ def make(sources: Path, folder: Path) -> None:
 def tables(found: Sequence[records.Record], predicted: pd.DataFrame, probes: Sequence[Any]) -> dict[str, pd.DataFrame]:
     """By name the tables of :data:`companion.evidence.COLUMNS`, of records, their predictions and probes."""
     noise, tokens = results.seed_noise(predicted), results.tokens(probes, found)
+    reached = accuracies(predicted, noise)
     made = {
         "runs": runs(found),
-        "accuracies": accuracies(predicted, noise),
-        "published": published(predicted, noise),
+        "accuracies": reached,
+        "published": published(reached),
         "comparisons": claims.labelled(comparisons(predicted, tokens, noise)),
         "positions": positions(tokens),
         "orders": orders(probes),
-        "unlabelled": unlabelled(predicted, noise),
         "seeds": seeds(noise),
     }
     return made | {"verdicts": verdicts(made["comparisons"], made["published"], made["orders"])}
@@ -81,24 +80,24 @@ def _interval(at: metrics.Interval) -> dict[str, Any]:
     return {name: getattr(at, name) for name in INTERVAL}
 
 
-@table
-def accuracies(predicted: pd.DataFrame, noise: Noise) -> Rows:
+def accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     """A row a run, condition, part and measure.
 
     ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol. ``independent`` marks
-    the rows of :func:`companion.results.speaker_independent`. ``unlabelled`` marks runs that use unlabelled utterances of
-    the test speakers.
+    of them those with every fold of one protocol whose test speakers are new, the same for all runs of a corpus: the
+    protocol with the most runs. ``unlabelled`` marks runs that use unlabelled utterances of the test speakers.
     """
-    keys = [*results.CONDITION, "run"]
-    marked = {
-        "longest": [
-            of for _, rows in predicted.groupby("corpus", observed=True) for of in results.longest(rows).values()
-        ],
-        "independent": results.speaker_independent(predicted).values(),
-    }
-    marked = {name: {tuple(of[keys].iloc[0]) for of in these} for name, these in marked.items()}
-    for about, of_run in grouped(predicted, keys):
-        about |= {name: tuple(about[key] for key in keys) in these for name, these in marked.items()}
+    made, keys = _accuracies(predicted, noise), [*results.CONDITION, "run"]
+    longest = pd.MultiIndex.from_frame(made[keys]).isin(pd.MultiIndex.from_frame(results.longest(predicted)[keys]))
+    whole = longest & made["protocol"].isin(results.APART) & made["missing"].eq(0)
+    runs_of = made[whole].groupby(["corpus", "protocol"])["run"].nunique().unstack().reindex(columns=results.APART)
+    independent = whole & made["protocol"].eq(made["corpus"].map(runs_of.idxmax(axis=1)))
+    return made.assign(longest=longest, independent=independent)
+
+
+def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
+    rows = []
+    for about, of_run in grouped(predicted, [*results.CONDITION, "run"]):
         about |= {
             "folds": text.ranges(of_run["fold"]),
             "missing": results.missing_folds(of_run),
@@ -108,12 +107,13 @@ def accuracies(predicted: pd.DataFrame, noise: Noise) -> Rows:
             "devices": ", ".join(sorted(of_run["device"].astype(str).unique())),
             "unlabelled": variants.SPEAKER_NORM in about["run"],
         }
-        for part, rows in of_run.groupby("part", observed=True):
-            about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(rows)["seed"])}
-            about |= {"utterances": rows["utterance"].nunique()}
+        for part, of in of_run.groupby("part", observed=True):
+            about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(of)["seed"])}
+            about |= {"utterances": of["utterance"].nunique()}
             for measure in ("WA", "UA"):
-                at = results.accuracy(rows, measure, noise if part != "train" else results.NO_NOISE)
-                yield about | {"measure": measure} | _interval(at)
+                at = results.accuracy(of, measure, noise if part != "train" else results.NO_NOISE)
+                rows.append(about | {"measure": measure} | _interval(at))
+    return pd.DataFrame(rows, columns=COLUMNS["accuracies"])
 
 
 @table
@@ -123,28 +123,24 @@ def seeds(noise: Noise) -> Rows:
         yield {"corpus": corpus, "protocol": protocol, "deviation": of.variance**0.5, "df": of.df}
 
 
-def unlabelled(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    """See :func:`companion.results.by_unlabelled`; and ``measure``."""
-    of = {measure: results.by_unlabelled(predicted, measure, noise) for measure in ("WA", "UA")}
-    return pd.concat(rows.assign(measure=measure) for measure, rows in of.items())
-
-
 @table
-def published(predicted: pd.DataFrame, noise: Noise) -> Rows:
+def published(accuracies: pd.DataFrame) -> Rows:
     """A row a corpus, protocol and network that the paper has: measured, on the training set, published, label."""
-    counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["image"].eq(config.Features().images)
-    for corpus in results.in_order(predicted["corpus"].unique()):
-        for (run, protocol), rows in results.longest(predicted[counts & predicted["corpus"].eq(corpus)]).items():
-            stated = claims.published(corpus, run)
-            if stated is None:
-                continue
-            at, held_out = results.accuracy(results.test(rows), noise=noise), splits.HELD_OUT[protocol]
-            complete, missing = rows["complete"].all(), results.missing_folds(rows)
-            lacks = results.lacking(at.seeds, missing, held_out, rows["epochs"].iloc[0], complete)
-            about = {"corpus": corpus, "run": run, "protocol": protocol, "held_out": held_out, "stated": stated}
-            about |= {"trained": results.accuracy(rows[rows["part"] == "train"]).estimate, "lacks": lacks}
-            label = Finding.PENDING if lacks else claims.beside_published(at, stated)
-            yield about | _interval(at) | {"label": label.value}
+    shown = accuracies["longest"] & accuracies["measure"].eq("WA") & accuracies["image"].eq(config.Features().images)
+    rows = accuracies[shown & accuracies["protocol"].isin(splits.PROTOCOLS) & accuracies["run"].isin(claims.NETWORKS)]
+    names, order = ["corpus", "run", "protocol"], results.in_order(rows["corpus"])
+    trained = rows[rows["part"] == "train"].set_index(names)["estimate"]
+
+    def place(row: Any) -> tuple:
+        return order.index(row.corpus), results.place(row.run), splits.PROTOCOLS.index(row.protocol)
+
+    for row in sorted(rows[rows["part"] == "test"].itertuples(), key=place):
+        if stated := claims.published(row.corpus, row.run):
+            lacks = results.lacking(row.seeds, row.missing, row.held_out, row.epochs, row.complete)
+            label = Finding.PENDING if lacks else claims.beside_published(row, stated)
+            about = {name: getattr(row, name) for name in (*names, "held_out", *INTERVAL)}
+            about |= {"stated": stated, "trained": trained.get((row.corpus, row.run, row.protocol))}
+            yield about | {"lacks": lacks, "label": label.value}
 
 
 @table
