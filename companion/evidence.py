@@ -9,6 +9,7 @@
 ``comparisons.json``      a row a pair of runs, condition and measure: difference, interval, adjusted p, label
 ``positions.json``        R2 of a column's number, a row a run, split and layer
 ``orders.json``           what another order of the columns costs, a row a run, split and order
+``tries.json``            the additions of :mod:`companion.reach`, a row a run: scores, gain, spread, whether it is chosen
 ``seeds.json``            what a seed does to all speakers alike, a row a corpus and protocol
 ``verdicts.json``         a row a part of a claim: finding and sentence
 
@@ -49,6 +50,7 @@ COLUMNS = {
     ],
     "positions": [*PROBED, "image", "fingerprint", "layer", "last", *INTERVAL, "folds", "utterances"],
     "orders": [*PROBED, "order", *INTERVAL, "changed", "folds", "utterances"],
+    "tries": ["run", "beside", "scores", "mean", "gain", "spread", "gains", "chosen"],
     "seeds": ["corpus", "protocol", "deviation", "df"],
     "verdicts": ["claim", "part", "finding", "sentence"],
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from companion import beyond, claims, evidence, reach, results, text
+from companion import claims, evidence, reach, results, text
 from companion.claims import Finding, Kind
 from companion.evidence import COLUMNS, INTERVAL, PREDICTIONS, PROBED
 from companion.results import Comparison, Noise, grouped
@@ -17,7 +17,7 @@ from serlib.files import atomic_write
 from studies import variants
 
 Rows = Iterator[dict[str, Any]]
-PARTIAL = ("additions, for choosing", "additions")  # families on some speakers, by their plan
+EARLIER = "additions, for choosing"  # a family on some speakers, by its plan
 # What names a comparison: of two that agree in it, the first gives the family.
 COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
 
@@ -41,14 +41,15 @@ def make(sources: Path, folder: Path) -> None:
 def tables(found: Sequence[records.Record], predicted: pd.DataFrame, probes: Sequence[Any]) -> dict[str, pd.DataFrame]:
     """By name the tables of :data:`companion.evidence.COLUMNS`, of records, their predictions and probes."""
     noise, tokens = results.seed_noise(predicted), results.tokens(probes, found)
-    reached = accuracies(predicted, noise)
+    reached, tries = accuracies(predicted, noise), reach.tries(reach.scores(predicted))
     made = {
         "runs": runs(found),
         "accuracies": reached,
         "published": published(reached),
-        "comparisons": claims.labelled(comparisons(predicted, tokens, noise)),
+        "comparisons": claims.labelled(comparisons(predicted, tokens, tries, noise)),
         "positions": positions(tokens),
         "orders": orders(probes),
+        "tries": tries,
         "seeds": seeds(noise),
     }
     return made | {"verdicts": verdicts(made["comparisons"], made["published"], made["orders"])}
@@ -144,13 +145,13 @@ def published(accuracies: pd.DataFrame) -> Rows:
 
 
 @table
-def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, noise: Noise) -> Rows:
+def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, tries: pd.DataFrame, noise: Noise) -> Rows:
     """Every comparison of the book, once: a row a pair of runs, condition and measure (WA, UA, R2), still without a label.
 
     ``family`` is the claim that it tests, or the question that it belongs to; p-values are adjusted within it.
     """
     found: dict[tuple, dict[str, Any]] = {}
-    for family, measures, c in _compared(predicted, noise):
+    for family, measures, c in _compared(predicted, tries, noise):
         for measure in measures:
             row = _comparison(family, measure, c)
             found.setdefault(tuple(row[name] for name in (*COMPARED, "folds")), row)
@@ -165,7 +166,9 @@ def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, noise: Noise) -> 
     yield from _positions_compared(tokens)
 
 
-def _compared(predicted: pd.DataFrame, noise: Noise) -> Iterator[tuple[str, tuple[str, ...], Comparison]]:
+def _compared(
+    predicted: pd.DataFrame, tries: pd.DataFrame, noise: Noise
+) -> Iterator[tuple[str, tuple[str, ...], Comparison]]:
     """Family, measures, comparison."""
     others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
     others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
@@ -178,16 +181,9 @@ def _compared(predicted: pd.DataFrame, noise: Noise) -> Iterator[tuple[str, tupl
         found = results.compare(by_schedule["paper"], by_schedule[other], [*alike, "run"], noise)
         yield from (("schedules", ("WA",), c) for c in found)
     for corpus in results.in_order(predicted["corpus"].unique()):
-        here = predicted[predicted["corpus"] == corpus]
-        tried = beyond.tried(here, noise)
-        yield from (("additions, for choosing", ("UA",), c) for c in tried.values())
-        reported = beyond.reported(here, beyond.chosen(tried), beyond.choosers(tried), noise) if tried else None
-        if reported is not None:
-            yield "additions", ("UA", "WA"), reported
-    scores = reach.scores(predicted)
-    if reach.complete(scores):
-        for pair in reach.report_pairs(scores):
-            yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
+        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(predicted[predicted["corpus"] == corpus], noise))
+    for pair in [] if tries.empty else reach.report_pairs(tries):
+        yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
 
 
 def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
@@ -203,7 +199,7 @@ def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
         "device": " against ".join(dict.fromkeys(devices)),
         **_interval(c.gain(measure)),
         **_sides(*c.accuracies(measure)),
-        "lacks": c.lacks(of_claim=bool(claims.parts_of(family)), whole=family not in PARTIAL),
+        "lacks": c.lacks(of_claim=family in claims.CLAIMS, whole=family != EARLIER),
     }
 
 
