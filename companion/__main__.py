@@ -3,7 +3,6 @@
 import argparse
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser, command = cli.commands("companion", "The evidence on Kim & Lee (2024): what is measured, and what it says.")
-
-    sub = command("evidence", _evidence, "The runs that the book's claims rest on, experiment by experiment.")
-    sub.add_argument("corpus", help=cli.CORPORA)
-    sub.add_argument("--runs", type=Path, default=RESULTS, help="folder in which records are looked for")
 
     sub = command("claims", _claims, "What is found of each claim, by the stated rule.")
     sub.add_argument("--markdown", action="store_true", help="a line a claim in Markdown, for pages")
@@ -60,16 +55,9 @@ def _examples(options: argparse.Namespace) -> None:
     print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
 
 
-def _evidence(options: argparse.Namespace) -> None:
-    from companion import experiments
-
-    corpora.check_name(options.corpus)
-    for number, experiment in enumerate(experiments.experiments_of(options.corpus), 1):
-        there = [(options.runs / place).exists() for place in experiment.places(options.corpus)]
-        print(f"{number:2}  {experiment.title}: {sum(there)} of {len(there)} records")
-
-
 def _claims(options: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
     from companion import evidence
 
     if not RESULTS.is_dir():
@@ -80,21 +68,8 @@ def _claims(options: argparse.Namespace) -> None:
         print("\n".join(line.format(of["claim"].capitalize(), of["finding"].capitalize(), **of) for of in verdicts))
     else:
         rows = [(of["claim"], of["part"], of["finding"], of["sentence"]) for of in verdicts]
-        print(tabulate(rows, ("claim", "part", "finding", "what it rests on")))
-
-
-def tabulate(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """Columns side by side; the last is broken where the terminal ends, and a repeated first cell is left out."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
-    left = sum(widths) + 2 * len(widths)
-    lines, before = [], None
-    for row in (head, tuple("-" * width for width in (*widths, 16)), *rows):
-        cells = ["" if i == 0 and row[0] == before else cell for i, cell in enumerate(row[:-1])]
-        said = textwrap.wrap(row[-1], max(30, shutil.get_terminal_size().columns - left)) or [""]
-        first = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        lines += [f"{first}  {said[0]}".rstrip(), *(" " * left + more for more in said[1:])]
-        before = row[0]
-    return "\n".join(lines)
+        widths = (12, 30, None, max(30, shutil.get_terminal_size().columns - 64))
+        print(tabulate(rows, ("claim", "part", "finding", "what it rests on"), maxcolwidths=widths))
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -70,11 +70,7 @@ PARTS = (
     Part("cost", "the student needs fewer operations", Kind.COUNTED),
     Part("cost", "the student reaches the published accuracy", Kind.PUBLISHED, (("student-pooled", "teacher"),)),
 )  # fmt: skip
-
-
-def parts_of(claim: str) -> list[Part]:
-    """A claim's parts, in their order."""
-    return [part for part in PARTS if part.claim == claim]
+CLAIMS = frozenset(part.claim for part in PARTS)
 
 
 def measured(pair: Sequence[str], table: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:

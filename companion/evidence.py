@@ -9,7 +9,7 @@
 ``comparisons.json``      a row a pair of runs, condition and measure: difference, interval, adjusted p, label
 ``positions.json``        R2 of a column's number, a row a run, split and layer
 ``orders.json``           what another order of the columns costs, a row a run, split and order
-``unlabelled.json``       what speaker normalisation gains, by how many utterances of each test speaker it knows
+``tries.json``            the additions of :mod:`companion.reach`, a row a run: scores, gain, spread, whether it is chosen
 ``seeds.json``            what a seed does to all speakers alike, a row a corpus and protocol
 ``verdicts.json``         a row a part of a claim: finding and sentence
 
@@ -22,6 +22,7 @@ import hashlib
 import json
 import sys
 from importlib.util import find_spec
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,17 +50,12 @@ COLUMNS = {
     ],
     "positions": [*PROBED, "image", "fingerprint", "layer", "last", *INTERVAL, "folds", "utterances"],
     "orders": [*PROBED, "order", *INTERVAL, "changed", "folds", "utterances"],
-    "unlabelled": ["corpus", "run", "utterances", "measure", "estimate", "low", "high"],
+    "tries": ["run", "beside", "scores", "mean", "gain", "spread", "gains", "chosen"],
     "seeds": ["corpus", "protocol", "deviation", "df"],
     "verdicts": ["claim", "part", "finding", "sentence"],
 }  # fmt: skip
 PREDICTIONS = "predictions.parquet"
 KEEPS_PREDICTIONS = find_spec("pyarrow") is not None  # `make read`, whose pages need none, does without
-# What a change of makes the tables anew, beside the records.
-CODE = [
-    *("evidence.py", "node.py", "results.py", "claims.py", "beyond.py", "reach.py", "experiments.py", "text.py"),
-    *("names.toml", "paper.py", "paper.toml", "costs.csv", "tried.toml", "../serlib/metrics.py"),
-]
 
 
 class Evidence:
@@ -103,12 +99,15 @@ def read(root: Path) -> Evidence:
 
 
 def _stamp(root: Path) -> str:
-    """Names the records and the code that a folder of evidence is made from: names and sizes, and the code's bytes."""
-    digest = hashlib.sha256()
+    """Names what a folder of evidence is made from: names and sizes of records, and the bytes of the code and its tables."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
     for path in below(root / SOURCES, ".json"):
         digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
-    for name in CODE:
-        digest.update((Path(__file__).parent / name).read_bytes())
+    walk = ModuleFinder([str(here.parent)])  # follows imports inside functions as well, of this checkout alone
+    walk.import_hook("companion.node")
+    tables = (path for suffix in ("toml", "csv") for path in here.glob(f"*.{suffix}"))
+    for path in sorted([*tables, *(Path(of.__file__) for of in walk.modules.values() if of.__file__)]):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

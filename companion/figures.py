@@ -7,10 +7,9 @@ intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as the
 import math
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import cycle
 from typing import Any
-from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -272,15 +271,10 @@ def wrapped(label: str, width: int = 24) -> str:
     return label if "\n" in label else textwrap.fill(label, width)
 
 
-def link(page: str, rows: str, words: str) -> str:
-    """The address of the rows of a page's tables that hold some words, and what is said of the point that leads there."""
-    return f"{page}?rows={quote(rows)}#!{quote(words)}"
-
-
-def _rows(ax: Axes, names: Sequence[str], x: str, width: int = 24, below: float = 0.0, above: float = 0.0) -> None:
-    """A row for each name, the first on top, on an axis named ``x``; ``below`` and ``above`` is more room."""
+def _rows(ax: Axes, names: Sequence[str], x: str, width: int = 24, below: float = 0.0) -> None:
+    """A row for each name, the first on top, on an axis named ``x``; ``below`` is more room."""
     ax.set_yticks(range(len(names)), [wrapped(name, width) for name in names])
-    ax.set(ylim=(len(names) - 0.5 + below, -0.5 - above), xlabel=x)
+    ax.set(ylim=(len(names) - 0.5 + below, -0.5), xlabel=x)
     ax.grid(axis="x", linewidth=0.4)
     ax.tick_params(axis="y", length=0)
 
@@ -289,12 +283,12 @@ def _number(ax: Axes, words: str, place: tuple[float, float], **look: Any) -> No
     ax.annotate(words, place, fontsize=9, **look)
 
 
-def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains: bool = False) -> Axes:
+def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gains: bool = False) -> Axes:
     """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
 
     Args:
         table: columns corpus, what, estimate, low, high; shares of one, drawn in per cent; url, if points lead somewhere.
-        hollow: rows that were not measured here.
+        hollow: which ``what``, or which ``corpus``, was not measured here.
         gains: differences, in points, about a line at zero.
     """
     rows, shown = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
@@ -304,7 +298,7 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
         of = percent[percent["corpus"] == corpus]
         y = of["what"].map(rows.index) + 0.24 * (number - (len(corpora) - 1) / 2)
         ax.hlines(y, of["low"], of["high"], color=colour, linewidth=1.6)
-        for filled, some in of.groupby(~of["what"].isin(hollow)):
+        for filled, some in of.groupby(~of[["what", "corpus"]].isin(hollow).any(axis=1)):
             face = colour if filled else "none"
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
         if "url" in of:  # a wide, unseen mark that leads to the row behind the dot
@@ -325,59 +319,25 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Sequence[str] = (), gains
     return ax
 
 
-def plot_tries(table: pd.DataFrame, ax: Axes, line: float) -> Axes:
-    """A row for each ``what`` in the order of the table: a dot for each seed and a mark for their mean, beside a line.
-
-    Args:
-        table: columns what, scores (a list of shares of one, drawn in per cent), filled (whether the mark is).
-        line: what the rows are beside, a share of one.
-    """
-    seed, mean = {"color": PALETTE[-1], "markersize": 3.5}, {"color": CORPORA[0], "markersize": 7}
-    faces = {True: CORPORA[0], False: "none"}
-    for y, row in enumerate(table.itertuples()):
-        values = 100 * np.asarray(row.scores)
-        ax.plot(values, np.full(len(values), y), "o", **seed)
-        ax.plot(values.mean(), y, "D", markerfacecolor=faces[row.filled], **mean)
-        beside = {"xycoords": ax.get_yaxis_transform(), "va": "center", "color": CORPORA[0]}
-        _number(ax, f"{values.mean():.1f}", (1.03, y), **beside)
-    ax.axvline(100 * line, color=plt.rcParams["axes.edgecolor"], linewidth=1)
-    ax.plot([], [], "o", label="a seed", **seed)
-    for filled, label in ((False, "mean"), (True, "mean, gains")):
-        ax.plot([], [], "D", markerfacecolor=faces[filled], label=label, **mean)
-    _rows(ax, table["what"], "unweighted accuracy (UA), %", above=0.2)
-    ax.figure.legend(loc="outside upper right", ncols=3)
-    return ax
-
-
-# Who measured: the marker, and whether it is filled.
-MEASURED = {"measured here": ("o", True), "published by the paper": ("s", False), "reported by others": ("D", False)}
-
-
 def plot_cost(table: pd.DataFrame, cost: Axes, accuracy: Axes) -> None:
     """A row a network, the cheapest first: its FLOPs (logarithmic) in one panel, its accuracy with its interval in the other.
 
     Args:
-        table: columns label, flops (NaN: not counted), estimate, low, high and by, who measured it: a key of
-            :data:`MEASURED`.
+        table: as for :func:`plot_ladder`, ``corpus`` being who measured it ("measured here", else hollow); and flops (NaN:
+            not counted).
     """
-    rows = list(dict.fromkeys(table.sort_values(["flops", "estimate"], ascending=[True, False])["label"]))
-    y, percent = table["label"].map(rows.index), 100 * table[["estimate", "low", "high"]].astype(float)
-    cost.plot(table["flops"] / 1e9, y, "o", color=PALETTE[-1])
-    for label in table.loc[table["flops"].isna(), "label"].unique():
-        _number(cost, "not counted", (0.04, rows.index(label)), xycoords=("axes fraction", "data"), va="center")
-    for (by, (marker, filled)), colour in zip(MEASURED.items(), CORPORA, strict=True):
-        some = table["by"] == by
-        accuracy.hlines(y[some], percent["low"][some], percent["high"][some], color=colour, linewidth=1.4)
-        look = {"color": colour, "markerfacecolor": colour if filled else "none", "label": by}
-        accuracy.plot(percent["estimate"][some], y[some], marker, **look)
-    for ax, x in ((cost, "GFLOP per image\nor recording"), (accuracy, "accuracy (WA), %")):
-        _rows(ax, rows, x, 22)
-    cost.set_xscale("log")
+    table = table.sort_values(["flops", "estimate"], ascending=[True, False], ignore_index=True)
+    rows = list(dict.fromkeys(table["what"]))
+    plot_ladder(table, accuracy, hollow={*table["corpus"]} - {"measured here"})
+    cost.plot(table["flops"] / 1e9, table["what"].map(rows.index), "o", color=PALETTE[-1])
+    for what in table.loc[table["flops"].isna(), "what"].unique():
+        _number(cost, "not counted", (0.04, rows.index(what)), xycoords=("axes fraction", "data"), va="center")
+    _rows(cost, rows, "GFLOP per image\nor recording", 22)
+    cost.set(xscale="log", ylim=accuracy.get_ylim())
     accuracy.set_yticks([])
-    _plain_numbers(cost.xaxis)
+    plain_numbers(cost.xaxis)
     if table["flops"].max() > 20 * table["flops"].min():  # else the narrow panel's ticks collide
         cost.xaxis.set_major_locator(LogLocator(10))
-    accuracy.figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role: str = "student") -> Axes:
@@ -394,46 +354,7 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role
     return ax
 
 
-# Speed
-
-
-def plot_spreads(
-    series: Mapping[str, Mapping[int | float, Mapping[str, float]]], ax: Axes, x: str, y: str, joined: bool = True
-) -> Axes:
-    """Measurements on logarithmic axes: for each place the median, with a bar from the smallest to the largest.
-
-    ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
-    """
-    for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
-        table = pd.DataFrame(values).T
-        (line,) = ax.plot(table["median"], linestyle="-" if joined else "none", marker=marker, lw=1, label=name)
-        ax.vlines(table.index, table["min"], table["max"], color=line.get_color(), linewidth=1)
-    return _logarithmic(ax, x, y, ncols=2)
-
-
-def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
-    """Parts of a computation under the machine's two limits.
-
-    Args:
-        parts: name to (FLOPs a byte, FLOPs a second).
-        operations, bandwidth: the limits, a second: of a matrix product, of bytes in a pass over memory.
-    """
-    places = [intensity for intensity, _ in parts.values()]
-    x = np.geomspace(min(places) / 3, max(places) * 3, 100)
-    ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
-    for (name, (intensity, speed)), marker in zip(parts.items(), cycle(MARKERS), strict=False):
-        ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)
-    return _logarithmic(ax, "FLOPs a byte", "GFLOP a second")
-
-
-def _logarithmic(ax: Axes, x: str, y: str, ncols: int = 1) -> Axes:
-    ax.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    _plain_numbers(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=ncols)
-    return ax
-
-
-def _plain_numbers(*axes: Axis) -> None:
+def plain_numbers(*axes: Axis) -> None:
     """0.5 and 20 where matplotlib writes powers of ten; of a wide range, the powers alone."""
     for axis in axes:
         low, high = axis.get_data_interval()

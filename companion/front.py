@@ -9,6 +9,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.axes import Axes
 from numpy import ndarray
 
 from companion import costs, figures, listeners, results, text
-from companion.claims import parts_of, published
+from companion.claims import CLAIMS, published
 from companion.evidence import Evidence
 from serlib import config, metrics
 from serlib.data import facts, splits
@@ -78,7 +79,7 @@ def differences(evidence: Evidence) -> pd.DataFrame:
     """Rows of :data:`COLUMNS`, ``claim`` and ``finding``: first run minus second (WA), on new speakers, every fold."""
     table, own = evidence.comparisons, ("teacher", "student-pooled")  # the claims' first runs need no name
     shown = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
-    shown &= ~table["lacks"].str.contains("folds|epochs") & table["family"].map(parts_of).map(len).gt(0)
+    shown &= ~table["lacks"].str.contains("folds|epochs") & table["family"].isin(CLAIMS)
     rows = []
     for row in table[shown].itertuples():
         first = "" if row.first in own else f"{text.display_name(row.first)}\n"
@@ -122,7 +123,7 @@ def _linked(row: Any) -> str:
         return ""
     name, corpus = text.display_name(row.run), facts.title(row.corpus)
     words = f"{name}, {corpus}, {row.protocol}: {100 * row.estimate:.1f} %, {text.counted(row)}"
-    return figures.link("../notebooks/accuracy.html", f"{corpus} {name} {row.protocol}", words)
+    return f"../notebooks/accuracy.html?rows={quote(f'{corpus} {name} {row.protocol}')}#!{quote(words)}"
 
 
 def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:

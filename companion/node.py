@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from companion import beyond, claims, evidence, reach, results, text
+from companion import claims, evidence, reach, results, text
 from companion.claims import Finding, Kind
 from companion.evidence import COLUMNS, INTERVAL, PREDICTIONS, PROBED
 from companion.results import Comparison, Noise, grouped
@@ -17,7 +17,7 @@ from serlib.files import atomic_write
 from studies import variants
 
 Rows = Iterator[dict[str, Any]]
-PARTIAL = ("additions, for choosing", "additions")  # families on some speakers, by their plan
+EARLIER = "additions, for choosing"  # a family on some speakers, by its plan
 # What names a comparison: of two that agree in it, the first gives the family.
 COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
 
@@ -30,7 +30,6 @@ def make(sources: Path, folder: Path) -> None:
     """
     found = records.read_all(sources / "recordings")
     predicted = results.predictions(found)
-    (folder / PREDICTIONS).unlink(missing_ok=True)
     if evidence.KEEPS_PREDICTIONS:
         with atomic_write(folder / PREDICTIONS) as beside:
             predicted.to_parquet(beside, index=False)
@@ -42,14 +41,15 @@ def make(sources: Path, folder: Path) -> None:
 def tables(found: Sequence[records.Record], predicted: pd.DataFrame, probes: Sequence[Any]) -> dict[str, pd.DataFrame]:
     """By name the tables of :data:`companion.evidence.COLUMNS`, of records, their predictions and probes."""
     noise, tokens = results.seed_noise(predicted), results.tokens(probes, found)
+    reached, tries = accuracies(predicted, noise), reach.tries(reach.scores(predicted))
     made = {
         "runs": runs(found),
-        "accuracies": accuracies(predicted, noise),
-        "published": published(predicted, noise),
-        "comparisons": claims.labelled(comparisons(predicted, tokens, noise)),
+        "accuracies": reached,
+        "published": published(reached),
+        "comparisons": claims.labelled(comparisons(predicted, tokens, tries, noise)),
         "positions": positions(tokens),
         "orders": orders(probes),
-        "unlabelled": unlabelled(predicted, noise),
+        "tries": tries,
         "seeds": seeds(noise),
     }
     return made | {"verdicts": verdicts(made["comparisons"], made["published"], made["orders"])}
@@ -81,24 +81,24 @@ def _interval(at: metrics.Interval) -> dict[str, Any]:
     return {name: getattr(at, name) for name in INTERVAL}
 
 
-@table
-def accuracies(predicted: pd.DataFrame, noise: Noise) -> Rows:
+def accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
     """A row a run, condition, part and measure.
 
     ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol. ``independent`` marks
-    the rows of :func:`companion.results.speaker_independent`. ``unlabelled`` marks runs that use unlabelled utterances of
-    the test speakers.
+    of them those with every fold of one protocol whose test speakers are new, the same for all runs of a corpus: the
+    protocol with the most runs. ``unlabelled`` marks runs that use unlabelled utterances of the test speakers.
     """
-    keys = [*results.CONDITION, "run"]
-    marked = {
-        "longest": [
-            of for _, rows in predicted.groupby("corpus", observed=True) for of in results.longest(rows).values()
-        ],
-        "independent": results.speaker_independent(predicted).values(),
-    }
-    marked = {name: {tuple(of[keys].iloc[0]) for of in these} for name, these in marked.items()}
-    for about, of_run in grouped(predicted, keys):
-        about |= {name: tuple(about[key] for key in keys) in these for name, these in marked.items()}
+    made, keys = _accuracies(predicted, noise), [*results.CONDITION, "run"]
+    longest = pd.MultiIndex.from_frame(made[keys]).isin(pd.MultiIndex.from_frame(results.longest(predicted)[keys]))
+    whole = longest & made["protocol"].isin(results.APART) & made["missing"].eq(0)
+    runs_of = made[whole].groupby(["corpus", "protocol"])["run"].nunique().unstack().reindex(columns=results.APART)
+    independent = whole & made["protocol"].eq(made["corpus"].map(runs_of.idxmax(axis=1)))
+    return made.assign(longest=longest, independent=independent)
+
+
+def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
+    rows = []
+    for about, of_run in grouped(predicted, [*results.CONDITION, "run"]):
         about |= {
             "folds": text.ranges(of_run["fold"]),
             "missing": results.missing_folds(of_run),
@@ -108,12 +108,13 @@ def accuracies(predicted: pd.DataFrame, noise: Noise) -> Rows:
             "devices": ", ".join(sorted(of_run["device"].astype(str).unique())),
             "unlabelled": variants.SPEAKER_NORM in about["run"],
         }
-        for part, rows in of_run.groupby("part", observed=True):
-            about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(rows)["seed"])}
-            about |= {"utterances": rows["utterance"].nunique()}
+        for part, of in of_run.groupby("part", observed=True):
+            about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(of)["seed"])}
+            about |= {"utterances": of["utterance"].nunique()}
             for measure in ("WA", "UA"):
-                at = results.accuracy(rows, measure, noise if part != "train" else results.NO_NOISE)
-                yield about | {"measure": measure} | _interval(at)
+                at = results.accuracy(of, measure, noise if part != "train" else results.NO_NOISE)
+                rows.append(about | {"measure": measure} | _interval(at))
+    return pd.DataFrame(rows, columns=COLUMNS["accuracies"])
 
 
 @table
@@ -123,38 +124,34 @@ def seeds(noise: Noise) -> Rows:
         yield {"corpus": corpus, "protocol": protocol, "deviation": of.variance**0.5, "df": of.df}
 
 
-def unlabelled(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    """See :func:`companion.results.by_unlabelled`; and ``measure``."""
-    of = {measure: results.by_unlabelled(predicted, measure, noise) for measure in ("WA", "UA")}
-    return pd.concat(rows.assign(measure=measure) for measure, rows in of.items())
-
-
 @table
-def published(predicted: pd.DataFrame, noise: Noise) -> Rows:
+def published(accuracies: pd.DataFrame) -> Rows:
     """A row a corpus, protocol and network that the paper has: measured, on the training set, published, label."""
-    counts = predicted["protocol"].isin(splits.PROTOCOLS) & predicted["image"].eq(config.Features().images)
-    for corpus in results.in_order(predicted["corpus"].unique()):
-        for (run, protocol), rows in results.longest(predicted[counts & predicted["corpus"].eq(corpus)]).items():
-            stated = claims.published(corpus, run)
-            if stated is None:
-                continue
-            at, held_out = results.accuracy(results.test(rows), noise=noise), splits.HELD_OUT[protocol]
-            complete, missing = rows["complete"].all(), results.missing_folds(rows)
-            lacks = results.lacking(at.seeds, missing, held_out, rows["epochs"].iloc[0], complete)
-            about = {"corpus": corpus, "run": run, "protocol": protocol, "held_out": held_out, "stated": stated}
-            about |= {"trained": results.accuracy(rows[rows["part"] == "train"]).estimate, "lacks": lacks}
-            label = Finding.PENDING if lacks else claims.beside_published(at, stated)
-            yield about | _interval(at) | {"label": label.value}
+    shown = accuracies["longest"] & accuracies["measure"].eq("WA") & accuracies["image"].eq(config.Features().images)
+    rows = accuracies[shown & accuracies["protocol"].isin(splits.PROTOCOLS) & accuracies["run"].isin(claims.NETWORKS)]
+    names, order = ["corpus", "run", "protocol"], results.in_order(rows["corpus"])
+    trained = rows[rows["part"] == "train"].set_index(names)["estimate"]
+
+    def place(row: Any) -> tuple:
+        return order.index(row.corpus), results.place(row.run), splits.PROTOCOLS.index(row.protocol)
+
+    for row in sorted(rows[rows["part"] == "test"].itertuples(), key=place):
+        if stated := claims.published(row.corpus, row.run):
+            lacks = results.lacking(row.seeds, row.missing, row.held_out, row.epochs, row.complete)
+            label = Finding.PENDING if lacks else claims.beside_published(row, stated)
+            about = {name: getattr(row, name) for name in (*names, "held_out", *INTERVAL)}
+            about |= {"stated": stated, "trained": trained.get((row.corpus, row.run, row.protocol))}
+            yield about | {"lacks": lacks, "label": label.value}
 
 
 @table
-def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, noise: Noise) -> Rows:
+def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, tries: pd.DataFrame, noise: Noise) -> Rows:
     """Every comparison of the book, once: a row a pair of runs, condition and measure (WA, UA, R2), still without a label.
 
     ``family`` is the claim that it tests, or the question that it belongs to; p-values are adjusted within it.
     """
     found: dict[tuple, dict[str, Any]] = {}
-    for family, measures, c in _compared(predicted, noise):
+    for family, measures, c in _compared(predicted, tries, noise):
         for measure in measures:
             row = _comparison(family, measure, c)
             found.setdefault(tuple(row[name] for name in (*COMPARED, "folds")), row)
@@ -169,7 +166,9 @@ def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, noise: Noise) -> 
     yield from _positions_compared(tokens)
 
 
-def _compared(predicted: pd.DataFrame, noise: Noise) -> Iterator[tuple[str, tuple[str, ...], Comparison]]:
+def _compared(
+    predicted: pd.DataFrame, tries: pd.DataFrame, noise: Noise
+) -> Iterator[tuple[str, tuple[str, ...], Comparison]]:
     """Family, measures, comparison."""
     others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
     others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
@@ -182,16 +181,9 @@ def _compared(predicted: pd.DataFrame, noise: Noise) -> Iterator[tuple[str, tupl
         found = results.compare(by_schedule["paper"], by_schedule[other], [*alike, "run"], noise)
         yield from (("schedules", ("WA",), c) for c in found)
     for corpus in results.in_order(predicted["corpus"].unique()):
-        here = predicted[predicted["corpus"] == corpus]
-        tried = beyond.tried(here, noise)
-        yield from (("additions, for choosing", ("UA",), c) for c in tried.values())
-        reported = beyond.reported(here, beyond.chosen(tried), beyond.choosers(tried), noise) if tried else None
-        if reported is not None:
-            yield "additions", ("UA", "WA"), reported
-    scores = reach.scores(predicted)
-    if reach.complete(scores):
-        for pair in reach.report_pairs(scores):
-            yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
+        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(predicted[predicted["corpus"] == corpus], noise))
+    for pair in [] if tries.empty else reach.report_pairs(tries):
+        yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
 
 
 def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
@@ -207,7 +199,7 @@ def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
         "device": " against ".join(dict.fromkeys(devices)),
         **_interval(c.gain(measure)),
         **_sides(*c.accuracies(measure)),
-        "lacks": c.lacks(of_claim=bool(claims.parts_of(family)), whole=family not in PARTIAL),
+        "lacks": c.lacks(of_claim=family in claims.CLAIMS, whole=family != EARLIER),
     }
 
 

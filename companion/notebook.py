@@ -278,8 +278,11 @@ class Build:
 
     def verdict(self, claim: str) -> Markdown:
         """What is found of each part of a claim."""
-        verdicts = self.evidence.verdicts
-        return text.note(text.answer(verdicts[verdicts["claim"] == claim]))
+        parts = [row for row in self.evidence.verdicts.itertuples() if row.claim == claim]
+        lines = [f"- {row.part}: **{row.finding}**. {row.sentence}" for row in parts]
+        return text.note(
+            "\n".join(("**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n", *lines))
+        )
 
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""

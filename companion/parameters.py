@@ -18,16 +18,6 @@ def check(declared: str, injected: Iterable[str]) -> None:
             if type(value) is not wanted and (type(value), wanted) != (int, float):
                 advice = "; papermill passes text by -r instead of -p" if wanted is str else ""
                 raise SerlibError(f"parameter {name} = {value!r}: expected {wanted.__name__}{advice}")
-            if wanted is str and _shares(defaults[name]) and not _shares(value):
-                raise SerlibError(f"parameter {name} = {value!r}: give numbers from 0 to 1, with commas between them")
-
-
-def _shares(listed: str) -> bool:
-    """Whether a text lists numbers from 0 to 1, as ``0.70, 0.84``."""
-    try:
-        return all(0 <= float(number) <= 1 for number in listed.split(","))
-    except ValueError:
-        return False
 
 
 def assigned(source: str) -> dict[str, Any]:

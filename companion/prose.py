@@ -33,7 +33,7 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
     pictures = front.tables(evidence, root / "results/listeners")
     if book is not None:
         front.draw(pictures, root / "results/figures", book)
-    form = {"accuracy": ".1f", "gains": "+.1f", "beside": ".1f"}
+    form = {"accuracy": "z.1f", "gains": "+z.1f", "beside": "z.1f"}
     return {module.__name__.rpartition(".")[2]: module for module in MODULES} | {
         "whence": {"author": "the maintainers of the companion"} | dict(whence),
         "number": "{:,}".format,
@@ -50,7 +50,6 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
         "built": made_from(root / "build/runs"),
         "covered": covered(evidence.runs),
         "seeds": list(evidence.seeds.itertuples()),
-        "coordinates_gain": coordinates_gain(evidence),
         "runs": {name: changes(run) for name, run in config.RUNS.items()}
         | {name: f"the student: {variant.adds}" for name, variant in variants.VARIANTS.items()},
         "emotions": [
@@ -120,14 +119,6 @@ def covered(runs: pd.DataFrame) -> dict[str, Any]:
     return {"names": names, "corpora": [facts.title(name) for name in names], "cells": cells}
 
 
-def coordinates_gain(evidence: Evidence) -> str:
-    """Of the teacher's coordinates on CREMA-D's test actors, in points."""
-    table = evidence.comparisons
-    pair = table["first"].eq("teacher") & table["second"].eq("teacher-no-position")
-    here = pair & table["corpus"].eq("crema-d") & table["measure"].eq("WA") & table["estimate"].notna()
-    return "; ".join(text.points(row) for row in table[here].itertuples()) or "not measured"
-
-
 def changes(run: config.Run) -> str:
     """What a run changes against the paper's teacher or the student alone."""
     base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
@@ -141,16 +132,16 @@ def changes(run: config.Run) -> str:
 
 def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     """What the rule of :mod:`companion.reach` chose, what that gains on new speakers, and how far it is from openSMILE."""
-    scores = reach.scores(evidence.predictions)
-    if not reach.complete(scores):
+    tries = evidence.tries
+    if tries.empty:
         return "Nothing was tried yet."
-    run, tried = reach.chosen(scores), len(reach.tries(scores)) - 1
+    run, tried = reach.chosen(tries), len(tries) - 1
     if run == reach.PLAIN:
         return f"{tried} additions were tried and none gains more than seeds differ, so none is chosen."
     said = [f"{tried} additions were tried. Chosen: {text.added(run)} (`{run}`)."]
-    other = reach.chosen_as_committed(scores)
+    other = reach.chosen_as_committed(tries)
     if other != run:
-        means = [100 * sum(scores[one]) / len(scores[one]) for one in (other, run)]
+        means = 100 * tries.set_index("run")["mean"][[other, run]].to_numpy()
         said.append(
             f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(other)} instead "
             f"({means[0]:.1f} on the actors for choosing, {means[1]:.1f} for the other)."

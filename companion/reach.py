@@ -12,8 +12,8 @@ either reading chooses is reported:
 * last the two, three and at most :data:`MOST` with the largest gains together;
 * chosen is the run with the highest mean score of all that gain on the input; none, if none does.
 
-:func:`scores`, :func:`tries`: what was tried, and what the rule makes of it; :func:`reported`, :func:`whole`: the chosen
-run and others on the speakers that had no part in the choice.
+:func:`tries` is what the rule makes of :func:`scores`; :func:`reported`, :func:`whole`: the chosen run and others on the
+speakers that had no part in the choice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from companion import costs, experiments, results
+from companion.evidence import COLUMNS
 from companion.results import Comparison
 from serlib import config, records
 from serlib.data import splits
@@ -35,94 +36,85 @@ INPUTS = ("student-alone+4s", "student-alone+4s+repeat", "student-alone+3s+repea
 STEPS = ("convolutions", "deltas", "spread", "dropout", "warp", "masks", "tilt", "mixup")
 MOST = 4
 
-Scores = Mapping[str, Sequence[float]]  # of a run, seed by seed
-
-
-def gain(scores: Scores, run: str, base: str) -> float:
-    """By how much the mean score of ``run`` is above that of ``base``."""
-    return mean(scores[run]) - mean(scores[base])
-
-
-def spread(scores: Scores, run: str, base: str) -> float:
-    """What a gain must exceed."""
-    return mean((variance(scores[run]), variance(scores[base]))) ** 0.5
-
-
-def gains(scores: Scores, run: str, base: str) -> bool:
-    """Whether ``run`` gains on ``base``."""
-    return gain(scores, run, base) > spread(scores, run, base)
-
-
-def chosen_input(scores: Scores) -> str:
-    """The run that steps are added to."""
-    best = max(INPUTS, key=lambda run: mean(scores[run]))
-    return best if gains(scores, best, PLAIN) else PLAIN
-
-
-def single(base: str) -> list[str]:
-    """Each step by itself."""
-    return [f"{base}+{step}" for step in STEPS]
-
-
-def kept(scores: Scores, base: str) -> list[str]:
-    """The runs of one step that gain on the input, the largest gain first."""
-    gaining = [run for run in single(base) if gains(scores, run, base)]
-    return sorted(gaining, key=lambda run: -gain(scores, run, base))
-
-
-def together(scores: Scores, base: str) -> list[str]:
-    """The runs of two steps and more."""
-    steps = [run.removeprefix(f"{base}+") for run in kept(scores, base)[:MOST]]
-    return ["+".join((base, *steps[:count])) for count in range(2, len(steps) + 1)]
-
-
-def chosen(scores: Scores, most_flops: float | None = None) -> str:
-    """The run that is reported, of those with at most ``most_flops`` FLOPs per image; None asks for no network's cost."""
-    base = chosen_input(scores)
-    gaining = [run for run in (*kept(scores, base), *together(scores, base)) if gains(scores, run, base)]
-    candidates = [run for run in gaining if most_flops is None or costs.read()[run].flops <= most_flops]
-    return max(candidates, key=lambda run: mean(scores[run]), default=base)
-
-
-def chosen_as_committed(scores: Scores) -> str:
-    """The run under the words of the rule: no more FLOPs than the plain student."""
-    return chosen(scores, costs.read()[PLAIN].flops)
-
 
 def scores(predicted: pd.DataFrame) -> dict[str, list[float]]:
     """Of every run with a record of each of :data:`SEEDS`, its scores in [0, 1], seed by seed."""
     tested = results.test(predicted)
-    of_rule = tested["protocol"].eq(splits.ACTOR_SELECTION) & tested["schedule"].eq(SCHEDULE)
+    of_rule = (
+        tested["protocol"].eq(splits.ACTOR_SELECTION) & tested["schedule"].eq(SCHEDULE) & tested["seed"].isin(SEEDS)
+    )
     found = {}
     for run, rows in tested[of_rule].groupby("run", observed=True):
-        by_seed = {seed: results.accuracy(of, "UA").estimate for seed, of in rows.groupby("seed")}
-        if by_seed.keys() >= set(SEEDS):
-            found[str(run)] = [by_seed[seed] for seed in SEEDS]
-    return found
+        found[str(run)] = [results.accuracy(of, "UA").estimate for _, of in rows.groupby("seed")]
+    return {run: of_run for run, of_run in found.items() if len(of_run) == len(SEEDS)}
 
 
-def complete(scores: Scores) -> bool:
-    """Whether every run that the rule asks for is there."""
-    if not {PLAIN, *INPUTS} <= scores.keys():
-        return False
-    base = chosen_input(scores)
-    return {*single(base)} <= scores.keys() and {*together(scores, base)} <= scores.keys()
+def spread(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """What a gain of one run's scores over another's must exceed."""
+    return mean((variance(ours), variance(theirs))) ** 0.5
 
 
-def tries(scores: Scores) -> pd.DataFrame:
-    """A row a run in the order of the rule, the plain student first.
+def tries(scores: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """A row a run that the rule asks for, in its order, the plain student first; no row if one of them has no scores.
 
     Columns: run; beside, the run that it is held against; scores, mean, gain, spread (shares of one); gains; chosen.
     """
-    base = chosen_input(scores)
-    beside = dict.fromkeys((PLAIN, *INPUTS), PLAIN) | dict.fromkeys((*single(base), *together(scores, base)), base)
-    measures = (gain, spread, gains)
-    rows = [
-        (run, by, scores[run], mean(scores[run]), *(of(scores, run, by) for of in measures))
-        for run, by in beside.items()
+    rows: list[dict[str, Any]] = []
+
+    def hold(run: str, beside: str) -> dict[str, Any]:
+        ours, theirs = scores[run], scores[beside]
+        gain, most = mean(ours) - mean(theirs), spread(ours, theirs)
+        rows.append({"run": run, "beside": beside, "scores": ours, "mean": mean(ours), "gain": gain, "spread": most})
+        rows[-1]["gains"] = gain > most
+        return rows[-1]
+
+    try:
+        hold(PLAIN, PLAIN)
+        best = max([hold(run, PLAIN) for run in INPUTS], key=lambda row: row["mean"])
+        base = best["run"] if best["gains"] else PLAIN
+        gaining = [row for row in [hold(f"{base}+{step}", base) for step in STEPS] if row["gains"]]
+        kept = sorted(gaining, key=lambda row: -row["gain"])[:MOST]
+        steps = [row["run"].removeprefix(f"{base}+") for row in kept]
+        for count in range(2, len(steps) + 1):
+            hold("+".join((base, *steps[:count])), base)
+    except KeyError:
+        return pd.DataFrame(columns=COLUMNS["tries"])
+    table = pd.DataFrame(rows)
+    return table.assign(chosen=table["run"] == chosen(table))
+
+
+def chosen(tries: pd.DataFrame, most_flops: float | None = None) -> str:
+    """The run that is reported, of those with at most ``most_flops`` FLOPs per image; None asks for no network's cost."""
+    added = tries[1 + len(INPUTS) :]
+    gaining = added[added["gains"]]
+    if most_flops is not None:
+        gaining = gaining[[costs.read()[run].flops <= most_flops for run in gaining["run"]]]
+    return added["beside"].iloc[0] if gaining.empty else gaining["run"][gaining["mean"].idxmax()]
+
+
+def chosen_as_committed(tries: pd.DataFrame) -> str:
+    """The run under the words of the rule: no more FLOPs than the plain student."""
+    return chosen(tries, costs.read()[PLAIN].flops)
+
+
+def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
+    """An earlier search: every variant beside the plain student on all of the speakers that chose, the best there first.
+
+    Only networks of the student's size count: coordinates add 3 % to its FLOPs, the others nothing.
+    """
+    alike = [name for name in results.CONDITION if name != "schedule"]  # a variant may be a schedule
+    here = predicted["speech"].eq("recordings") & predicted["protocol"].eq(splits.SELECTION)
+    by_run = dict(
+        iter(predicted[here & predicted["fold"].isin(experiments.CHOOSING_FOLDS)].groupby(["run", "schedule"]))
+    )
+    known = {v: by_run.get((v.run, v.schedule), predicted[:0]) for v in (experiments.PLAIN, *experiments.VARIANTS)}
+    found = [
+        c
+        for variant in experiments.VARIANTS
+        for c in results.compare(known[variant], known[experiments.PLAIN], alike, noise)
+        if tuple(c.folds) == experiments.CHOOSING_FOLDS
     ]
-    table = pd.DataFrame(rows, columns=["run", "beside", "scores", "mean", "gain", "spread", "gains"])
-    return table.assign(chosen=table["run"] == chosen(scores))
+    return sorted(found, key=lambda c: -c.gain("UA").estimate)
 
 
 def gflops(record: records.Record) -> float:
@@ -149,10 +141,10 @@ def not_tried() -> list[str]:
     return [step for step in experiments.ADDS if step not in named]
 
 
-def report_pairs(scores: Scores) -> list[tuple[str, str]]:
+def report_pairs(tries: pd.DataFrame) -> list[tuple[str, str]]:
     """The chosen run beside others, and its normalised sibling beside others that use unlabelled utterances as well."""
-    run = chosen(scores)
-    pairs = [(one, PLAIN) for one in dict.fromkeys((run, chosen_as_committed(scores))) if one != PLAIN]
+    run = chosen(tries)
+    pairs = [(one, PLAIN) for one in dict.fromkeys((run, chosen_as_committed(tries))) if one != PLAIN]
     pairs += [(run, other) for other in ("opensmile", "resnet-18")]
     return pairs + [(normalised(run), other) for other in (run, "opensmile-speaker-norm")]
 
@@ -176,10 +168,10 @@ def reported(
 
 def whole(accuracies: pd.DataFrame, like: Iterable[Any], runs: Sequence[str]) -> pd.DataFrame:
     """The accuracies of those runs that stand where a comparison of ``like`` was made, in its schedule or none, every fold."""
-    found = []
+    names = ["corpus", "fingerprint", "image", "protocol"]
+    found = [accuracies[:0]]
     for row in like:
-        here = accuracies["schedule"].isin((row.schedule, variants.BASELINE)) & accuracies["missing"].eq(0)
-        for name in ("corpus", "fingerprint", "image", "protocol"):
-            here &= accuracies[name] == getattr(row, name)
-        found.append(accuracies[here & accuracies["run"].isin(runs)])
-    return pd.concat(found or [accuracies[:0]])
+        here = accuracies[names].eq([getattr(row, name) for name in names]).all(axis=1)
+        found.append(accuracies[here & accuracies["schedule"].isin((row.schedule, variants.BASELINE))])
+    rows = pd.concat(found)
+    return rows[rows["missing"].eq(0) & rows["run"].isin(runs)]

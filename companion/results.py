@@ -148,19 +148,18 @@ def _interval(rows: pd.DataFrame, measure: Measure, noise: metrics.SeedNoise | N
     return metrics.interval(values, speakers, classes=true if measure == "UA" else None, seeds=seed[first], noise=noise)
 
 
-def longest(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """By run and protocol the rows of one corpus's one condition, of schedules that add nothing to the paper's.
+def longest(predicted: pd.DataFrame) -> pd.DataFrame:
+    """Of each corpus, run and protocol the one condition that stands for it, of schedules that add nothing to the paper's.
 
-    That with the most test predictions; then that with the most epochs; then single precision before bf16.
+    That with the most test predictions; then that with the most epochs; then single precision before bf16. Columns: those
+    of :data:`CONDITION` and ``run``, in the order of tables.
     """
-    best: dict[tuple[str, str], tuple[tuple, pd.DataFrame]] = {}
-    added = predicted["schedule"].isin(BEYOND)
-    for _, rows in predicted[~added].groupby([*CONDITION, "run"], observed=True):
-        key = rows["run"].iloc[0], rows["protocol"].iloc[0]
-        rank = len(test(rows)), rows["epochs"].iloc[0], rows["precision"].iloc[0] == "32-true"
-        if key not in best or rank > best[key][0]:
-            best[key] = rank, rows
-    return {key: best[key][1] for key in sorted(best, key=lambda key: place(key[0]))}
+    tested = test(predicted[~predicted["schedule"].isin(BEYOND)])
+    sizes = tested.groupby([*CONDITION, "run"], observed=True).agg(size=("file", "size"), epochs=("epochs", "first"))
+    sizes = sizes.reset_index().assign(single=lambda of: of["precision"].eq("32-true"))
+    ranked = sizes.sort_values(["size", "epochs", "single"], ascending=False, kind="stable")
+    best = ranked.drop_duplicates(["corpus", "run", "protocol"]).sort_index()
+    return best[[*CONDITION, "run"]].sort_values("run", key=lambda runs: runs.astype(object).map(place), kind="stable")
 
 
 def place(run: str) -> tuple[int, str]:
@@ -343,37 +342,22 @@ def compare(
     return made
 
 
-def speaker_independent(predicted: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """By corpus and run the rows of :func:`longest`, every fold of one protocol whose test speakers are new.
-
-    It is the protocol with the most runs that have every fold.
-    """
-    found = {}
-    for corpus in in_order(predicted["corpus"].unique()):
-        best = longest(predicted[predicted["corpus"] == corpus])
-        whole = {p: {r: rows for (r, q), rows in best.items() if q == p and not missing_folds(rows)} for p in APART}
-        found |= {(corpus, run): rows for run, rows in max(whole.values(), key=len).items()}
-    return found
-
-
-def by_unlabelled(predicted: pd.DataFrame, measure: Measure = "UA", noise: Noise = NO_NOISE) -> pd.DataFrame:
+def by_unlabelled(accuracies: pd.DataFrame, measure: Measure = "UA") -> pd.DataFrame:
     """What speaker normalisation gains, by how many unlabelled utterances of each test speaker it knows.
 
-    Columns corpus, run (without normalisation), utterances ("none", "3", ..., "all"), estimate, low, high; ``noise`` as in
-    :func:`accuracy`.
+    ``accuracies`` are those of :mod:`companion.evidence`. Columns: corpus, run (without normalisation), utterances ("none",
+    "3", ..., "all"), estimate, low, high, measure.
     """
-    found, rows = speaker_independent(predicted), []
-    for (corpus, run), normalised in found.items():
-        base = run.replace(variants.SPEAKER_NORM, "")
-        if run == base or (corpus, base) not in found:
-            continue
-        counts = sorted(int(part[5:]) for part in normalised["part"].unique() if part.startswith("test-"))
-        tested = {"none": test(found[corpus, base])}
-        tested |= {str(count): normalised[normalised["part"] == f"test-{count}"] for count in counts}
-        for utterances, some in (tested | {"all": test(normalised)}).items():
-            at = accuracy(some, measure, noise)
-            rows.append((corpus, base, utterances, at.estimate, at.low, at.high))
-    return pd.DataFrame(rows, columns=["corpus", "run", "utterances", "estimate", "low", "high"])
+    tested = accuracies[accuracies["part"].str.startswith("test") & accuracies["measure"].eq(measure)]
+    tested = tested[tested["independent"].astype(bool)]
+    known = tested["part"].str.removeprefix("test-").replace("test", "all").where(tested["unlabelled"], "none")
+    tested = tested.assign(run=tested["run"].str.replace(variants.SPEAKER_NORM, ""), utterances=known)
+    both = tested.groupby(["corpus", "run"])["unlabelled"].transform("nunique").eq(2)
+    corpora = in_order(tested["corpus"])
+    number = known.replace({"none": -1, "all": np.inf}).astype(float)
+    ranked = tested.assign(number=number, at=tested["corpus"].map(corpora.index), place=tested["run"].map(place))[both]
+    ranked = ranked.sort_values(["at", "place", "number"])
+    return ranked[["corpus", "run", "utterances", "estimate", "low", "high", "measure"]]
 
 
 def missing_folds(rows: pd.DataFrame) -> int:

@@ -59,29 +59,24 @@ def times(size: Sequence[int]) -> str:
     return " x ".join(map(str, size))
 
 
-def rounded(value: float, form: str) -> str:
-    """A number in a format such as ``+.1f``, without the sign of a negative zero."""
-    return format(round(value, int(form[-2])) + 0.0, form)
-
-
 def _bounds(at: Shown, scale: float, form: str) -> str:
-    middle, low, high = (rounded(scale * v, form) for v in (at.estimate, at.low, at.high))
+    middle, low, high = (format(scale * v, form) for v in (at.estimate, at.low, at.high))
     return middle if math.isnan(at.low) else f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
 def percent(at: Shown) -> str:
     """``81.3 [74.8, 87.9]``: an estimate and its interval in per cent; of one speaker the estimate alone."""
-    return _bounds(at, 100, ".1f")
+    return _bounds(at, 100, "z.1f")
 
 
 def points(at: Shown) -> str:
     """``+1.2 [-0.3, +2.8]``: a difference of two accuracies and its interval in points."""
-    return _bounds(at, 100, "+.1f")
+    return _bounds(at, 100, "+z.1f")
 
 
 def fraction(at: Shown, sign: str = "") -> str:
     """``0.93 [0.92, 0.95]``, with ``sign`` "+" ``+0.01 [-0.02, +0.04]``."""
-    return _bounds(at, 1, f"{sign}.2f")
+    return _bounds(at, 1, f"{sign}z.2f")
 
 
 def counted(at: Shown) -> str:
@@ -97,19 +92,14 @@ def label(row: Any) -> str:
 
 def bound(row: Any) -> str:
     """``at most +1.6``: how large a gain can still be, in points; of R2 the number."""
-    return f"at most {rounded(100 * row.bound, '+.1f')}"
+    return f"at most {100 * row.bound:+z.1f}"
 
 
-def kept(gains: bool, chosen: bool) -> str:
-    """What becomes of a step that was tried."""
-    return "chosen" if chosen else "yes" if gains else "no"
-
-
-def estimates(table: pd.DataFrame, form: str = ".0f") -> str:
+def estimates(table: pd.DataFrame, form: str = "z.0f") -> str:
     """``EmoDB: training set 100, listeners 94. CREMA-D: ...``: in per cent, of a table of corpus, what and estimate."""
     said = (
         f"{facts.title(corpus)}: "
-        + ", ".join(f"{' '.join(row.what.split())} {rounded(100 * row.estimate, form)}" for row in rows.itertuples())
+        + ", ".join(f"{' '.join(row.what.split())} {100 * row.estimate:{form}}" for row in rows.itertuples())
         for corpus, rows in table.groupby("corpus", sort=False)
     )
     return " ".join(f"{each}." for each in said)
@@ -185,19 +175,13 @@ def _measured(part: Part, row: Any) -> str:
         return f"{where} R2 {row.first_estimate:.2f} with, {row.second_estimate:.2f} without"
     most = f" ({bound(row)})" if row.label == Finding.UNCLEAR else ""
     over = f" over {display_name(row.second)}" if len(part.pairs) > 1 else ""
-    return f"{where} {rounded(100 * row.estimate, '+.1f')} points{most}{over}"
+    return f"{where} {100 * row.estimate:+z.1f} points{most}{over}"
 
 
 def share_of_operations() -> str:
     """``20.5 %``: what the student needs of the teacher's operations."""
     counted = costs.read()
     return f"{100 * counted[costs.STUDENT].flops / counted[costs.TEACHER].flops:.1f} %"
-
-
-def answer(verdicts: pd.DataFrame) -> str:
-    """The parts of a claim, each with its finding and its sentence, for the page that tests it."""
-    lines = [f"- {row.part}: **{row.finding}**. {row.sentence}" for row in verdicts.itertuples()]
-    return "\n".join(("**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n", *lines))
 
 
 # Tables that several pages share
@@ -251,7 +235,7 @@ def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
         where = f"{row.title}, {row.held_out}"
         where += f", {row.epochs:.0f} epochs" * (row.epochs < results.PAPER_EPOCHS)
         made = (where, f"{row.folds}; {row.seed_numbers}", f"{row.utterances:,.0f}, {row.speakers:.0f}", row.device)
-        found.append((runs, points(row), label(row), rounded(100 * row.bound, "+.1f"), *made))
+        found.append((runs, points(row), label(row), f"{100 * row.bound:+z.1f}", *made))
     return found
 
 
@@ -264,7 +248,7 @@ def ablations(runs: Sequence[str], compared: pd.DataFrame) -> Markdown:
         pair = compared["first"].eq("teacher") & compared["second"].eq(run) & compared["measure"].eq("WA")
         here = compared[pair & compared["estimate"].notna()]
         for row, shown in zip(here.itertuples(), comparison_rows(here), strict=True):
-            sides = (_bounds(side(row, name), 100, ".1f") for name in ("first", "second"))
+            sides = (percent(side(row, name)) for name in ("first", "second"))
             rows.append((display_name(run), gflops, *sides, *shown[1:]))
         if here.empty:
             rows.append((display_name(run), gflops, *["not measured"], *[""] * (len(COMPARISON_HEAD))))

@@ -478,12 +478,11 @@ def arguments(draw: random.Random, place: Path) -> Case:
             (companion, ["table", f"--out={word}", "--", word]),
             (companion, ["listeners", "emodb", f"--data={data}", f"--ratings={word}"]),
             (companion, ["examples", "emodb", f"--data={data}", f"--record={word}", f"--out={out}"]),
-            (companion, ["evidence", "--", word]),
         )
     )
     right: bool | None = word == data and given[0] == "corpora"
     # "." holds the recordings, "nope" may be a corpus of one's own, all of a disk and a first ONNX take their time
-    if (given[0], word) in (("corpora", "."), ("evidence", "nope"), ("corpora", "/"), (f"--weights={small}", small)):
+    if (given[0], word) in (("corpora", "."), ("corpora", "/"), (f"--weights={small}", small)):
         right, main, given = True, serlib, ["corpora", "emodb", f"--data={data}"]
     return f"{given[0]} {str(word)[:40]!r} {given[1:2]}", command(main, *given), right, lambda lines: True
 

@@ -1,4 +1,4 @@
-"""Beyond the paper: the choice rests on the speakers that choose, and the report on the others."""
+"""The earlier search: every addition beside the student alone, on the speakers that chose."""
 
 import subprocess
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import resolved, tiny_record
 
-from companion import beyond, experiments, results
+from companion import experiments, reach, results
 from companion.experiments import CHOOSING_FOLDS, PLAIN, VARIANTS, Variant
 from serlib import config, records
 from serlib.records import Part
@@ -29,54 +29,33 @@ def record(variant: Variant, protocol: str, fold: int, speakers: Sequence[str], 
     )
 
 
-def choosing(variant: Variant, right: int, folds: Sequence[int] = CHOOSING_FOLDS) -> list[records.Record]:
-    return [record(variant, "selection", fold, (f"{fold + 1}",) * 2 + (f"{fold + 2}",) * 2, right) for fold in folds]
+def choosing(
+    variant: Variant, right: int, folds: Sequence[int] = CHOOSING_FOLDS, precision: str = "-bf16"
+) -> list[records.Record]:
+    speakers = {fold: (f"{fold + 1}",) * 2 + (f"{fold + 2}",) * 2 for fold in folds}
+    return [record(variant, "selection", fold, by, right, precision) for fold, by in speakers.items()]
 
 
-def new(variant: Variant, right: int, precision: str = "-bf16") -> list[records.Record]:
-    return [record(variant, "leave-one-speaker-out", k, (f"{k}",) * 4, right, precision) for k in range(6)]
+def earlier(*found: list[records.Record]):
+    return reach.earlier(results.predictions(r for of in found for r in of))
 
 
-def tried(*found: list[records.Record]):
-    return beyond.tried(results.predictions(r for of in found for r in of))
+def test_each_addition_is_beside_the_plain_student_the_best_first():
+    best, other = earlier(choosing(PLAIN, 1), choosing(WIDER, 0), choosing(MASKS, 2))
+    assert [(c.first, c.schedule) for c in (best, other)] == [(v.run, v.schedule) for v in (MASKS, WIDER)]
+    assert {(c.second, c.theirs["schedule"].iloc[0]) for c in (best, other)} == {(PLAIN.run, PLAIN.schedule)}
+    assert (best.folds, best.seeds) == ([0, 2], [0])
+    assert best.gain("UA").estimate == pytest.approx(0.25)  # half of one class of two
+    assert other.gain("UA").estimate == pytest.approx(-0.25)
 
 
-def test_the_variant_that_gains_most_on_the_choosing_speakers_is_chosen():
-    found = tried(choosing(PLAIN, 1), choosing(MASKS, 2), choosing(WIDER, 0))
-    assert list(found) == [MASKS, WIDER]
-    assert (found[MASKS].folds, found[MASKS].seeds) == ([0, 2], [0])
-    assert beyond.choosers(found) == ["1", "2", "3", "4"]
-    assert found[MASKS].gain("UA").estimate == pytest.approx(0.25)  # half of one class of two
-    assert found[WIDER].gain("UA").estimate == pytest.approx(-0.25)
-    assert beyond.chosen(found) == MASKS
-
-
-def test_the_committed_records_choose_what_the_page_reports(committed_records):
-    found = [r for r in committed_records if (r.corpus, r.protocol) == ("emodb", "selection")]
-    chosen = beyond.chosen(tried(found))
-    assert (chosen.run, chosen.schedule) == ("student-4s", "warp-bf16")
-
-
-def test_the_plain_student_stays_where_nothing_gains():
-    assert beyond.chosen(tried(choosing(PLAIN, 1), choosing(MASKS, 1), choosing(WIDER, 0))) == PLAIN
-    assert beyond.chosen({}) == PLAIN
-
-
-def test_a_variant_without_all_choosing_folds_does_not_compete():
-    assert tried(choosing(PLAIN, 1), choosing(MASKS, 2, CHOOSING_FOLDS[:1])) == {}
-
-
-def test_who_chose_is_not_reported():
-    found = results.predictions([*new(PLAIN, 1), *new(MASKS, 2)])
-    outcome = beyond.reported(found, MASKS, ["1", "2"])
-    assert sorted(set(outcome.joined["speaker"])) == ["0", "3", "4", "5"]
-    assert outcome.folds == [0, 3, 4, 5]
-    assert beyond.reported(found, MASKS, [str(k) for k in range(6)]) is None
+def test_a_variant_without_all_choosing_folds_is_not_among_them():
+    assert earlier(choosing(PLAIN, 1), choosing(MASKS, 2, CHOOSING_FOLDS[:1])) == []
+    assert earlier(choosing(MASKS, 2)) == []
 
 
 def test_a_student_alone_in_another_precision_is_not_compared():
-    found = results.predictions([*new(PLAIN, 1, precision=""), *new(MASKS, 2)])
-    assert beyond.reported(found, MASKS, []) is None
+    assert earlier(choosing(PLAIN, 1, precision=""), choosing(MASKS, 2)) == []
 
 
 def test_every_record_whose_run_is_gone_is_named_and_its_commit_is_there(committed_records):

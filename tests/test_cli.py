@@ -20,7 +20,7 @@ from helpers import tiny_emodb, tiny_record, write_wav
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from companion import experiments, listeners
+from companion import listeners
 from companion.__main__ import main as tell
 from companion.claims import PARTS, Finding
 from serlib import cli, config, errors, files
@@ -32,7 +32,7 @@ from workflow.export import main as export
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "flops", "audit")
 STUDIES = ("probe",)  # and every command on networks, for variants and baselines
-TELLING = ("evidence", "claims", "table", "listeners")
+TELLING = ("claims", "table", "listeners")
 WHERE = "recordings/emodb/128x128/paper-1-epochs/random-0/student-alone-seed0"
 
 
@@ -355,16 +355,7 @@ def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, f
     assert not list(Path().glob("*.onnx"))
 
 
-# Evidence, claims, table
-
-
-def test_evidence_counts_what_is_there(run):
-    place = Path("results", next(experiments.experiments_of("emodb")[0].places("emodb")))
-    place.parent.mkdir(parents=True)
-    place.touch()
-    first, *others = run("evidence", "emodb").splitlines()
-    assert first == " 1  baselines, speaker-independent: 1 of 40 records"
-    assert all(": 0 of " in line for line in others)
+# Claims, table
 
 
 def test_claims_prints_each_part_of_each_claim(run, fail):

@@ -96,6 +96,11 @@ def test_a_name_that_a_spreadsheet_would_compute_is_text(name):
     assert written["right"].tolist() == [-1.5, 2.0]
 
 
+def as_called(call: str, file: object) -> pd.DataFrame:
+    """What the call ``pd.read_csv(FILE, ...)`` that a note or a page shows reads from a file."""
+    return eval(call, {"pd": pd, "FILE": file, "str": str})  # nosec B307
+
+
 MISREAD = ("NA", "None", "nan", "null", "N/A", "NULL", "n/a", "<NA>", "#N/A", "03", "1e5", "True", "1.50")
 
 
@@ -113,8 +118,7 @@ def test_a_name_that_pandas_would_change_is_said_with_the_call_that_keeps_it(nam
     assert said.startswith(
         f"serlib: note: {name}: pandas' defaults read such names as numbers or as missing; pd.read_csv("
     )
-    call = re.search(r"pd\.read_csv\((FILE, .*)\) keeps them", said)[1]
-    table = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": tmp_path / "results.csv", "str": str})  # nosec B307
+    table = as_called(re.search(r"(pd\.read_csv\(FILE, .*\)) keeps them", said)[1], tmp_path / "results.csv")
     assert set(table["speaker"]) == {name}
     assert set(table["true"]) == {name, "sadness"}
     assert set(table["correct"]) == {0, 1}
@@ -127,17 +131,15 @@ def test_names_that_every_reader_takes_as_they_are_need_no_note():
 def test_the_call_on_every_page_keeps_names_of_both_tables(tmp_path):
     """A corpus called NA or 007 too, and a missing number stays missing."""
     card = execute.card("confusion", {}, "c" * 40, "2026-01-31")
-    call = re.search(r"`pd\.read_csv\((FILE, .*)\)` keeps every name", card)[1]
+    call = re.search(r"`(pd\.read_csv\(FILE, .*\))` keeps every name", card)[1]
     table = results.predictions(
         [*outcome("teacher", {"03": 4}, corpus="007"), *outcome("teacher", {"03": 4}, corpus="NA")]
     )
     describe.write(table, tmp_path, CITATION)
     for name in (describe.TABLE, "runs.csv"):
-        read = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": tmp_path / name, "str": str})  # nosec B307
-        assert set(read["corpus"]) == {"007", "NA"}
+        assert set(as_called(call, tmp_path / name)["corpus"]) == {"007", "NA"}
     assert set(pd.read_csv(tmp_path / "runs.csv")["corpus"].dropna()) != {"007", "NA"}
-    written = io.StringIO("corpus,right\nNA,1.5\n007,\n")
-    read = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": written, "str": str})  # nosec B307
+    read = as_called(call, io.StringIO("corpus,right\nNA,1.5\n007,\n"))
     assert read["right"].tolist()[0] == 1.5
     assert read["right"].isna().tolist() == [False, True]
 
@@ -165,7 +167,7 @@ def test_the_csv_of_a_picture_carries_the_call_that_keeps_its_names(name, monkey
     about = displayed(monkeypatch, plt.figure(), "here", "What it is.", "What it shows.", table)[0].metadata["picture"]
     assert ("read" in about) == (name in MISREAD)
     call = about.get("read", "pd.read_csv('here.csv')").replace("'here.csv'", "FILE")
-    read = eval(call, {"pd": pd, "FILE": io.StringIO(about["data"]), "str": str})  # nosec B307
+    read = as_called(call, io.StringIO(about["data"]))
     assert read["speaker"].tolist() == [name, name]
     assert read["right"].isna().tolist() == [False, True]
 
@@ -180,8 +182,8 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
         unavailable(f"no book is built in {BOOK}")
     raw = pd.read_csv(path, dtype=str, na_filter=False).astype("category")
 
-    def changed(**how: object) -> list[str]:
-        read, found = pd.read_csv(path, **how), []
+    def changed(read: pd.DataFrame) -> list[str]:
+        found = []
         for name in raw:
             got = read[name]
             words = raw[name].cat.categories[raw[name].cat.categories != ""]
@@ -190,14 +192,14 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
             found += [name] if lost or (other and pd.api.types.is_numeric_dtype(got)) else []
         return found
 
-    if damaged := changed():
+    if damaged := changed(pd.read_csv(path)):
         pages = [page.read_text(encoding="utf-8") for page in BOOK.rglob("*.html")]
         texts = [html.unescape(re.sub(r"<[^>]*>", "", page)) for page in pages if f"/{path.name}" in page]
         calls = {found for page in texts for found in re.findall(r"pd\.read_csv\((FILE|'[^']*'), (.*?\])\)", page)}
         here = [how for file, how in calls if file in ("FILE", f"'{path.name}'")]
         assert here, f"{path.name}: {damaged} and no page says how it is read"
         for how in here:
-            assert eval(f"changed({how})", {"changed": changed, "str": str}) == []  # nosec B307
+            assert changed(as_called(f"pd.read_csv(FILE, {how})", path)) == []
 
 
 NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?(e[-+]\d+)?"
@@ -266,8 +268,7 @@ def test_the_table_of_listeners_carries_the_call_that_keeps_its_names(tmp_path, 
     lines = ["Satz\terkannt\tnatürlich", *(f"{i}\t{name}\t90,00\t50,00" for i, name in enumerate(names))]
     (folder / "erkennung.txt").write_text("\n".join(lines), encoding="latin-1")
     assert main(["listeners", "emodb", "--data", str(folder), "--out", str(tmp_path / "a.csv")]) == 0
-    call = re.search(
-        r"^serlib: note: 03, 08: .*; pd\.read_csv\((FILE, .*)\) keeps them$", capsys.readouterr().err, re.M
-    )[1]
-    table = eval(f"pd.read_csv({call})", {"pd": pd, "FILE": tmp_path / "a.csv", "str": str})  # nosec B307
+    said = capsys.readouterr().err
+    call = re.search(r"^serlib: note: 03, 08: .*; (pd\.read_csv\(FILE, .*\)) keeps them$", said, re.M)[1]
+    table = as_called(call, tmp_path / "a.csv")
     assert (set(table["speaker"]), set(table["recognised"])) == ({"03", "08"}, {0.9})

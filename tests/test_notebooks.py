@@ -290,13 +290,6 @@ def test_a_number_out_of_its_range_is_refused(share):
         notebook.start({"In": [], "share": share}, share=(0.01, 0.99))
 
 
-@pytest.mark.parametrize("aims", ["nan", "0.7;0.8", "", "0.7,", "70", "inf", "high"])
-def test_shares_in_a_text_are_checked(aims):
-    parameters.check("aims = '0.70, 0.84'", ["# Parameters\naims = '0.5,1'"])
-    with pytest.raises(ValueError, match=r"parameter aims = .*: give numbers from 0 to 1, with commas between them"):
-        parameters.check("aims = '0.70, 0.84'", [f"# Parameters\naims = {aims!r}"])
-
-
 def test_a_whole_number_may_stand_for_a_float():
     parameters.check("share = 0.5", ["# Parameters\nshare = 1"])
     with pytest.raises(ValueError, match="expected str; papermill passes text by -r"):

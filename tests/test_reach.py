@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import outcome, resolved, tiny_record
 
-from companion import claims, costs, experiments, figures, node, prose, reach, results, text
+from companion import claims, costs, experiments, node, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
 from serlib import records
 from serlib.data import splits
@@ -24,60 +23,64 @@ CHOSEN = "student-alone+deltas"
 
 def scored(base: str = PLAIN, others: float = 0.40, **better: Sequence[float]) -> dict[str, Sequence[float]]:
     """Every run of the rule up to single steps at ``others`` with every seed; steps of ``better`` as given."""
-    found = dict.fromkeys((PLAIN, *INPUTS, *reach.single(base)), (others,) * 3)
+    found = dict.fromkeys((PLAIN, *INPUTS, *(f"{base}+{step}" for step in STEPS)), (others,) * 3)
     return found | {f"{base}+{step}": scores for step, scores in better.items()}
 
 
+def chosen(scores: dict[str, Sequence[float]]) -> str:
+    return reach.chosen(reach.tries(scores))
+
+
 def test_the_spread_is_the_root_of_the_mean_of_both_variances():
-    scores = {PLAIN: (0.50, 0.52, 0.54), "a": (0.60, 0.60, 0.66)}
-    assert reach.gain(scores, "a", PLAIN) == pytest.approx(0.10)
-    assert reach.spread(scores, "a", PLAIN) == pytest.approx(np.sqrt((0.0004 + 0.0012) / 2))  # by hand
-    alike = {PLAIN: (0.50, 0.51, 0.52), "a": (0.51, 0.52, 0.53), "b": (0.505, 0.515, 0.525)}
-    assert reach.spread(alike, "a", PLAIN) == pytest.approx(0.01)
-    assert not reach.gains(alike, "b", PLAIN)
-    assert reach.gains(alike | {"a": (0.52, 0.53, 0.54)}, "a", PLAIN)
+    assert reach.spread((0.60, 0.60, 0.66), (0.50, 0.52, 0.54)) == pytest.approx(
+        np.sqrt((0.0004 + 0.0012) / 2)
+    )  # by hand
+    assert reach.spread((0.51, 0.52, 0.53), (0.50, 0.51, 0.52)) == pytest.approx(0.01)
+    close = dict(zip(STEPS, ((0.408, 0.418, 0.428), (0.405, 0.415, 0.425), (0.42, 0.43, 0.44)), strict=False))
+    table = reach.tries(scored(**close) | {PLAIN: (0.40, 0.41, 0.42)}).set_index("run")
+    of_step = [f"{PLAIN}+{step}" for step in close]
+    assert table.loc[of_step, "gain"].tolist() == pytest.approx([0.008, 0.005, 0.02])
+    assert table.loc[of_step, "gains"].tolist() == [False, False, True]
 
 
 def test_the_input_that_gains_is_what_steps_are_added_to():
-    scores = scored()
-    assert reach.chosen_input(scores) == PLAIN
-    scores |= {INPUTS[1]: (0.42, 0.42, 0.42), INPUTS[2]: (0.41, 0.41, 0.41)}
-    assert reach.chosen_input(scores) == INPUTS[1]
-    scores[INPUTS[1]] = (0.30, 0.42, 0.54)  # the best, by less than its seeds differ
-    assert reach.chosen_input(scores) == PLAIN
+    def base(scores: dict[str, Sequence[float]]) -> str:
+        return reach.tries(scored(INPUTS[1]) | scored() | scores)["beside"].iloc[-1]
+
+    assert base({}) == PLAIN
+    better = {INPUTS[1]: (0.42, 0.42, 0.42), INPUTS[2]: (0.41, 0.41, 0.41)}
+    assert base(better) == INPUTS[1]
+    assert base(better | {INPUTS[1]: (0.30, 0.42, 0.54)}) == PLAIN  # the best, by less than its seeds differ
 
 
 def test_steps_that_gain_come_largest_first_and_at_most_four_together():
     better = {step: (0.41 + 0.01 * k,) * 3 for k, step in enumerate(STEPS[:5])}
-    scores = scored(**better)
-    assert reach.kept(scores, PLAIN) == [f"{PLAIN}+{step}" for step in STEPS[4::-1]]
-    first, second, third, fourth, _ = STEPS[4::-1]
-    assert reach.together(scores, PLAIN) == [
-        f"{PLAIN}+{first}+{second}",
-        f"{PLAIN}+{first}+{second}+{third}",
-        f"{PLAIN}+{first}+{second}+{third}+{fourth}",
-    ]
-    assert reach.together(scored(warp=(0.5,) * 3), PLAIN) == []
+    largest = STEPS[4::-1]
+    together = ["+".join((PLAIN, *largest[:count])) for count in (2, 3, 4)]
+    table = reach.tries(scored(**better) | dict.fromkeys(together, (0.4,) * 3))
+    assert list(table["run"])[-3:] == together
+    assert list(table["run"][table["gains"]]) == [f"{PLAIN}+{step}" for step in STEPS[:5]]
+    assert list(reach.tries(scored(warp=(0.5,) * 3))["run"])[-1] == f"{PLAIN}+{STEPS[-1]}"
 
 
 def test_the_highest_mean_of_all_that_gain_is_chosen_on_its_input():
     base = INPUTS[1]
     scores = scored(base, warp=(0.45,) * 3, tilt=(0.46,) * 3) | {base: (0.42,) * 3}
     both = f"{base}+tilt+warp"
-    assert reach.chosen(scores | {both: (0.50,) * 3}) == both
-    assert reach.chosen(scores | {both: (0.30, 0.50, 0.70)}) == f"{base}+tilt"  # higher, and within its spread
+    assert chosen(scores | {both: (0.50,) * 3}) == both
+    assert chosen(scores | {both: (0.30, 0.50, 0.70)}) == f"{base}+tilt"  # higher, and within its spread
 
 
 def test_the_input_itself_is_chosen_where_no_step_gains():
-    assert reach.chosen(scored()) == PLAIN
-    assert reach.chosen(scored(INPUTS[0]) | {INPUTS[0]: (0.42,) * 3}) == INPUTS[0]
+    assert chosen(scored()) == PLAIN
+    assert chosen(scored(INPUTS[0]) | {INPUTS[0]: (0.42,) * 3}) == INPUTS[0]
 
 
 def test_the_rule_waits_for_every_run_it_asks_for():
     whole = scored(warp=(0.45,) * 3, tilt=(0.46,) * 3) | {f"{PLAIN}+tilt+warp": (0.4,) * 3}
-    assert reach.complete(whole)
+    assert len(reach.tries(whole)) == len(whole)
     for run in whole:
-        assert not reach.complete({other: at for other, at in whole.items() if other != run})
+        assert reach.tries({other: at for other, at in whole.items() if other != run}).empty
 
 
 def test_the_table_of_tries_says_what_the_rule_made_of_each():
@@ -85,7 +88,7 @@ def test_the_table_of_tries_says_what_the_rule_made_of_each():
     both = f"{base}+tilt+warp"
     scores = scored(base, warp=(0.45,) * 3, tilt=(0.46,) * 3) | {base: (0.42, 0.42, 0.42), both: (0.45, 0.46, 0.48)}
     table = reach.tries(scores).set_index("run")
-    assert list(table.index) == [PLAIN, *INPUTS, *reach.single(base), both]
+    assert list(table.index) == [PLAIN, *INPUTS, *(f"{base}+{step}" for step in STEPS), both]
     assert list(table["beside"]) == [PLAIN] * 4 + [base] * (len(STEPS) + 1)
     assert list(table.index[table["gains"]]) == [base, f"{base}+warp", f"{base}+tilt", both]
     assert list(table.index[table["chosen"]]) == [both]
@@ -171,9 +174,7 @@ def predicted(committed) -> pd.DataFrame:
 
 
 def test_the_committed_records_choose_what_is_reported(predicted):
-    scores = reach.scores(predicted)
-    assert reach.complete(scores)
-    assert reach.chosen(scores) == CHOSEN
+    assert chosen(reach.scores(predicted)) == CHOSEN
     assert (reach.normalised(CHOSEN),) == experiments.NORMALISED
     normalised = [e for e in experiments.experiments_of("crema-d") if e.runs == experiments.NORMALISED]
     assert reach.SCHEDULE in {e.schedule for e in normalised}
@@ -195,40 +196,26 @@ def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
 
 
 def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
-    compared = claims.labelled(node.comparisons(predicted, results.tokens(()), results.seed_noise(predicted)))
-    said = prose.reach_note(SimpleNamespace(predictions=predicted, comparisons=compared))
+    tries = reach.tries(reach.scores(predicted))
+    compared = claims.labelled(node.comparisons(predicted, results.tokens(()), tries, results.seed_noise(predicted)))
+    said = prose.reach_note(SimpleNamespace(tries=tries, comparisons=compared))
     assert said.startswith(f"12 additions were tried. Chosen: {experiments.ADDS['deltas']} (`{CHOSEN}`).")
     assert f"chooses {experiments.ADDS['convolutions']} instead (54.9 on the actors for choosing, " in said
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0
-    nothing = SimpleNamespace(predictions=predicted[predicted["protocol"] == "actor-split"])
-    assert prose.reach_note(nothing) == "Nothing was tried yet."
+    nothing = reach.tries(reach.scores(predicted[predicted["protocol"] == "actor-split"]))
+    assert prose.reach_note(SimpleNamespace(tries=nothing)) == "Nothing was tried yet."
 
 
 def test_the_rule_as_committed_allows_no_more_operations_than_the_plain_student(predicted):
     """42cb958: "at no more than its FLOPs"; d2c28e5, after the results: "at about its FLOPs"."""
-    scores = reach.scores(predicted)
-    assert reach.chosen(scores) == f"{PLAIN}+deltas"
-    assert reach.chosen_as_committed(scores) == f"{PLAIN}+convolutions"
+    tries = reach.tries(reach.scores(predicted))
+    assert reach.chosen(tries) == f"{PLAIN}+deltas"
+    assert reach.chosen_as_committed(tries) == f"{PLAIN}+convolutions"
     assert costs.read()[f"{PLAIN}+convolutions"].flops < costs.read()[PLAIN].flops < costs.read()[CHOSEN].flops
-    assert (f"{PLAIN}+convolutions", PLAIN) in reach.report_pairs(scores)
+    assert (f"{PLAIN}+convolutions", PLAIN) in reach.report_pairs(tries)
     assert reach.__doc__.startswith("What the paper's student reaches from scratch, at no more than its FLOPs")
-
-
-def test_a_picture_of_tries_has_every_seed_and_the_mean():
-    table = pd.DataFrame(
-        {"what": ["one", "two"], "scores": [[0.5, 0.6, 0.7], [0.4, 0.4, 0.4]], "filled": [True, False]}
-    )
-    ax = figures.plot_tries(table, plt.figure().subplots(), 0.55)
-    seeds, mean, *_ = ax.lines
-    assert list(seeds.get_xdata()) == pytest.approx([50, 60, 70])
-    assert list(mean.get_xdata()) == pytest.approx([60])
-    faces = [line.get_markerfacecolor() for line in ax.lines[1:4:2]]
-    assert faces == [figures.CORPORA[0], "none"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
-    assert "60.0" in [word.get_text() for word in ax.texts]
-    plt.close("all")
 
 
 def test_records_of_wider_images_have_a_command_of_their_own():

@@ -3,6 +3,7 @@
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import SPEAKERS, outcome, tiny_record
 
@@ -209,7 +210,7 @@ def test_a_run_with_steps_is_a_run_of_its_own_and_follows_the_one_that_they_are_
     found = [
         r for run in ("student-alone+deltas", "teacher", "student-alone", "majority") for r in outcome(run, ALWAYS)
     ]
-    runs = [run for run, _ in results.longest(results.predictions(found))]
+    runs = list(results.longest(results.predictions(found))["run"])
     assert runs == ["majority", "teacher", "student-alone", "student-alone+deltas"]
     assert text.display_name(runs[-1]) == "Student alone + deltas"
 
@@ -218,9 +219,8 @@ def test_a_run_with_steps_is_a_run_of_its_own_and_follows_the_one_that_they_are_
 def test_of_equal_schedules_the_longer_and_then_the_more_precise_is_shown(first, second):
     found = [*outcome("teacher", ALWAYS, schedule=first), *outcome("teacher", ALWAYS, schedule=second)]
     for records in (found, found[::-1]):
-        ((key, rows),) = results.longest(results.predictions(records)).items()
-        assert key == ("teacher", "leave-one-speaker-out")
-        assert rows["schedule"].unique().tolist() == ["paper"]
+        (row,) = results.longest(results.predictions(records)).itertuples()
+        assert (row.run, row.protocol, row.schedule) == ("teacher", "leave-one-speaker-out", "paper")
 
 
 def test_more_predictions_count_before_longer_training_and_no_schedule_beyond_the_papers_counts():
@@ -235,11 +235,11 @@ def test_more_predictions_count_before_longer_training_and_no_schedule_beyond_th
     )
     table = table[(table["schedule"] != "short") | (table["part"] == "test")]  # training predictions do not count
     for rows in (table, table[::-1]):
-        best = {key: rows["schedule"].unique().tolist() for key, rows in results.longest(rows).items()}
+        best = {(row.run, row.protocol): row.schedule for row in results.longest(rows).itertuples()}
         assert best == {
-            ("teacher", "leave-one-speaker-out"): ["paper"],
-            ("teacher", "random"): ["short"],
-            ("student-alone", "leave-one-speaker-out"): ["short"],
+            ("teacher", "leave-one-speaker-out"): "paper",
+            ("teacher", "random"): "short",
+            ("student-alone", "leave-one-speaker-out"): "short",
         }
         assert [run for run, _ in best] == ["teacher", "teacher", "student-alone"]  # as in the tables
 
@@ -374,7 +374,7 @@ def test_one_utterance_is_enough_of_a_record():
     assert (found.first, found.second, found.corpus) == ("student-pooled", "student-alone", "emodb")
     assert (found.utterances, found.missing) == (1, 0)
     assert results.seeds_apart(tables[0]).empty
-    assert list(results.longest(tables[0])) == [("student-pooled", "random")]
+    assert list(results.longest(tables[0])["run"]) == ["student-pooled"]
 
 
 def test_corpora_stand_in_the_papers_order_and_others_behind():
@@ -450,14 +450,17 @@ def test_unlabelled_utterances_are_counted_by_the_parts_of_a_normalised_run(run,
         replace(r, parts=r.parts | {"test-20": r.parts["test"], "test-3": part})
         for r, part in zip(normed, three, strict=True)
     ]
-    table = results.by_unlabelled(results.predictions([*plain, *normed]), "WA")
+
+    def counted(found: list, noise: results.Noise = results.NO_NOISE) -> pd.DataFrame:
+        return results.by_unlabelled(node.accuracies(results.predictions(found), noise), "WA")
+
+    table = counted([*plain, *normed])
     assert table["run"].unique().tolist() == [run]
     assert table["utterances"].tolist() == ["none", "3", "20", "all"]
     assert table["estimate"].tolist() == [0.5, 0.25, 1.0, 1.0]
-    assert results.by_unlabelled(results.predictions(normed)).empty
+    assert counted(normed).empty
     noisy = {NEW: metrics.SeedNoise(0.01, 2)}  # of networks alone: nothing else depends on a seed
-    wider = results.by_unlabelled(results.predictions([*plain, *normed]), "WA", noisy)["low"] < table["low"]
-    assert wider.tolist() == [run.startswith("student")] * 4
+    assert counted([*plain, *normed], noisy)["low"].lt(table["low"]).tolist() == [run.startswith("student")] * 4
 
 
 def test_one_name_of_two_corpora_has_rows_that_differ():

@@ -142,7 +142,7 @@ def figure(drawn: str, alt: str, number: int) -> str:
 
 
 def link(found: re.Match) -> str:
-    """A point of a figure that leads somewhere: :func:`companion.figures.link` puts its words behind the address."""
+    """A point of a figure that leads somewhere: :mod:`companion.front` puts its words behind the address."""
     words = html.escape(unquote(found[2]))
     return f'<a href="{found[1]}" aria-label="{words}"><title>{words}</title>'
 
