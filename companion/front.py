@@ -134,7 +134,7 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     folder = book / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        table.assign(what=table["what"].str.replace("\n", " ")).to_csv(folder / f"{name}.csv", index=False)
         titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
         if "run" in table:
             titled["url"] = [_linked(row) for row in table.itertuples()]

@@ -48,7 +48,6 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
         "published_range": published_range(),
         "records_counted": len(evidence.runs),
         "built": made_from(root / "build/runs"),
-        "covered": covered(evidence.runs),
         "seeds": list(evidence.seeds.itertuples()),
         "runs": {name: changes(run) for name, run in config.RUNS.items()}
         | {name: f"the student: {variant.adds}" for name, variant in variants.VARIANTS.items()},
@@ -107,18 +106,6 @@ def made_from(folder: Path) -> dict[str, list[str]]:
     return made
 
 
-def covered(runs: pd.DataFrame) -> dict[str, Any]:
-    """Which corpora and protocols any committed record covers: ``cells`` by protocol and corpus."""
-    names = results.in_order({*facts.CORPORA, *runs["corpus"]})
-    kind = runs["run"].isin(variants.BASELINES).map({True: "baseline", False: "network"})
-    there = runs.groupby(["protocol", "corpus", kind]).agg(runs=("run", "nunique"), folds=("fold", set))
-    cells: dict[tuple[str, str], list[str]] = {}
-    for (protocol, corpus, what), count, folds in there.sort_index(ascending=False).itertuples():
-        said = f"{count} {what}{'s' * (count > 1)}, fold {text.ranges(folds)}"
-        cells.setdefault((protocol, corpus), []).append(said)
-    return {"names": names, "corpora": [facts.title(name) for name in names], "cells": cells}
-
-
 def changes(run: config.Run) -> str:
     """What a run changes against the paper's teacher or the student alone."""
     base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
@@ -152,9 +139,9 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
         rows = {row.second: row for row in of.itertuples()}
         gained, svm = rows[reach.PLAIN], rows.get("opensmile")
         sides = [100 * at for at in (gained.first_estimate, gained.second_estimate)]
-        beside = f"; minus {text.display_name('opensmile')}: {text.points(svm)} points" if svm else ""
+        beside = f" Minus {text.display_name('opensmile')}: {text.points(svm)} points." if svm else ""
         said.append(
             f"{facts.title(corpus)} ({text.counted(gained)}, {gained.epochs:.0f} epochs): {measure} {sides[0]:.1f} %, without "
-            f"it {sides[1]:.1f} %, gain {text.points(gained)} points, {text.label(gained)}{beside}."
+            f"it {sides[1]:.1f} %, gain {text.points(gained)} points, {text.label(gained)}.{beside}"
         )
     return " ".join(said)

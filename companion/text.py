@@ -137,7 +137,7 @@ def sentence(part: Part, rows: pd.DataFrame, orders: pd.DataFrame) -> str:
     said: dict[str, list[str]] = {}
     for row in _nearest(part, rows).itertuples():
         said.setdefault(label(row), []).append(_measured(part, row))
-    measured = "; ".join(f"{', '.join(these)} ({found})" for found, these in said.items()) or "Not measured"
+    measured = ". ".join(f"{', '.join(these)} ({found})" for found, these in said.items()) or "Not measured"
     return " ".join((f"{measured}.", *(shuffling(orders, *part.pairs[0]) if part.shuffled else ())))
 
 
@@ -170,7 +170,7 @@ def _measured(part: Part, row: Any) -> str:
     """``EmoDB +12.9 points``, with the bound where a gain is unclear."""
     where = facts.title(row.corpus)
     if part.kind is Kind.PUBLISHED:
-        return f"{where}, {display_name(row.run)} {100 * row.estimate:.1f} %, published {100 * row.stated:.2f} %"
+        return f"{display_name(row.run)} {100 * row.estimate:.1f} % on {where} (published: {100 * row.stated:.2f} %)"
     if part.kind is Kind.POSITION:
         return f"{where} R2 {row.first_estimate:.2f} with, {row.second_estimate:.2f} without"
     most = f" ({bound(row)})" if row.label == Finding.UNCLEAR else ""
@@ -186,7 +186,7 @@ def share_of_operations() -> str:
 
 # Tables that several pages share
 
-ACCURACY_HEAD = ("corpus", "run", "WA %", "UA %", "WA %, training set", "split, folds", "epochs; seeds", "test set")
+ACCURACY_HEAD = ("run", "WA %", "corpus", "split, folds", "UA %", "WA %, training set", "epochs; seeds", "test set")
 
 
 def accuracy_rows(accuracies: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -198,10 +198,11 @@ def accuracy_rows(accuracies: pd.DataFrame) -> list[tuple[Any, ...]]:
         wa, ua, trained = at["test", "WA"], at["test", "UA"], at["train", "WA"]
         schedule = "" if wa.schedule in ("paper", variants.BASELINE) else f" ({wa.schedule})"
         row = (
-            wa.title + ", synthetic" * (wa.speech == "synthetic"),
             display_name(wa.run) + UNLABELLED * wa.unlabelled,
-            *map(percent, (wa, ua, trained)),
+            percent(wa),
+            wa.title + ", synthetic" * (wa.speech == "synthetic"),
             f"{wa.held_out}: `{wa.protocol}` {wa.folds}",
+            *map(percent, (ua, trained)),
             f"{EN_DASH if wa.run in results.UNSEEDED else wa.epochs}{schedule}; {wa.seed_numbers}",
             f"{wa.utterances:,}, {counted(wa)}",
         )
@@ -239,52 +240,10 @@ def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
     return found
 
 
-def ablations(runs: Sequence[str], compared: pd.DataFrame) -> Markdown:
-    """Runs that change the teacher in one thing: what each costs, and what it reaches beside the teacher."""
-    cost = {run: costs.read()[run].flops for run in ("teacher", *runs)}
-    rows = []
-    for run in runs:
-        gflops = f"{cost[run] / 1e9:.2f} ({cost[run] / cost['teacher']:.0%} of the teacher's)"
-        pair = compared["first"].eq("teacher") & compared["second"].eq(run) & compared["measure"].eq("WA")
-        here = compared[pair & compared["estimate"].notna()]
-        for row, shown in zip(here.itertuples(), comparison_rows(here), strict=True):
-            sides = (percent(side(row, name)) for name in ("first", "second"))
-            rows.append((display_name(run), gflops, *sides, *shown[1:]))
-        if here.empty:
-            rows.append((display_name(run), gflops, *["not measured"], *[""] * (len(COMPARISON_HEAD))))
-    head = ("run", "GFLOPs per image", "teacher, WA %", "this run, WA %", "teacher minus this run, points")
-    return table((*head, *COMPARISON_HEAD[2:]), rows)
-
-
 def side(row: Any, name: str) -> metrics.Interval:
     """The accuracy of the "first" or the "second" run of a comparison."""
     at = (getattr(row, f"{name}_{part}") for part in ("estimate", "low", "high"))
     return metrics.Interval(*at, speakers=int(row.speakers), seeds=int(row.seeds))
-
-
-def layers_table(positions: pd.DataFrame, compared: pd.DataFrame) -> Markdown:
-    """R2 on the image, at the first and at the last layer, and beside the run that the last column names."""
-    keys = ["corpus", "protocol", "schedule"]
-    gains = {
-        (
-            row.corpus,
-            row.protocol,
-            row.schedule,
-            row.first,
-        ): f"{fraction(row, '+')} ({display_name(row.second)}): {label(row)}"
-        for row in compared[compared["measure"].eq("R2")].itertuples()
-    }
-    rows = []
-    for key, of in positions.groupby([*keys, "run"], sort=False):
-        last = next(of[of["last"]].itertuples())
-        at = {row.layer: row for row in of.itertuples()} | {"last": last}
-        shown = (fraction(at[layer]) for layer in ("image", "embedding", "last"))
-        where = f"{facts.title(last.corpus)}, `{last.protocol}` {last.folds}, `{last.schedule}`"
-        rows.append(
-            (display_name(last.run), *shown, gains.get(key, ""), where, f"{last.utterances:,}, {counted(last)}")
-        )
-    head = ("run", "image", "embedding", "last block", "last block minus that of the run named")
-    return table((*head, "corpus, split, folds, schedule", "test set"), rows)
 
 
 def commands(runs: pd.DataFrame) -> Markdown:
@@ -319,17 +278,11 @@ def _braces(some: Iterable[int | str]) -> str:
 
 def sources(used: Iterable[records.Record]) -> Markdown:
     """Where the numbers of a page came from: run, split, seed, commit, date and seconds of every record used."""
-    rows = [
-        (
-            f"`{r.run}`",
-            f"{facts.title(r.corpus)}, {SPEAKERS[r.speech]}",
-            f"`{r.protocol}` {r.fold}",
-            r.seed,
-            f"`{r.schedule}`",
-            f"{r.provenance['seconds']:.0f}",
-            f"`{r.provenance['commit'][:8]}`{' + changes' if r.provenance['dirty'] else ''}",
-            f"`{r.result[:12]}`",
+    return Markdown(
+        "\n".join(
+            f"- `{r.run}`: {facts.title(r.corpus)}, {SPEAKERS[r.speech]}, `{r.protocol}` {r.fold}, seed {r.seed}, `{r.schedule}`; "
+            f"{r.provenance['seconds']:.0f} s with code `{r.provenance['commit'][:8]}`{' + changes' * r.provenance['dirty']}, "
+            f"result `{r.result[:12]}`."
+            for r in used
         )
-        for r in used
-    ]
-    return table(("run", "corpus", "split, fold", "seed", "schedule", "seconds", "code", "result"), rows)
+    )

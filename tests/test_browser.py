@@ -21,6 +21,7 @@ from workflow import pdf
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "html"
 PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.rglob("*.html") if "_static" not in path.parts)
 PHONE: ViewportSize = {"width": 390, "height": 844}  # CSS pixels
+DESKTOP: ViewportSize = {"width": 1440, "height": 900}
 SMALLEST = 8.8  # CSS pixels of a figure's words on the phone
 SLACK = 1  # CSS pixels that rounding may add
 HEAVIEST = 1_000_000  # bytes of all files that a first visit loads
@@ -101,6 +102,11 @@ FINDINGS = """(limit) => {
     };
 }"""
 
+# Tables of which a desktop shows a part, folded ones too; where a phone shows a part, a table says so.
+CUT = """() => [...document.querySelectorAll(".pst-scrollable-table-container")]
+    .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => [box.textContent.trim().slice(0, 60),
+        getComputedStyle(box, "::before").content])"""
+
 FOCUSED = """() => {
     const node = document.activeElement;
     if (!node || node === document.body) return null;
@@ -164,6 +170,12 @@ def test_page(name: str, phone: BrowserContext) -> None:
     weight = sum(file.stat().st_size for file in files)
     page.evaluate(SETTLED)
     found = page.evaluate(FINDINGS, PHONE["width"] + SLACK)
+    problems += [
+        f"a table scrolls and does not say so: {of}" for of, says in page.evaluate(CUT) if "Scroll" not in says
+    ]
+    page.set_viewport_size(DESKTOP)
+    problems += [f"a table is cut on a desktop: {of}" for of, _ in page.evaluate(CUT)]
+    page.set_viewport_size(PHONE)
     page.evaluate(AXE_SCRIPT)
     problems += [f"axe, {text}" for text in page.evaluate(AXE)]
     page.close()
@@ -190,12 +202,16 @@ def test_page(name: str, phone: BrowserContext) -> None:
     assert not problems, f"{name}:\n" + "\n".join(dict.fromkeys(problems))
 
 
-def test_search(phone: BrowserContext) -> None:
+@pytest.mark.parametrize("words", ["leakage", "deltas", "UAR", "Holm", "openSMILE", "patch size"])
+def test_search_finds_what_a_word_means_first(words: str, phone: BrowserContext) -> None:
     page, problems, _ = observed(phone)
-    page.goto(f"{BOOK.as_uri()}/search.html?q=speech")
+    page.goto(f"{BOOK.as_uri()}/search.html?q={words}")
     page.wait_for_selector("#search-results li")
     page.wait_for_load_state("networkidle")
+    first = page.locator("#search-results li a").first.get_attribute("href")
     page.close()
+    assert first.startswith("book/glossary.html")
+    assert words.lower() in first.lower().replace("-", " ")  # the term itself
     assert not problems, "\n".join(problems)
 
 

@@ -87,3 +87,11 @@ def test_a_point_leads_to_its_row_and_says_what_stands_behind_it(evidence, tmp_p
     assert unquote(words) == "Student alone, EmoDB, random: 100.0 %, 6 speakers, 6 seeds"
     (stated,) = (row for row in tables["accuracy"].itertuples() if row.what == front.PUBLISHED)
     assert front._linked(stated) == ""
+
+
+def test_the_data_of_a_picture_have_a_line_for_each_row(evidence, tmp_path: Path) -> None:
+    """No label breaks its line."""
+    tables = front.tables(evidence, tmp_path)
+    front.draw(tables, tmp_path, tmp_path)
+    for name, table in tables.items():
+        assert (tmp_path / f"figures/{name}.csv").read_text().count("\n") == 1 + len(table)

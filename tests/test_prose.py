@@ -124,8 +124,8 @@ def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: P
     made = [*outcome("student-alone", half), *outcome("student-alone", right, "augmented-leaky")[:1]]
     evidence_of(tmp_path, *made, *outcome("student-pooled", half))
     said = page("index", prose.values(tmp_path))
-    assert "**What holds:** the student needs fewer operations." in said
-    assert "the teacher passes position on" in said.split("**What does not:**")[1]
+    assert "**It holds that** the student needs fewer operations." in said
+    assert "the teacher passes position on" in said.split("**It does not hold that**")[1]
     near = "on the training set (100 %) and with copies of test utterances in training (100 %)"
     assert f"was approached only {near}" in said
     assert f"is right for 50{NO_BREAK}% (EmoDB)." in said

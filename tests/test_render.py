@@ -143,6 +143,16 @@ def test_a_changed_page_alone_is_rendered_and_each_is_seen_to_once(checkout, ren
     assert (checkout / "_build/html/data/kept.csv").exists()
 
 
+def test_terms_stay_in_the_search_index_when_another_page_changes(checkout, rendered):
+    with (checkout / "book/three.md").open("a") as page:
+        page.write("\n:::{glossary}\nDeltas\n  Derivatives along time.\n:::\n")
+    rendered()
+    with (checkout / "book/two.md").open("a") as page:
+        page.write("\nA sentence more.\n")
+    rendered()
+    assert '"deltas"' in (checkout / "_build/html/searchindex.js").read_text().partition('"indexentries":')[2]
+
+
 def test_a_page_with_a_warning_fails_the_build_and_is_told_again(checkout, render):
     with (checkout / "book/two.md").open("a") as page:
         page.write("\n[](nowhere.md)\n")

@@ -98,6 +98,16 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
         features.image(samples, settings),
     )
 
+    for name, known in {
+        "08a01Fa.wav": "Speaker 08 was in training",
+        "03a01Fa.wav": "Speaker 03 was not in training",
+        "noise.wav": "Its name does not say whose speech it is",
+    }.items():
+        after(page, lambda: page.set_input_files("#try-file", file.rename(file.with_name(name))))  # noqa: B023
+        assert page.inner_text("#try-trust").startswith(known)
+        file = file.with_name(name)
+    assert "not calibrated" in page.inner_text("#try-trust")
+
     after(page, lambda: page.fill("#try-speed", "1.2"))
     changed = features.perturb(features.perturb(samples, "speed", settings), "time shift", settings)
     agree(after(page, lambda: page.fill("#try-shift", "1"))["student"], student, features.image(changed, settings))
@@ -133,6 +143,12 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
     after(page, lambda: page.select_option("#try-corpus", "crema-d"))
     after(page, lambda: page.select_option("#try-utterance", "0"))
     assert "As expected." in page.inner_text("#try-expected")
+
+
+def test_the_surest_wrong_answer_comes_first():
+    known = ["anger", "fear"]
+    said = [{"emotion": "fear", "probabilities": shares} for shares in ([0.1, 0.9], [0.6, 0.4], [0.8, 0.2])]
+    assert [try_it.surely_wrong(one, known) for one in said] == [0, 0.6, 0.8]
 
 
 def pcm(bits: str, rate: int = 16_000, format: str = "WAV", channels: int = 1):

@@ -65,7 +65,7 @@ def main(out: Path) -> None:
             onnx_parts.write_onnx_parts(network, settings, emotions, *parts[:2], front)  # its image is the page's
             image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
-            spoken.sort(key=lambda said: -said["probabilities"][emotions.index(said["emotion"])])  # the clearest first
+            spoken.sort(key=lambda said: -surely_wrong(said, emotions))
         write(
             scripts / f"{corpus}.js",
             {
@@ -121,9 +121,15 @@ def reliability(corpus: str, result: str) -> dict:
     speakers = len({speaker for test in tests for speaker in test.speaker})
     said = (
         f"On {speakers} speakers that it was not trained on, such a network is right for {sum(right) / len(right):.0%} of "
-        f"the utterances ({facts.title(corpus)}). Its percentages are not calibrated."
+        f"the utterances ({facts.title(corpus)}). Its percentages are not calibrated: how far to trust them was not measured."
     )
     return {"reliability": said, "speakers": sorted(set(own.parts["train"].speaker))}
+
+
+def surely_wrong(said: dict, emotions: list[str]) -> float:
+    """The share that the page gives to a wrong answer, 0 to a right one: the most instructive comes first."""
+    largest = max(said["probabilities"])
+    return largest * (emotions[said["probabilities"].index(largest)] != said["emotion"])
 
 
 def packed(data: bytes) -> str:
@@ -172,31 +178,23 @@ def drawing(settings: config.Features) -> dict:
 
 
 def expected(rows: dict[str, dict[str, float]]) -> str:
-    """The probabilities that the page should show, as a table."""
-    emotions = sorted({emotion for said in rows.values() for emotion in said})
-    cells = [(e, *(f"{said[e]:.1%}" if e in said else "–" for said in rows.values())) for e in emotions]
-    return f"## Expected output\n\nThe probabilities of the first utterance and of silence, computed by PyTorch when this book was built.\n\n{table(('class', *rows), *cells)}"
+    """The probabilities that the page should show."""
+    lines = [f"- {name}: {', '.join(f'{e} {share:.1%}' for e, share in said.items())}." for name, said in rows.items()]
+    first = "The probabilities of the first utterance and of silence, computed by PyTorch when this book was built:"
+    return "\n".join(("## Expected output", "", first, "", *lines))
 
 
 def limits(settings: config.Features) -> str:
     """What the networks take and were trained on."""
     c = settings
-    rows = [
-        ("sampling rate", f"{c.sample_rate:,} Hz, one channel; the page converts what you open or record"),
-        ("length", f"the first {c.seconds:g} s; what is shorter ends in black"),
-        (
-            "level",
-            f"any: the image goes from the loudest point of the recording down to {c.dynamic_range:g} dB below it",
-        ),
-        ("languages", ", ".join(f"{facts.title(corpus)}: {words}" for corpus, words in LANGUAGES.items())),
-    ]
-    return f"## What the networks take\n\n{table(('of a sound', 'they take'), *rows)}"
-
-
-def table(*rows: tuple[str, ...]) -> str:
-    """A Markdown table; the first row is its head."""
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join((head, "| --- " * len(rows[0]) + "|", *body))
+    languages = ", ".join(f"{words} ({facts.title(corpus)})" for corpus, words in LANGUAGES.items())
+    return (
+        "## What the networks take\n\n"
+        f"- One channel at {c.sample_rate:,} Hz; the page converts what you open or record.\n"
+        f"- The first {c.seconds:g} s; what is shorter ends in black.\n"
+        f"- Any level: the image goes from the loudest point of the recording down to {c.dynamic_range:g} dB below it.\n"
+        f"- Languages: {languages}."
+    )
 
 
 if __name__ == "__main__":

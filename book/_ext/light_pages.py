@@ -84,6 +84,11 @@ def block(translator, node) -> None:
     raise nodes.SkipNode
 
 
+def indexed(app, env) -> list[str]:
+    """Pages with terms, written every time: the search index that a build goes on from has lost their terms."""
+    return [page for page, entries in env.get_domain("index").entries.items() if entries]
+
+
 def finish(app, exception) -> None:
     if exception or app.builder.format != "html":
         return
@@ -265,5 +270,6 @@ def setup(app):
     # "Figure" is what the paper calls its own
     app.connect("config-inited", lambda _, config: config.numfig_format.update(figure="Picture %s"))
     app.connect("source-read", captioned)
+    app.connect("env-updated", indexed)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-/* Long tables: a box to filter the rows, heads that sort them. Without scripts they are plain tables. */
+/* Wide tables say that they scroll. Long tables: a box to filter the rows, heads that sort them. Without scripts they are plain tables. */
 document.addEventListener("DOMContentLoaded", () => {
   const number = (text) => parseFloat(text.replace(/,/g, ""));
   const by = (column, sign) => (a, b) => {
@@ -6,6 +6,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const [m, n] = [x, y].map(number);
     return sign * (isNaN(m) || isNaN(n) ? x.localeCompare(y) : m - n);
   };
+  const sizes = new ResizeObserver((boxes) => {
+    for (const {target} of boxes) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+  });
+  document.querySelectorAll(".pst-scrollable-table-container").forEach((box) => sizes.observe(box));
   for (const table of document.querySelectorAll(".bd-article table")) {
     const body = table.tBodies[0];
     if (!table.tHead || !body || body.rows.length < 10) continue;

@@ -379,8 +379,11 @@
   /** How far an answer can be trusted. */
   function trust({corpus: {reliability, speakers}, source}) {
     const asked = source.expected ? ` The synthesizer was asked for ${source.expected.emotion}.` : "";
-    const known = source.speaker && speakers.includes(source.speaker)
-      ? `Speaker ${source.speaker} was in training, so this answer says nothing about new speakers. ` : "";
+    let known = "";
+    if (source.speaker) known = speakers.includes(source.speaker)
+      ? `Speaker ${source.speaker} was in training, so this answer says nothing about new speakers. `
+      : `Speaker ${source.speaker} was not in training. `;
+    else if (!source.expected) known = "Its name does not say whose speech it is: a speaker who was in training is named rightly more often. ";
     return `${known}${reliability}${asked}`;
   }
 
