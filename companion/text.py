@@ -74,9 +74,9 @@ def points(at: Shown) -> str:
     return _bounds(at, 100, "+z.1f")
 
 
-def fraction(at: Shown, sign: str = "") -> str:
-    """``0.93 [0.92, 0.95]``, with ``sign`` "+" ``+0.01 [-0.02, +0.04]``."""
-    return _bounds(at, 1, f"{sign}z.2f")
+def fraction(at: Shown) -> str:
+    """``0.93 [0.92, 0.95]``."""
+    return _bounds(at, 1, "z.2f")
 
 
 def counted(at: Shown) -> str:
