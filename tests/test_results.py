@@ -470,7 +470,7 @@ def test_one_name_of_two_corpora_has_rows_that_differ():
     for found, names in ((same, ["mine"]), ([*same, *other(same)], ["mine, files ffffffff", "mine, files aaaaaaaa"])):
         predicted = results.predictions(found)
         accuracies = text.accuracy_rows(node.accuracies(predicted, results.NO_NOISE))
-        assert sorted({row[0] for row in accuracies}, reverse=True) == names
+        assert sorted({row[2] for row in accuracies}, reverse=True) == names
         assert len({*accuracies}) == len(accuracies) == 2 * len(names)
         tables = node.tables(found, predicted, [])["comparisons"]
         compared = text.comparison_rows(tables[tables["corpus"].eq("mine") & tables["first"].eq("student-alone")])
