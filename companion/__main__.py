@@ -28,31 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("table", _table, "Every prediction of every record as one table, a row each.")
     sub.add_argument("records", nargs="*", type=Path, help="records, or folders of them (default: the committed ones)")
     sub.add_argument("--out", type=Path, required=True, help="the .csv file to write, or .parquet")
-
-    summary = "How far listeners recognised each recording of EmoDB or CREMA-D."
-    sub = command("listeners", _listeners, summary, cli.corpus_options)
-    sub.add_argument("--ratings", type=Path, help="erkennung.txt or summaryTable.csv (default: in --data)")
-    sub.add_argument("--out", type=Path, help="CSV table to write")
-
-    summary = "The log-Mel images of a few test utterances and what networks make of them, for figures."
-    sub = command("examples", _examples, summary, cli.corpus_options)
-    sub.add_argument("--record", type=Path, required=True, help="the run whose test set they are chosen from")
-    weights = "of the networks whose attention and tokens are kept, in the order of figures"
-    sub.add_argument("--weights", type=Path, nargs="*", default=[], help=weights)
-    sub.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     return parser
-
-
-def _examples(options: argparse.Namespace) -> None:
-    from companion import examples
-    from serlib import records
-    from studies import frontends
-
-    spare(options.out, options.record, *options.weights)
-    loaded = [frontends.load(path) for path in options.weights]
-    networks = {about["result"]: network for network, about in loaded}
-    number = examples.save(records.read(options.record), cli.load(options), options.out, networks)
-    print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -89,30 +65,9 @@ def _table(options: argparse.Namespace) -> None:
     except ImportError as error:
         raise SerlibError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
     print(f"{options.out}: {len(table):,} predictions")
-    if csv:
-        _note(table)
-
-
-def _note(table: "pd.DataFrame") -> None:
-    from companion import labels
-
-    if said := labels.note(table):
+    said = labels.note(table) if csv else ""
+    if said:
         print(corpora.printable(f"serlib: note: {said}"), file=sys.stderr)
-
-
-def _listeners(options: argparse.Namespace) -> None:
-    from companion import listeners
-    from serlib import metrics
-
-    corpus = cli.load(options)
-    ratings = options.ratings or cli.data(options) / listeners.RATINGS.get(corpus.name, "")
-    recognised = listeners.recognised(corpus, ratings)
-    if options.out:
-        spare(options.out, ratings)
-        _note(listeners.save(corpus, recognised, options.out))
-    at = metrics.interval(recognised, [u.speaker for u in corpus.utterances])
-    interval = f"{at.estimate:.1%} [{at.low:.1%}, {at.high:.1%}]"
-    print(f"{corpus.name}: listeners recognised {interval} of {len(recognised):,} utterances")
 
 
 if __name__ == "__main__":

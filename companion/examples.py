@@ -1,8 +1,6 @@
-"""Test utterances of people that figures show: their log-Mel images, committed; their sound stays with the corpus.
+"""Test utterances of people that figures show: their log-Mel images, and what networks make of them.
 
-A rule chooses them before anyone looks: of each emotion the first by file name that the run named rightly, and the first
-that it named wrongly, among the test set that its network never saw. What networks make of them, attention and tokens,
-is committed beside the images, so that a figure needs neither the recordings nor the weights.
+:mod:`workflow.examples` chooses them and writes the committed files; their sound stays with the corpus.
 """
 
 from collections.abc import Mapping
@@ -12,10 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from serlib import config, records
-from serlib.data import corpora, facts
+from serlib import config
+from serlib.data import corpora
 from serlib.errors import SerlibError
-from serlib.files import atomic_write
 
 if TYPE_CHECKING:  # torch is imported where it is used
     from jaxtyping import Float
@@ -55,16 +52,6 @@ def see(network: "SpectrogramViT", images: "Float[Tensor, 'versions 1 height wid
     return Seen(maps, attention.token_similarity(output.tokens[:1])[0])
 
 
-def chosen(record: records.Record) -> list[int]:
-    """Positions in the record's test set: of each emotion the first named rightly and the first named wrongly, if any."""
-    test = record.parts["test"]
-    order = sorted(range(len(test.file)), key=test.file.__getitem__)
-    first: dict[tuple[int, bool], int] = {}
-    for i in order:
-        first.setdefault((test.true[i], test.true[i] == test.predicted[i]), i)
-    return sorted(first.values(), key=lambda i: (test.true[i], test.true[i] != test.predicted[i]))
-
-
 def versions(
     utterance: corpora.Utterance, settings: config.Features, draw: int
 ) -> "Float[Tensor, 'versions 1 height width']":
@@ -78,40 +65,8 @@ def versions(
     return torch.stack([features.image(version, settings) for version in kinds])
 
 
-def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: Mapping[str, "SpectrogramViT"]) -> int:
-    """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1],
-    and what ``networks``, by the ``result`` of their records, make of them: attention, float32 (utterances, versions, rows,
-    columns), summing to 1; similarity of tokens, float16 (utterances, patches, patches) in [-1, 1].
-
-    Returns:
-        how many utterances.
-
-    Raises:
-        ValueError: the record is of other recordings, or a network takes images of another size.
-    """
-    import torch
-
-    if record.fingerprint != corpus.fingerprint:
-        raise SerlibError(f"{path}: the record was not made from these recordings; give the corpus it names")
-    known, test, rows = {u.key: u for u in corpus.utterances}, record.parts["test"], chosen(record)
-    settings = config.from_plain(config.Features, record.configuration.features)
-    shown = [known[test.file[i]] for i in rows]
-    images = [versions(u, settings, int(u.sha256[:8], 16)).half() for u in shown]
-    held = {"key": np.array([u.key for u in shown]), "images": torch.stack(images).numpy()}
-    held |= {name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")}
-    held |= {"result": record.result, "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}"}
-    held["results"] = np.array(list(networks), dtype=str)
-    for n, network in enumerate(networks.values()):
-        seen = [see(network, of_one.float()) for of_one in images]
-        held[f"attention {n}"] = torch.stack([one.attention for one in seen]).numpy()
-        held[f"similarity {n}"] = torch.stack([one.similarity for one in seen]).half().numpy()
-    with atomic_write(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **held)
-    return len(rows)
-
-
 def read(path: Path) -> list[Example]:
-    """What :func:`save` wrote.
+    """The examples of one corpus.
 
     Raises:
         ValueError: there is no such file.
@@ -120,7 +75,7 @@ def read(path: Path) -> list[Example]:
 
     if not path.exists():
         raise SerlibError(
-            f"{path}: no examples of this corpus are committed; make them by `python -m companion examples`"
+            f"{path}: no examples of this corpus are committed; make them by `python -m workflow.examples`"
         )
     with np.load(path) as stored:
         held = dict(stored)

@@ -2,7 +2,7 @@
 
 * :func:`ladder`: one network's accuracy by how the test set was chosen, beside an SVM, listeners and the published number;
 * :func:`differences`: the comparisons that the claims rest on, where they decide;
-* :func:`networks`, :func:`costs`: teacher beside student, for the page of the method;
+* :func:`networks`: teacher beside student, for the page of the method;
 * :func:`draw`: all as SVG, with the data as CSV.
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy import ndarray
 
-from companion import costs, figures, listeners, results, text
+from companion import figures, listeners, results, text
 from companion.claims import CLAIMS, published
 from companion.evidence import Evidence
 from serlib import config, metrics
@@ -105,11 +105,6 @@ def networks() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def network_costs() -> dict[str, costs.Cost]:
-    """Of teacher and student the parameters and the FLOPs per image."""
-    return {"teacher": costs.read()[costs.TEACHER], "student": costs.read()[costs.STUDENT]}
-
-
 def tables(evidence: Evidence, ratings: Path) -> dict[str, pd.DataFrame]:
     """By name the tables of the home page's pictures: how a test set was chosen, what parts gain, what stands beside it."""
     whole = ladder(evidence, ratings)
@@ -142,7 +137,6 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
         _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
-    _save(folder / "costs", _bars, network_costs(), size=(4.7, 2.6))
     for corpus in facts.CORPORA:
         if (path := images / f"{corpus}.npz").exists():
             draw_emotions(path, folder / f"{corpus}-emotions")
@@ -175,21 +169,6 @@ def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
     figures.name_frequency_once(axes)
     for panel in axes.flat[len(shown) :]:
         panel.axis("off")
-
-
-def _bars(counted: dict[str, costs.Cost], ax: Axes) -> None:
-    """Parameters, and FLOPs with the stem's share pale, a bar for each network."""
-    ax.axis("off")
-    parameters, operations = ax.figure.subplots(2, 1)
-    for name, cost in counted.items():
-        look = {"y": name.capitalize(), "color": figures.COLOURS[name], "height": 0.6}
-        parameters.barh(width=cost.parameters / 1e6, **look)
-        operations.barh(width=(cost.flops - cost.stem_flops) / 1e9, **look)
-        operations.barh(width=cost.stem_flops / 1e9, left=(cost.flops - cost.stem_flops) / 1e9, alpha=0.4, **look)
-    for panel, title in ((parameters, "million parameters"), (operations, "GFLOP per image (pale: in the stem)")):
-        panel.invert_yaxis()
-        panel.set_xlabel(title)
-        panel.tick_params(axis="y", length=0)
 
 
 def _save(path: Path, plot: Callable, *data: Any, size: tuple[float, float] = (4.7, 3.6), **options: Any) -> None:

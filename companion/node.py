@@ -69,12 +69,12 @@ def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.Dat
 
 
 def runs(found: Sequence[records.Record]) -> pd.DataFrame:
-    """A row a record: see :func:`companion.results.runs`; ``path`` is where it lies below ``results``."""
-    made = results.runs(found)
-    if made.empty:
-        return pd.DataFrame(columns=COLUMNS["runs"])
-    named = made[["speech", "corpus", "schedule", "protocol", "fold", "run", "seed", "image"]].itertuples(index=False)
-    return made.drop(columns="curves").assign(path=[records.location(*key) for key in named])
+    """A row a record: what names it, all of its provenance, and ``path``, where it lies below ``results``."""
+    made = []
+    for r in found:
+        named = {"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location}
+        made.append(r.provenance | results.identity(r) | named)
+    return pd.DataFrame(made) if made else pd.DataFrame(columns=COLUMNS["runs"])
 
 
 def _interval(at: metrics.Interval) -> dict[str, Any]:

@@ -34,14 +34,8 @@ SYNTHETIC = (
 
 
 SPEECH = ("examples", "synthetic", "recordings")
-SEEDS = (0, 2**32 - 1)
-RANGES = {
-    "fold": SEEDS,
-    "training_seed": SEEDS,
-    "shuffle_seed": SEEDS,
-    "draw": SEEDS,
-    "num_classes": (2, config.MOST_CLASSES),
-}
+RANGES = dict.fromkeys(("fold", "training_seed", "shuffle_seed", "draw"), (0, 2**32 - 1))
+RANGES |= {"num_classes": (2, config.MOST_CLASSES)}
 
 
 def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build":

@@ -1,6 +1,6 @@
 """Run records as tidy tables, and what is grouped, paired and pooled from them.
 
-* :func:`predictions`: a row a predicted utterance; :func:`runs`: a row a run;
+* :func:`predictions`: a row a predicted utterance, which :func:`identity` names;
 * :func:`accuracy`: a figure of merit of some rows, with its interval over speakers and seeds;
 * :func:`compare`: two runs on the same test utterances, wherever all else is alike;
 * :func:`tokens`: what probes know of time, a row a layer and utterance.
@@ -28,18 +28,7 @@ from studies import variants
 Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
-NAMED = [
-    "first",
-    "second",
-    "corpus",
-    "protocol",
-    "schedule",
-    "image",
-    "fingerprint",
-    "precision",
-    "held_out",
-    "utterances",
-]
+NAMED = ["first", "second", *CONDITION[1:], "held_out", "utterances"]  # of a comparison
 _WHOLE = (*config.RUNS, *GONE_RUNS, *(name for name in variants.VARIANTS if "+" not in name))  # names without steps
 RUNS = [*variants.BASELINES, *sorted(_WHOLE, key=lambda run: run.startswith("teacher-"))]  # the order of tables
 UNSEEDED = tuple(name for name in variants.BASELINES if name not in variants.RESNETS)  # they have no chance
@@ -54,14 +43,14 @@ NO_NOISE: Noise = MappingProxyType({})
 def predictions(found: Iterable[records.Record]) -> pd.DataFrame:
     """One row a predicted utterance.
 
-    Columns: those of :func:`runs` that name the run, ``part`` ("train", "test", "validation"), ``file``, ``utterance``
+    Columns: those of :func:`identity`, ``part`` ("train", "test", "validation"), ``file``, ``utterance``
     (the file of which it is a version), ``speaker``, ``true``, ``predicted``, ``correct``, and ``repetition``: the seed,
     or of random draws the draw.
     """
     about, columns = [], {name: [] for name in ("file", "speaker", "true", "predicted")}
     for r in found:
         for name, part in r.parts.items():
-            about += [_identity(r) | {"part": name, "rows": len(part.file)}]
+            about += [identity(r) | {"part": name, "rows": len(part.file)}]
             columns["file"] += part.file
             columns["speaker"] += part.speaker
             columns["true"] += [r.emotions[label] for label in part.true]
@@ -86,19 +75,14 @@ def _source(file: str) -> str:
     return name if version.removesuffix(")") in config.PERTURBATIONS else file
 
 
-def runs(found: Sequence[records.Record]) -> pd.DataFrame:
-    """One row a run: what names it, its ``curves`` (stage to loss to values), ``result`` and all of its provenance."""
-    more = ({"curves": r.curves, "result": r.result, "hardware": r.provenance.get("device", "")} for r in found)
-    return pd.DataFrame([r.provenance | _identity(r) | of for r, of in zip(found, more, strict=True)])
-
-
 def grouped(table: pd.DataFrame, keys: Sequence[str], **options: Any) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """What names each group, and its rows; options of ``groupby``."""
     for key, rows in table.groupby(list(keys), observed=True, **options):
         yield dict(zip(keys, key, strict=True)), rows
 
 
-def _identity(r: records.Record) -> dict[str, Any]:
+def identity(r: records.Record) -> dict[str, Any]:
+    """What names a run, and what two runs must share."""
     known = corpora.published_fingerprints(r.corpus)  # of the corpus as published, file by file; none of one's own
     published = not known or r.speech == "synthetic" or r.fingerprint in known
     named = [*CONDITION, "fold", "split", "run", "seed", "epochs"]
@@ -392,33 +376,33 @@ def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.Da
     the sum of squares, over the utterance's columns, of what the probe misses. ``variation`` is that of the column
     numbers about the training set's mean. Both are in columns squared.
     """
-    made_from, rows = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in found}, []
+    made_from = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in found}
+    none = {"image": "", "fingerprint": ""}
+    made = [pd.DataFrame(columns=[*_PROBED, *none, "layer", "last", "file", "speaker", "variation", "missed"])]
     for p in probed:
-        about = _probed(p) | made_from.get(p.result, {"image": "", "fingerprint": ""})
-        for layer, missed in p.errors.items():
-            of_layer = about | {"layer": layer, "last": layer == p.last}
-            columns = zip(p.file, p.speaker, p.variation, missed, strict=True)
-            rows += [of_layer | dict(zip(_TOKENS, values, strict=True)) for values in columns]
-    return pd.DataFrame(rows, columns=[*_PROBED, "image", "fingerprint", "layer", "last", *_TOKENS])
+        about = {name: getattr(p, name) for name in _PROBED} | made_from.get(p.result, none)
+        each = {"file": p.file, "speaker": p.speaker, "variation": p.variation}
+        of_layers = (
+            each | about | {"layer": of, "last": of == p.last, "missed": missed} for of, missed in p.errors.items()
+        )
+        made += map(pd.DataFrame, of_layers)
+    return pd.concat(made[1:] or made, ignore_index=True)
 
 
 def orders(probed: Iterable[Any]) -> pd.DataFrame:
     """One row a test utterance and order of its columns: what names the run, speaker, predicted label, correct."""
-    rows = [
-        _probed(p) | {"order": order, "speaker": speaker, "predicted": label, "correct": float(true == label)}
-        for p in probed
-        for order, labels in p.predicted.items()
-        for speaker, true, label in zip(p.speaker, p.true, labels, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=[*_PROBED, "order", "speaker", "predicted", "correct"])
+    made = [pd.DataFrame(columns=[*_PROBED, "order", "speaker", "predicted", "correct"])]
+    for p in probed:
+        about = {name: getattr(p, name) for name in _PROBED}
+        for order, labels in p.predicted.items():
+            right = np.equal(p.true, labels).astype(float)
+            made.append(
+                pd.DataFrame(about | {"order": order, "speaker": p.speaker, "predicted": labels, "correct": right})
+            )
+    return pd.concat(made[1:] or made, ignore_index=True)
 
 
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
-_TOKENS = ("file", "speaker", "variation", "missed")
-
-
-def _probed(p: Any) -> dict[str, Any]:
-    return {name: getattr(p, name) for name in _PROBED}
 
 
 def explained(rows: pd.DataFrame, noise: metrics.SeedNoise | None = None) -> metrics.Interval:

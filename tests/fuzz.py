@@ -42,7 +42,7 @@ from serlib.model import SpectrogramViT
 from studies import probes
 from studies.__main__ import main as studies
 from tests.helpers import tiny_emodb, tiny_record, write_wav
-from workflow import export, run
+from workflow import examples, export, listeners, run
 
 READ, REFUSED, WRONG, TURNED_AWAY = "read", "refused", "silently wrong", "wrongly refused"
 TRACEBACK, HANG, UNCLEAR = "traceback", "hang", "more than one line"
@@ -476,8 +476,8 @@ def arguments(draw: random.Random, place: Path) -> Case:
             (companion, ["claims", f"--results={word}"]),
             (companion, ["table", f"--out={out}.csv", "--", word]),
             (companion, ["table", f"--out={word}", "--", word]),
-            (companion, ["listeners", "emodb", f"--data={data}", f"--ratings={word}"]),
-            (companion, ["examples", "emodb", f"--data={data}", f"--record={word}", f"--out={out}"]),
+            (listeners.main, ["emodb", f"--data={data}", f"--ratings={word}"]),
+            (examples.main, ["emodb", f"--data={data}", f"--record={word}", f"--out={out}"]),
         )
     )
     right: bool | None = word == data and given[0] == "corpora"

@@ -28,11 +28,12 @@ from serlib.cli import main
 from serlib.records import Settings, read, write
 from studies import probes, variants
 from studies.__main__ import main as studies
+from workflow import listeners as rated
 from workflow.export import main as export
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "flops", "audit")
 STUDIES = ("probe",)  # and every command on networks, for variants and baselines
-TELLING = ("claims", "table", "listeners")
+TELLING = ("claims", "table")
 WHERE = "recordings/emodb/128x128/paper-1-epochs/random-0/student-alone-seed0"
 
 
@@ -52,14 +53,18 @@ def folder(tmp_path):
 
 def package(arguments) -> str:
     """The package whose command it is, by its name or that of the run."""
+    if arguments[0] == "listeners":
+        return "workflow.listeners"
     beyond = {*map(str, arguments)} & {*variants.VARIANTS, *variants.BASELINES}
     return "companion" if arguments[0] in TELLING else "studies" if arguments[0] in STUDIES or beyond else "serlib"
 
 
 def command(arguments) -> int:
     """The exit status of a command of any package."""
-    mains = {"companion": tell, "studies": studies, "serlib": main}
-    return mains[package(arguments)]([str(argument) for argument in arguments])
+    words = [str(argument) for argument in arguments]
+    if package(arguments) == "workflow.listeners":
+        return rated.main(words[1:])
+    return {"companion": tell, "studies": studies, "serlib": main}[package(arguments)](words)
 
 
 @pytest.fixture

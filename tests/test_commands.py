@@ -21,13 +21,14 @@ from serlib import cli, config
 from serlib.data import download
 from studies import __main__ as studies_cli
 from tests.helpers import dry_runs, tiny_emodb, write_wav
-from workflow import export
+from workflow import examples, export, listeners
 from workflow.run import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/clusters.md", *(f"book/{name}.md" for name in ("reproduce", "corpora")))
-PARSERS = {"serlib": cli._parser, "studies": studies_cli._parser, "companion": companion_cli._parser}
-PARSERS |= {"workflow.export": export._parser}
+PARSERS = {"serlib": cli._parser, "studies": studies_cli._parser}
+TELLING = {"companion": companion_cli, "workflow.listeners": listeners, "workflow.examples": examples}
+PARSERS |= {"workflow.export": export._parser} | {name: of._parser for name, of in TELLING.items()}
 OTHERS = {"apt-get", "conda", "pip", "jupyter", "cffconvert", "mlcroissant", "actionlint", "pip-licenses", "ruff"}
 
 
@@ -154,7 +155,7 @@ def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
 
 
 def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
-    commands = [words for page in PAGES for _, words in of_packages(page, "companion")]
+    commands = dict.fromkeys((of, *words) for page in PAGES for of, words in of_packages(page, *TELLING))
     shutil.rmtree(here / "data/emodb")
     (here / "data/emodb").symlink_to(recordings / "emodb")
     some = "results/recordings/emodb/128x128/paper"  # all take minutes
@@ -163,9 +164,10 @@ def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
     trained = here / "build/runs/recordings/emodb/128x128/paper/random-0/student-pooled-seed0.safetensors"
     trained.parent.mkdir(parents=True)
     shutil.copy(ROOT / "weights/emodb-student.safetensors", trained)
-    for words in {tuple(words): words for words in commands}.values():
-        assert companion_cli.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
-    assert {words[0] for words in commands} == {"claims", "table", "listeners", "examples"}
+    for program, *words in commands:
+        assert TELLING[program].main(words) == 0, f"{program} {shlex.join(words)}: {capsys.readouterr().err}"
+    assert {words[0] for program, *words in commands if program == "companion"} == {"claims", "table"}
+    assert {program for program, *_ in commands} == {*TELLING}
 
 
 def test_the_builds_can_be_planned(tmp_path, monkeypatch):

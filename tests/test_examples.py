@@ -7,13 +7,13 @@ import pytest
 import torch
 from helpers import tiny_emodb, tiny_record
 
-from companion import __main__ as cli
 from companion import examples
 from serlib import attention, checkpoints, config, records
 from serlib.data import corpora, features, splits
 from serlib.engine import provenance
 from serlib.model import SpectrogramViT
 from studies import variants
+from workflow import examples as written
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = sorted((ROOT / "results/figures").glob("*.npz"))
@@ -55,7 +55,7 @@ def test_the_networks_that_saw_them_have_committed_records_of_runs_that_did_not_
 def test_first_by_name_of_the_right_and_the_wrong() -> None:
     part = records.Part(("c", "a", "b", "d"), ("1",) * 4, (0, 0, 0, 1), (0, 1, 0, 1))
     record = tiny_record(parts={"train": part, "test": part})
-    assert [part.file[i] for i in examples.chosen(record)] == ["b", "a", "d"]
+    assert [part.file[i] for i in written.chosen(record)] == ["b", "a", "d"]
 
 
 def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -69,9 +69,9 @@ def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.Ca
     networks = [(SpectrogramViT(small).eval(), tmp_path / f"{n}.safetensors", str(n)) for n in range(2)]
     for network, weights, result in networks:
         checkpoints.save(network, weights, result=result)
-    command = ["examples", "emodb", "--data", data, "--record", str(tmp_path / "run.json"), "--out", str(out)]
+    command = ["emodb", "--data", data, "--record", str(tmp_path / "run.json"), "--out", str(out)]
     command += ["--weights", *(str(weights) for _, weights, _ in networks)]
-    assert cli.main(command) == 0
+    assert written.main(command) == 0
     shown = examples.read(out)
     for example in shown:
         waveform = features.read_audio(tmp_path / "emodb/wav" / example.key, config.Features())
@@ -83,5 +83,5 @@ def test_written_images_are_those_of_the_audio(tmp_path: Path, capsys: pytest.Ca
             torch.testing.assert_close(example.seen[result].attention, expected.attention)
             torch.testing.assert_close(example.seen[result].similarity, expected.similarity, atol=1e-3, rtol=0)
     records.write(tiny_record(), tmp_path / "run.json")
-    assert cli.main(command) == 1
+    assert written.main(command) == 1
     assert "was not made from these recordings" in capsys.readouterr().err

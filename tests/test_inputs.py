@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from companion.__main__ import main as companion
 from serlib import checkpoints, config, files, records, training
 from serlib.cli import main
 from serlib.data import audio, corpora, features
@@ -32,6 +31,7 @@ from serlib.data.corpora import CorpusError, load
 from serlib.engine import state as unfinished
 from serlib.model import SpectrogramViT
 from tests import fuzz
+from workflow import examples, listeners
 from workflow.export import main as export
 
 ROOT = Path(__file__).parents[1]
@@ -726,8 +726,8 @@ def test_no_command_replaces_what_it_reads(own, tmp_path, capsys):
     for main_of, file, arguments in (
         (main, tmp_path / "own.csv", ("corpora", "mine", "--data", tmp_path / "own.csv", "--table")),
         (main, notes, ("corpora", "emodb", "--data", folder, "--table")),
-        (companion, ratings, ("listeners", "emodb", "--data", folder, "--ratings", ratings, "--out")),
-        (companion, record, ("examples", "emodb", "--data", folder, "--record", record, "--out")),
+        (listeners.main, ratings, ("emodb", "--data", folder, "--ratings", ratings, "--out")),
+        (examples.main, record, ("emodb", "--data", folder, "--record", record, "--out")),
     ):
         before = file.read_bytes()
         assert main_of([str(argument) for argument in (*arguments, file)]) == 1
@@ -751,7 +751,7 @@ def test_ratings_are_shares_of_listeners(share, tmp_path, capsys):
     folder = tiny_emodb(tmp_path / "emodb", speakers=("03",))
     ratings = tmp_path / "erkennung.txt"
     ratings.write_text(f"head\n1\t03a01Wa.wav\t{share}\t0\n2\t03a01Ta.wav\t90,0\t0\n")
-    assert companion(["listeners", "emodb", "--data", str(folder), "--ratings", str(ratings)]) == 1
+    assert listeners.main(["emodb", "--data", str(folder), "--ratings", str(ratings)]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert f"{ratings}: 03a01Wa.wav: recognised by " in said
 

@@ -25,7 +25,7 @@ from companion import figures, labels, notebook, results, text
 from companion.__main__ import main
 from serlib import cli, records
 from serlib.data.corpora import Corpus, Excluded, Utterance
-from workflow import describe, execute
+from workflow import describe, execute, listeners
 
 ROOT = Path(__file__).parents[1]
 
@@ -267,7 +267,7 @@ def test_the_table_of_listeners_carries_the_call_that_keeps_its_names(tmp_path, 
     names = sorted(path.name for path in (folder / "wav").iterdir())
     lines = ["Satz\terkannt\tnatürlich", *(f"{i}\t{name}\t90,00\t50,00" for i, name in enumerate(names))]
     (folder / "erkennung.txt").write_text("\n".join(lines), encoding="latin-1")
-    assert main(["listeners", "emodb", "--data", str(folder), "--out", str(tmp_path / "a.csv")]) == 0
+    assert listeners.main(["emodb", "--data", str(folder), "--out", str(tmp_path / "a.csv")]) == 0
     said = capsys.readouterr().err
     call = re.search(r"^serlib: note: 03, 08: .*; (pd\.read_csv\(FILE, .*\)) keeps them$", said, re.M)[1]
     table = as_called(call, tmp_path / "a.csv")

@@ -73,10 +73,9 @@ def test_a_number_is_rounded_once():
 
 
 def test_a_row_is_a_run_with_its_provenance():
-    row = results.runs([tiny_record()]).iloc[0]
+    row = node.runs([tiny_record()]).iloc[0]
     assert (row["run"], row["seconds"], row["date"]) == ("student-pooled", 1.5, "2026-01-31")
-    assert row["curves"]["matching"]["loss"] == (0.5, 0.25)
-    assert row["result"] == tiny_record().result
+    assert (row["result"], row["path"]) == (tiny_record().result, tiny_record().location)
 
 
 def test_the_same_predictions_in_another_order_differ_by_nothing():

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from companion import experiments, results, text
+from companion import experiments, node, text
 from serlib import config
 from tests.helpers import dry_runs, jobs, resolved, tiny_emodb, tiny_record
 from workflow import run
@@ -74,7 +74,7 @@ def plans(tmp_path_factory) -> dict[str, tuple[int, str]]:
         for fold in FOLDS
         for seed in SEEDS
     ]
-    fence, command, _ = text.commands(results.runs(named)).data.splitlines()
+    fence, command, _ = text.commands(node.runs(named)).data.splitlines()
     assert fence == "```bash"
     program, *rest = command.replace("data=data/", f"data={data.parent}/").split(" ")
     assert program == ".venv/bin/snakemake"
@@ -187,7 +187,7 @@ def test_runs_and_seeds_with_other_folds_have_a_command_of_their_own():
         tiny_record(fold=fold, configuration=resolved("student-alone+deltas", "paper", seed, 7)) for fold, seed in runs
     ]
     named += [tiny_record(fold=2, configuration=config.resolve("teacher", "paper", 0, 7))]
-    _, *lines, _ = text.commands(results.runs(named)).data.splitlines()
+    _, *lines, _ = text.commands(node.runs(named)).data.splitlines()
     steps = "student-alone+deltas"
     places = [re.search(r"/random-(\S+)/(\S+)-seed(\S+)\.json", line).groups() for line in lines]
     assert places == [("{1,2}", steps, "{0,1}"), ("1", steps, "2"), ("2", "teacher", "0")]
@@ -195,7 +195,7 @@ def test_runs_and_seeds_with_other_folds_have_a_command_of_their_own():
 
 def test_the_command_of_a_chosen_channel_names_it():
     chosen = config.resolve("student-pooled", "paper", 0, 7, config.Features(channel=2))
-    _, command, _ = text.commands(results.runs([tiny_record(configuration=chosen)])).data.splitlines()
+    _, command, _ = text.commands(node.runs([tiny_record(configuration=chosen)])).data.splitlines()
     assert "/128x128-channel2/" in command
     assert command.endswith("--config corpus=emodb data=data/emodb channel=2")
 
