@@ -144,6 +144,7 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
 
 def draw_emotions(path: Path, picture: Path) -> None:
     """Draw what :func:`emotions` finds in ``path`` as ``picture``, an SVG."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
     _save(picture, _emotions, emotions(path), size=(4.9, 4.8))
 
 

@@ -33,6 +33,8 @@ def make(sources: Path, folder: Path) -> None:
     if evidence.KEEPS_PREDICTIONS:
         with atomic_write(folder / PREDICTIONS) as beside:
             predicted.to_parquet(beside, index=False)
+    else:  # those of other records would stay
+        (folder / PREDICTIONS).unlink(missing_ok=True)
     for name, table in tables(found, predicted, results.probes(sources / "probes")).items():
         with atomic_write(folder / f"{name}.json") as beside:
             table.to_json(beside, orient="records", indent=1, double_precision=15)
