@@ -50,7 +50,7 @@ def run(name, corpus=None, split="random-0"):
 CORPORA = (CORPUS,) if CORPUS else tuple(facts.CORPORA)
 SHOWN = CORPUS or "emodb"
 CORE = ("teacher", "student-alone", "student-pooled")
-TABLES = [f"build/{SPEECH}/{corpus}/corpus.csv" for corpus in CORPORA]
+TABLES = [f"build/{SPEECH}/{corpus}/corpus.json" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
 COMMITTED = [str(path) for suffix in (".json", ".csv") for path in below("results", suffix)]
 EVIDENCE = "build/evidence/made_from.txt"
@@ -104,7 +104,7 @@ rule runs:
 
 rule synthesize:
     message: "synthetic speech: {wildcards.corpus}"
-    output: "build/synthetic/{corpus}/corpus.csv"
+    output: "build/synthetic/{corpus}/corpus.json"
     log: "build/logs/synthetic-{corpus}.log"
     params:
         audio=lambda w: f"build/synthetic/{w.corpus}/audio",
@@ -117,7 +117,7 @@ rule synthesize:
 
 rule check:
     message: "checking the recordings: {wildcards.corpus}"
-    output: "build/recordings/{corpus}/corpus.csv"
+    output: "build/recordings/{corpus}/corpus.json"
     log: "build/logs/recordings-{corpus}.log"
     params: # functions, because Snakemake fills in braces in texts
         data=lambda _: DATA,
@@ -135,7 +135,7 @@ def recordings(w):
     """What every command on a corpus is given."""
     where = f"build/{w.speech}/{w.corpus}"
     synthetic = ["--synthetic"] if w.speech == "synthetic" else []
-    return [w.corpus, "--data", f"{where}/audio", "--table", f"{where}/corpus.csv", *synthetic]
+    return [w.corpus, "--data", f"{where}/audio", "--table", f"{where}/corpus.json", *synthetic]
 
 
 def cell(w):
@@ -147,7 +147,7 @@ def cell(w):
 
 rule images:
     message: "log-Mel images: {wildcards.corpus}"
-    input: table="build/{speech}/{corpus}/corpus.csv"
+    input: table="build/{speech}/{corpus}/corpus.json"
     output: "build/{speech}/{corpus}/images" # what they were made from
     log: "build/logs/{speech}-{corpus}-images.log"
     params: corpus=recordings, read=digest(code("serlib/data/features.py"))
@@ -179,7 +179,7 @@ rule train:
     message: "training {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}, seed {wildcards.seed}"
     input:
         teacher,
-        table="build/{speech}/{corpus}/corpus.csv",
+        table="build/{speech}/{corpus}/corpus.json",
         images="build/{speech}/{corpus}/images",
     output:
         "build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
@@ -200,7 +200,7 @@ rule train:
 rule baseline:
     message: "baseline {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
-        table="build/{speech}/{corpus}/corpus.csv",
+        table="build/{speech}/{corpus}/corpus.json",
         images="build/{speech}/{corpus}/images",
     output: "build/runs/{speech}/{corpus}/{image}/" + variants.BASELINE + "/{split}/{run}-seed{seed}.json"
     log: "build/logs/{speech}-{corpus}-{image}-" + variants.BASELINE + "-{split}-{run}-seed{seed}.log"
@@ -215,7 +215,7 @@ rule probe:
     message: "probing {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
         record="build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",
-        table="build/{speech}/{corpus}/corpus.csv",
+        table="build/{speech}/{corpus}/corpus.json",
         images="build/{speech}/{corpus}/images",
     output: "build/probes/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json"
     log: "build/logs/probe-{speech}-{corpus}-{image}-{schedule}-{split}-{run}-seed{seed}.log"

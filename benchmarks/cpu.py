@@ -110,9 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def synthetic() -> tuple[corpora.Corpus, Tensor]:
     folder = ROOT / "build/synthetic/emodb"
-    if not (folder / "corpus.csv").exists():
+    if not (folder / "corpus.json").exists():
         raise SystemExit("serlib: no synthetic speech yet: run `make bench`, or `make book` first")
-    corpus = corpora.read(folder / "corpus.csv", folder / "audio", "emodb", "synthetic")
+    corpus = corpora.read(folder / "corpus.json", folder / "audio", "emodb", "synthetic")
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     return corpus, features.images(paths, hashes, config.Features(), ROOT / "build/cache", progress=False)
 

@@ -141,20 +141,20 @@ class Build:
     @cached_property
     def utterances(self) -> corpora.Corpus:
         """The corpus's table."""
-        if not (self.folder / "corpus.csv").exists():
+        if not (self.folder / "corpus.json").exists():
             raise self._lacks(f"{self.speech} of {self.corpus!r} in this build")
-        return corpora.read(self.folder / "corpus.csv", self.folder / "audio", self.corpus, self.speech)
+        return corpora.read(self.folder / "corpus.json", self.folder / "audio", self.corpus, self.speech)
 
     @property
     def settings(self) -> config.Features:
         """How this build made its images: the corpus's table knows the channel."""
-        there = (self.folder / "corpus.csv").exists()
+        there = (self.folder / "corpus.json").exists()
         return config.Features(channel=self.utterances.channel) if there else config.Features()
 
     def corpora(self) -> list[corpora.Corpus]:
         """Every corpus of this build with this speech, in the order of the paper."""
         folder = self.root / "build" / self.speech
-        names = results.in_order(path.parent.name for path in folder.glob("*/corpus.csv"))
+        names = results.in_order(path.parent.name for path in folder.glob("*/corpus.json"))
         if not names:
             raise self._lacks(f"{self.speech} in this build")
         return [replace(self, corpus=name).utterances for name in names]

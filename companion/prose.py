@@ -11,11 +11,11 @@ import pandas as pd
 from companion import claims, costs, front, paper, reach, results, text
 from companion.evidence import Evidence, read
 from serlib import config, metrics
-from serlib.data import corpora, download, facts, splits
+from serlib.data import corpora, facts, splits
 from serlib.files import below
 from studies import variants
 
-MODULES = (claims, config, corpora, costs, download, facts, front, metrics, paper, results, splits, text)
+MODULES = (claims, config, corpora, costs, facts, front, metrics, paper, results, splits, text)
 ORDER = ("supported", "ruled out", "not reached", "unclear", "pending")  # of findings, the most decided first
 
 

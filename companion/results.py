@@ -9,7 +9,6 @@ Columns named in :data:`CONDITION` say what two runs must share to be compared, 
 trainings belong together. :mod:`companion.node` makes the tables of the book from these functions, once.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import pandas as pd
 from companion.experiments import GONE_RUNS, GONE_SCHEDULES
 from serlib import config, metrics, records
 from serlib.data import corpora, facts, splits
+from serlib.engine.plain import read_json
 from serlib.errors import SerlibError
 from studies import variants
 
@@ -360,9 +360,7 @@ def probes(folder: Path) -> list[SimpleNamespace]:
     found = []
     for path in sorted(path for path in folder.rglob("*.json") if not path.name.startswith("._")):
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            if plain.pop("digest") != config.digest(plain):
-                raise ValueError("changed since it was written")
+            plain = read_json(path)
             found.append(SimpleNamespace(**plain, last=list(plain["errors"])[-1]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise records.RecordError(f"{path}: not a probe ({error}); make it again") from error

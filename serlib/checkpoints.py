@@ -1,4 +1,4 @@
-"""Weights on disk as safetensors; :mod:`serlib.data.released` reads the authors' checkpoints."""
+"""Weights on disk as safetensors; :mod:`workflow.released` reads the authors' checkpoints."""
 
 import hashlib
 import json
@@ -50,12 +50,9 @@ def _plain(model: config.Model, about: Mapping[str, Any]) -> SpectrogramViT:
 def _check_sizes(model: config.Model, state: dict[str, torch.Tensor]) -> config.Model:
     """``model``, if the weights can have its sizes: a network of absurd sizes takes minutes or all memory."""
     largest = max((size for tensor in state.values() for size in tensor.shape), default=0)
-    inner = model.heads * model.head_width
-    sizes = {"depth": model.depth, "stem": len(model.stem), "width": model.width, "mlp_width": model.mlp_width}
-    sizes |= {"heads": inner, "convolution": max((0, *model.stem)), "patch_size": model.patch_values}
-    for name, size in sizes.items():
-        if size > (len(state) if name in ("depth", "stem") else largest):
-            raise ValueError(f"{name}: no weight is of such a size")
+    widths = model.width, model.mlp_width, model.heads * model.head_width, model.patch_values, *model.stem
+    if max(widths) > largest or max(model.depth, len(model.stem)) > len(state):
+        raise ValueError("no weight is of such a size as the configuration says")
     return model
 
 
@@ -79,8 +76,6 @@ def load(
             raise ValueError("a weight is not a finite number")
         model = network(_check_sizes(config.from_plain(config.Model, about.pop("model")), state), about)
         model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
-    except FileNotFoundError as error:
-        raise SerlibError(f"{path}: no such weights") from error
     except VariantError as error:
         raise VariantError(f"{path}: {error}") from error
     except (SafetensorError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from serlib.engine.plain import canonical, digest, from_json, from_plain, plain  # noqa: F401, for config.digest ...
+from serlib.engine.plain import canonical, digest, from_plain, plain  # noqa: F401, for config.digest ...
 from serlib.errors import SerlibError
 
 Position = Literal["none", "coordinates"]

@@ -1,11 +1,9 @@
 """Files as the rest of the package needs them: whole or not there, and never a pipe, a device or a pointer."""
 
 import errno
-import filecmp
 import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,13 +33,6 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:  # a full disk does not say which file it was
         error.filename = str(path) if error.filename is None or UNFINISHED in str(error.filename) else error.filename
         raise
-
-
-def copy(source: str | Path, target: str | Path) -> None:
-    """Copy a file, whole or not at all; one that is there already with the same content is not touched."""
-    if not (Path(target).is_file() and filecmp.cmp(source, target, shallow=False)):
-        with atomic_write(target) as beside:
-            shutil.copyfile(source, beside)
 
 
 def require_file(path: str | Path) -> Path:

@@ -164,12 +164,6 @@ def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
     return adjusted[np.argsort(order)]
 
 
-def by_speaker(true: Labels, predicted: Labels, speakers: Sequence[str]) -> dict[str, float]:
-    """Each speaker's weighted accuracy in [0, 1]."""
-    names = np.asarray(speakers)
-    return {str(name): float((true == predicted)[names == name].mean()) for name in np.unique(names)}
-
-
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
     """Numbers of right utterances, of all, whose percentage prints as ``printed`` when it is rounded and when truncated.
 

@@ -194,13 +194,10 @@ def read(path: str | Path) -> Record:
     """The record in ``path``.
 
     Raises:
-        RecordError: missing, not a record, of another version, or changed since it was written.
+        RecordError: not a record, of another version, or changed since it was written.
     """
     try:
-        text = require_file(path).read_text(encoding="utf-8")
-        plain = json.loads(text)
-    except FileNotFoundError as error:
-        raise RecordError(f"{path}: no such record") from error
+        plain = json.loads(require_file(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON ({error})") from error
     if not isinstance(plain, dict) or "version" not in plain:
@@ -210,10 +207,7 @@ def read(path: str | Path) -> Record:
     if plain.pop("digest", None) != _digest(plain):
         raise RecordError(f"{path}: changed since it was written (digest differs); restore it or make it again")
     try:
-        unknown = plain.keys() - {"version", *(field.name for field in fields(Record))}
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        record = config.from_json(Record, text, extra="ignore")
+        record = config.from_plain(Record, {name: value for name, value in plain.items() if name != "version"})
     except ValueError as error:
         raise RecordError(f"{path}: not a whole record ({error})") from error
     record.__dict__["result"] = _result(plain)  # as the file says: a setting that is younger changes nothing

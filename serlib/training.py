@@ -200,14 +200,12 @@ def _write(finished: records.Record, run_config: config.RunConfig, model: nn.Mod
 def _fit(state: TrainState, stage: str, model: nn.Module, loss: Losses) -> None:
     """One stage: AdamW, one cycle of the learning rate, the same number of epochs for all."""
     s, updates = state.settings, state.settings.epochs * math.ceil(len(state.labels) / state.settings.batch_size)
-    peak_beta1, end_beta1 = s.beta1
-    betas, cycle = (
-        (end_beta1, s.beta2),
-        {"pct_start": s.warm_up, "base_momentum": peak_beta1, "max_momentum": end_beta1},
-    )
-    divisors = {"div_factor": s.first_divisor, "final_div_factor": s.last_divisor}
+    at_peak, at_ends = s.beta1
+    betas = at_ends, s.beta2
     optimizer = torch.optim.AdamW(model.parameters(), s.learning_rate, betas, weight_decay=s.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.learning_rate, updates, **cycle, **divisors)
+    cycle = {"pct_start": s.warm_up, "base_momentum": at_peak, "max_momentum": at_ends}
+    cycle |= {"div_factor": s.first_divisor, "final_div_factor": s.last_divisor}
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.learning_rate, updates, **cycle)
     wrapped, optimizer = state.fabric.setup(model, optimizer)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     done = unfinished.read_state(state, stage, parts)

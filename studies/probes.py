@@ -9,7 +9,6 @@
 One JSON file holds both for one network, with figures for every held-out utterance; ``result`` names the run's record.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from torch import Tensor
 
 from serlib import config
 from serlib.engine.padding import content_width
+from serlib.engine.plain import read_json, write_json
 from serlib.errors import SerlibError
-from serlib.files import atomic_write, below, require_file
+from serlib.files import below
 from serlib.model import SpectrogramViT
 from serlib.records import Record, RecordError
 from serlib.training import predict
@@ -145,9 +145,7 @@ def _missed(known: ndarray, known_numbers: ndarray, tokens: ndarray, numbers: nd
 
 def write(probe: Probe, path: str | Path) -> None:
     """Write a probe as JSON with a digest of its content."""
-    plain = json.loads(json.dumps(asdict(probe)))
-    with atomic_write(path) as beside:
-        beside.write_text(json.dumps({**plain, "digest": config.digest(plain)}) + "\n", encoding="utf-8")
+    write_json(asdict(probe), path)
 
 
 def read_all(folder: str | Path) -> list[Probe]:
@@ -159,10 +157,7 @@ def read_all(folder: str | Path) -> list[Probe]:
     found = []
     for path in below(folder, ".json"):
         try:
-            plain = json.loads(require_file(path).read_text(encoding="utf-8"))
-            if plain.pop("digest") != config.digest(plain):
-                raise ValueError("changed since it was written")
-            found.append(config.from_plain(Probe, plain))
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            found.append(config.from_plain(Probe, read_json(path)))
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}: not a probe ({error}); make it again") from error
     return found

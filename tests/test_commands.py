@@ -18,7 +18,6 @@ import pytest
 
 from companion import __main__ as companion_cli
 from serlib import cli, config
-from serlib.data import download
 from studies import __main__ as studies_cli
 from tests.helpers import dry_runs, tiny_emodb, write_wav
 from workflow import examples, export, listeners
@@ -129,7 +128,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.delenv("SERLIB_DATA", raising=False)
     monkeypatch.setattr(config, "RUNS", {name: small(run) for name, run in config.RUNS.items()})
     monkeypatch.setattr(config, "SCHEDULES", {k: replace(s, epochs=1) for k, s in config.SCHEDULES.items()})
-    monkeypatch.setattr(download, "fetch", lambda name, folder: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -144,11 +142,14 @@ def of_packages(page: str, *packages: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
-    for package, words in of_packages(page, "serlib", "studies", "workflow.export", "workflow.synthetic"):
+    for package, words in of_packages(
+        page, "serlib", "studies", "workflow.export", "workflow.synthetic", "workflow.download"
+    ):
         if "crema-d" in words:
             tiny_crema_d(here / "data/crema-d")
-        if package == "workflow.synthetic":  # tests/test_synthetic.py does
+        if package == "workflow.synthetic":  # tests/test_synthetic.py and tests/test_download.py run these two
             tiny_emodb(here / words[words.index("--data") + 1])
+        if package in ("workflow.synthetic", "workflow.download"):
             continue
         program = {"serlib": cli, "studies": studies_cli, "workflow.export": export}[package]
         assert program.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"

@@ -11,8 +11,9 @@ from threading import Thread
 
 import pytest
 
-from serlib.data import corpora, download
+from serlib.data import corpora
 from serlib.data.corpora import CorpusError
+from workflow import download
 
 # pooch leaves the response of a failed request, with its socket, to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -196,9 +197,11 @@ def test_an_address_that_does_not_answer_is_named(server, published, tmp_path, n
     assert str(tmp_path / name) in message
 
 
-def test_savee_says_where_to_register_and_fetches_nothing(tmp_path):
+def test_savee_says_where_to_register_and_fetches_nothing(tmp_path, capsys):
     message = refusal("savee", tmp_path / "savee")
     assert "register at http://kahlan.eps.surrey.ac.uk/savee/" in message
+    assert download.main(["savee", "--data", str(tmp_path / "savee")]) == 1
+    assert capsys.readouterr().err == f"workflow.download: {message}\n"
     assert not (tmp_path / "savee").exists()
 
 

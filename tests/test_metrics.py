@@ -140,11 +140,6 @@ def test_what_is_detectable_is_detected_four_times_in_five():
     assert 0.74 <= np.mean(found) <= 0.86
 
 
-def test_by_speaker():
-    shares = metrics.by_speaker(np.array([0, 0, 1]), np.array([0, 1, 1]), ["a", "a", "b"])
-    assert shares == {"a": 0.5, "b": 1.0}
-
-
 @given(st.integers(1, 2_000), st.integers(0, 10_000), st.integers(0, 2))
 def test_attainable_agrees_with_trying_every_count(utterances, hundredths, digits):
     printed = f"{hundredths / 100:.{digits}f}"

@@ -16,16 +16,17 @@ from companion import __main__ as companion_cli
 from companion import claims, evidence, front, node, paper, prose, results, text
 from serlib import cli, records
 from serlib.data import splits
-from workflow import stage, synthetic
+from workflow import download, stage, synthetic
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 ROOT = Path(__file__).resolve().parents[1]
+OF_STAGE = {"download": download, "synthetic": synthetic}  # what workflow hands to pages
 PAGES = sorted((ROOT / "book").glob("*.md"))
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return prose.values(tmp_path_factory.mktemp("empty")) | {"synthetic": synthetic}
+    return prose.values(tmp_path_factory.mktemp("empty")) | OF_STAGE
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -36,7 +37,7 @@ def test_every_page_is_filled_in(page: Path, empty: dict[str, Any]) -> None:
 def test_every_value_is_used() -> None:
     """And names nothing that is not there: a page that does is not filled in."""
     named = [meta.find_undeclared_variables(stage.TEMPLATES.parse(page.read_text())) for page in PAGES]
-    assert set().union(*named) == prose.values(ROOT).keys() | {"synthetic"}
+    assert set().union(*named) == prose.values(ROOT).keys() | OF_STAGE.keys()
 
 
 def test_a_changed_word_reads_no_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,8 @@ def test_other_json_is_refused(path, content):
 
 
 def test_a_missing_file_and_one_that_is_no_text_are_refused(path):
-    assert "no such record" in refusal(path.with_name("absent.json"))
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        read(path.with_name("absent.json"))
     path.write_bytes(b"\xff\xfe\x00\x01")
     assert "not JSON" in refusal(path)
 

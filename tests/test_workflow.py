@@ -449,7 +449,7 @@ def test_the_graph_itself_works_there(tmp_path):
         shutil.copy(ROOT / name, folder)
     tiny_emodb(folder / HOSTILE[0] / "it's {a} $(b)")
     environment = os.environ | {"PYTHONPATH": str(folder), "CORPUS": "emodb", "DATA": f"{HOSTILE[0]}/it's {{a}} $(b)"}
-    command = (sys.executable, "-m", "workflow.run", "build/recordings/emodb/corpus.csv")
+    command = (sys.executable, "-m", "workflow.run", "build/recordings/emodb/corpus.json")
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert result.stderr == "[1/1] checking the recordings: emodb\n"

@@ -52,7 +52,7 @@ class ToImage(nn.Module):
         k = torch.arange(c.fft_length // 2 + 1)
         # cosines and sines are computed when a file is read: stored, they would be larger than half the student
         self.register_buffer("turns", (torch.outer(k, n) % c.fft_length).to(torch.int16))  # times ``fft_length``
-        self.register_buffer("window", features.window(c))
+        self.register_buffer("window", torch.hann_window(c.window_length))
         self.register_buffer("mel", features.mel_filters(c))
         self.register_buffer("across", features.interpolation(c))
 

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from serlib import files
+from workflow.files import copy
 from workflow.graph import Settings, lock, number, settings, stop
 
 GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
@@ -100,7 +101,7 @@ def keep() -> None:
     for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
         for path in files.below(source, ".json"):
             try:
-                files.copy(path, Path(target, path.relative_to(source)))
+                copy(path, Path(target, path.relative_to(source)))
             except OSError as error:
                 stop(f"{error.filename}: {error.strerror}; what was there before is whole")
 
@@ -144,7 +145,7 @@ def main(action: str) -> None:
     elif action == "results":
         graph("runs", **given)
         keep()
-        table, out = f"build/recordings/{chosen.corpus}/corpus.csv", f"results/splits/{chosen.corpus}"
+        table, out = f"build/recordings/{chosen.corpus}/corpus.json", f"results/splits/{chosen.corpus}"
         python("-m", "serlib", "audit", chosen.corpus, f"--data={chosen.data}", "--table", table, "--out", out)
     elif action == "evidence":
         from companion import experiments

@@ -6,7 +6,6 @@ repository's layout, so that a page's "edit" link names a file that exists. ``ST
 that did not change keeps its time: pages that use it are not rendered again.
 """
 
-import filecmp
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -20,8 +19,8 @@ from jinja2 import Environment, StrictUndefined
 
 from companion import prose
 from serlib.engine.provenance import git
-from serlib.files import atomic_write
-from workflow import spoken, synthetic
+from workflow import download, spoken, synthetic
+from workflow.files import copy
 
 HOSTS = ("github.com", "gitlab.com")
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
@@ -49,7 +48,9 @@ def main(
             (fresh / name).write_text(text, encoding="utf-8")
         shutil.copy2(root / "CITATION.bib", fresh)
         whence = {"author": config["author"], "address": address, "doi": os.environ.get("ARCHIVE_DOI") or ""}
-        filled = prose.values(root, fresh / "book", whence) | {"synthetic": synthetic} | (values or {})
+        filled = (
+            prose.values(root, fresh / "book", whence) | {"download": download, "synthetic": synthetic} | (values or {})
+        )
         spoken.draw(fresh / "book")
         for path in (fresh / "book").glob("*.md"):
             path.write_text(page(path.read_text(encoding="utf-8"), filled), encoding="utf-8")
@@ -79,10 +80,7 @@ def renew(source: Path, target: Path, folders: Iterable[str]) -> None:
             if not (source / path.relative_to(target)).exists():
                 path.rmdir() if path.is_dir() else path.unlink()
     for path in (path for path in sorted(source.rglob("*")) if path.is_file()):
-        there = target / path.relative_to(source)
-        if not there.is_file() or not filecmp.cmp(path, there, shallow=False):
-            with atomic_write(there) as beside:
-                shutil.copyfile(path, beside)
+        copy(path, target / path.relative_to(source))
 
 
 def repository(origin: str) -> str:

@@ -23,7 +23,7 @@ from serlib.files import require_file
 
 CONVERT = "WAV and FLAC are read; `ffmpeg -i FILE FILE.wav` converts others"
 LARGEST_FILE = 2**29  # bytes
-MOST_SAMPLES = 2**28  # of all channels: more than four hours at 16 kHz
+MOST_SAMPLES = 2**28  # of all channels: more than four hours at 16 kHz; a stream may declare any number of them
 LARGEST, SMALLEST = 1e3, 1e-7  # amplitudes: above is no audio in [-1, 1], below is less than 24 bits hold
 RATES = (1_000, 2_000_000)  # Hz
 UNKNOWN = 0x7FFFF000  # sizes from here on (and 0) say that the writer did not know: SoX, ffmpeg and others
@@ -31,7 +31,6 @@ SHORT = 0.5  # seconds: hardly a word
 # The power at high frequencies that no recording of EmoDB or CREMA-D is without: they reach 7.4 kHz of 8; resampled to
 # half their rate and back they end below 4.5 kHz.
 FAINT, FULL = 1e-5, 0.75
-BLOCK = 1 << 20  # samples read at once: a stream may declare any number of them
 WAV = {b"RIFF": "<4sI", b"RIFX": ">4sI", b"RF64": "<4sI"}  # how each kind stores the name and size of a chunk
 CHUNK = re.compile(rb"[ -~]{4}.{4}", re.DOTALL)
 
@@ -62,16 +61,6 @@ class Recording:
         return 20 * math.log10(np.sqrt(np.square(self.samples, dtype=np.float64).mean()))
 
 
-class _Content(BytesIO):
-    """Bytes as a file; a damaged header may send its reader before the first."""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return super().seek(offset, whence)
-        except (ValueError, OverflowError):
-            return self.tell()
-
-
 def read(path: str | Path, settings: Features | None = None) -> Recording:
     """The recording in a file, checked; ``settings`` say which channel and how much of it an image shows.
 
@@ -86,7 +75,7 @@ def read(path: str | Path, settings: Features | None = None) -> Recording:
         content = path.read_bytes()
     except OSError as error:
         raise AudioError(f"unreadable: {error.strerror}") from error
-    samples, rate, kind, notes = _decode(content)
+    samples, rate, kind, notes = _decode(path, content)
     channels = samples.shape[1]
     if settings.channel > channels:
         raise AudioError(f"channel {settings.channel} of {channels}")
@@ -134,15 +123,16 @@ def _bandwidth(samples: Float[ndarray, " samples"], rate: int) -> float:
     return float(np.flatnonzero(above >= FAINT * above[0])[-1]) * rate / size
 
 
-def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, str, list[str]]:
+def _decode(path: Path, content: bytes) -> tuple[Float[ndarray, "samples channels"], int, str, list[str]]:
     """Samples of every channel, sampling rate in Hz, container and encoding, notes."""
     if content[:4] not in (*WAV, b"fLaC"):
         raise AudioError(f"unreadable: of another format; {CONVERT}")
     declared, stored = _data(content)
+    source: Path | BytesIO = path
     if stored and not declared:  # libsndfile reads no sample where 0 are declared
         size = len(content) - stored - 4
-        content = content[:size] + b"\xff" * 4 + content[size + 4 :]
-    samples, rate, kind = _sound(content)
+        source = BytesIO(content[:size] + b"\xff" * 4 + content[size + 4 :])
+    samples, rate, kind = _sound(source)
     if stored < declared < UNKNOWN:
         raise AudioError(f"truncated: {stored:,} of {declared:,} bytes of samples")
     if not len(samples):
@@ -157,20 +147,16 @@ def _decode(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, st
     return samples, rate, kind, notes
 
 
-def _sound(content: bytes) -> tuple[Float[ndarray, "samples channels"], int, str]:
+def _sound(source: Path | BytesIO) -> tuple[Float[ndarray, "samples channels"], int, str]:
     """Samples, sampling rate in Hz, container and encoding, as libsndfile reads them."""
     try:
-        with soundfile.SoundFile(_Content(content)) as file:
+        with soundfile.SoundFile(source) as file:
             if not RATES[0] <= file.samplerate <= RATES[1]:
                 raise AudioError(f"a sampling rate of {file.samplerate:,} Hz")
-            blocks = [np.zeros((0, file.channels), "float32")]
-            while len(block := file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True)):
-                blocks.append(block)
-                if len(block) == file.frames:  # all there is: another read takes libsndfile as long as opening the file
-                    break
-                if sum(block.size for block in blocks) > MOST_SAMPLES:
-                    raise AudioError("longer than four hours: cut it into utterances")
-            return np.concatenate(blocks), file.samplerate, f"{file.format} {file.subtype}"
+            samples = file.read(MOST_SAMPLES // file.channels + 1, dtype="float32", always_2d=True)
+            if samples.size > MOST_SAMPLES:
+                raise AudioError("longer than four hours: cut it into utterances")
+            return samples, file.samplerate, f"{file.format} {file.subtype}"
     except (soundfile.LibsndfileError, RuntimeError) as error:
         if "SF_INFO" in str(error):
             raise AudioError("a header of 0 Hz or of no channel") from error

@@ -2,14 +2,13 @@
 
 * :func:`load`: SAVEE, EmoDB, CREMA-D from their real folders, or any corpus from a CSV file;
 * :func:`manifest`: every published file of a corpus and its hash;
-* :func:`save` and :func:`read`: the table as CSV, excluded files included;
+* :func:`save` and :func:`read`: the table as a file, excluded files included;
 * :func:`versions`: every utterance as it is and perturbed.
 
 A file that cannot be used is excluded by name with its reason. Exclusions travel with the table into every record, and
 stop the work only when ``strict``. :mod:`serlib.data.report` prints how the recordings are stored.
 """
 
-import codecs
 import csv
 import hashlib
 import io
@@ -17,22 +16,24 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from serlib import config
 from serlib.data import facts
+from serlib.engine.plain import read_json, write_json
 from serlib.errors import SerlibError, printable
-from serlib.files import atomic_write, require_file
+from serlib.files import require_file
 
 Speech = Literal["recordings", "synthetic"]
 
-ALIASES = {"1040_ITH_SAD_X.wav": "1040_ITH_SAD_XX.wav"}  # of CREMA-D, as some mirrors name it
+ALIAS = "1040_ITH_SAD_X.wav", "1040_ITH_SAD_XX.wav"  # of CREMA-D: the name on some mirrors, the published one
 SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # how folders begin that systems put among people's
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LETTERS = "at most 100 letters, digits, '-', '_' and '.', and starts with one of the first two"
@@ -44,7 +45,6 @@ CARRIERS = {  # the properties of a file that a network may learn instead of the
     "seconds": "the length",
     "level": "the level",
 }
-EXAMPLES = {name: known.example for name, known in facts.CORPORA.items()}
 
 
 class CorpusError(SerlibError):
@@ -124,12 +124,14 @@ def versions(corpus: Corpus) -> Corpus:
     This is an augmented corpus; the protocols of :data:`serlib.data.splits.AUGMENTED` divide it.
     """
 
-    def version(u: Utterance, kind: str) -> Utterance:
-        changed = {"key": f"{u.key} ({kind})", "sha256": config.digest(u.sha256, kind), "version": kind}
-        return u if kind == config.ORIGINAL else replace(u, **changed)
-
-    changed = tuple(version(u, kind) for u in corpus.utterances for kind in config.PERTURBATIONS)
-    return replace(corpus, utterances=changed)
+    changed = (
+        replace(u, key=f"{u.key} ({kind})", sha256=config.digest(u.sha256, kind), version=kind)
+        if kind != config.ORIGINAL
+        else u
+        for u in corpus.utterances
+        for kind in config.PERTURBATIONS
+    )
+    return replace(corpus, utterances=tuple(changed))
 
 
 def parse(name: str, file: str) -> Utterance:
@@ -139,9 +141,7 @@ def parse(name: str, file: str) -> Utterance:
         CorpusError: the name does not follow the rules, or a code in it is unknown.
     """
     known = facts.CORPORA[name]
-    plain = re.sub(r"(?i)\.wav\Z", ".wav", file)
-    for alias, published in ALIASES.items():
-        plain = re.sub(rf"(?<![^/]){alias}\Z", published, plain)
+    plain = re.sub(r"(?i)\.wav\Z", ".wav", file).replace(*ALIAS)
     match = re.fullmatch(known.pattern, plain)
     if match is None:
         raise CorpusError(f"{file}: not a {name} file name such as {known.example}")
@@ -162,11 +162,8 @@ def parse(name: str, file: str) -> Utterance:
 @cache
 def manifest(name: str) -> dict[str, str]:
     """File name to SHA-256 (hex) of every published file of a corpus; empty where no list is kept."""
-    try:
-        with Path(__file__).with_name("manifests").joinpath(f"{name}.csv").open(newline="", encoding="utf-8") as file:
-            return {row["file"]: row["sha256"] for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        return {}
+    path = Path(__file__).with_name("manifests") / f"{name}.csv"
+    return dict(csv.reader(path.read_text(encoding="utf-8").splitlines()[1:])) if path.exists() else {}
 
 
 def published(name: str, files: Iterable[str] | None = None) -> Corpus:
@@ -187,10 +184,8 @@ def published_fingerprints(name: str) -> frozenset[str]:
     Empty where no list of hashes is kept.
     """
     files = manifest(name).keys() - facts.CREMA_D_DEFECTIVE
-    if not files:
-        return frozenset()
     corpus = published(name, files)
-    return frozenset((corpus.fingerprint, versions(corpus).fingerprint))
+    return frozenset((corpus.fingerprint, versions(corpus).fingerprint)) if files else frozenset()
 
 
 def load(
@@ -206,8 +201,8 @@ def load(
         channel: of recordings with several, counted from 1; 0: their mean.
 
     Raises:
-        CorpusError: nothing usable is there, the CSV file is no table of one's own corpus, or ``strict`` and anything
-            is wrong.
+        CorpusError: nothing usable is there, or one emotion alone; the CSV file is no table of one's own corpus;
+            ``strict`` and anything is wrong.
     """
     folder = Path(folder)
     own = _check_place(name, folder)
@@ -220,10 +215,15 @@ def load(
     excluded = sorted(excluded + contradictory, key=lambda item: item.file)
     left_out = {item.file for item in contradictory}
     utterances = sorted((u for u in usable if u.key not in left_out), key=lambda u: u.key)
-    _check_usable(name, folder, own, found, excluded, utterances)
-    compared = speech == "recordings" and not own
-    differences = _differences(name, found, utterances) if compared else []
-    problems = [f"{item.file}: {item.reason}" for item in excluded] + differences
+    problems = [f"{item.file}: {item.reason}" for item in excluded]
+    first = f"; first problem: {problems[0]}" if problems else ""
+    if not utterances:
+        raise CorpusError(f"{folder}: no usable {name} recording{first or '; no .wav is there'}")
+    if len({u.emotion for u in utterances}) == 1:
+        only = f"every usable {name} recording is {utterances[0].emotion!r}"
+        raise CorpusError(f"{folder}: {only}: there is nothing to tell apart{first}")
+    differences = [] if own or speech == "synthetic" else _differences(name, found, utterances)
+    problems += differences
     if strict and problems:
         raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
     notes = differences + _remarks(utterances) + (_doubts(utterances) if own else [])
@@ -243,26 +243,10 @@ def _check_place(name: str, folder: Path) -> bool:
     if not own and name not in facts.CORPORA:
         known = ", ".join(facts.CORPORA)
         raise CorpusError(f"corpus {name!r} is none of {known}; for your own, give a CSV file as data")
-    if not folder.exists():
-        raise CorpusError(f"no such {'file' if own else 'folder'}: {folder} (see `python -m serlib corpora --help`)")
     if not own and not folder.is_dir():
-        raise CorpusError(f"{folder}: a file, not the folder of {name}'s recordings; an archive is unpacked first")
+        remedy = "`python -m workflow.download` fetches emodb and crema-d; an archive is unpacked first"
+        raise CorpusError(f"{folder}: no folder of {name}'s recordings; {remedy}")
     return own
-
-
-def _check_usable(
-    name: str, folder: Path, own: bool, found: list, excluded: list[Excluded], utterances: list[Utterance]
-) -> None:
-    """Raises CorpusError if nothing is usable, or if a table of one's own has one emotion."""
-    reason = f"; first problem: {excluded[0].file}: {excluded[0].reason}" if excluded else ""
-    if not utterances:
-        reason = reason if found or excluded else "; no .wav is there"
-        raise CorpusError(f"{folder}: no usable {name} recording{reason}")
-    if own and len({u.emotion for u in utterances}) == 1:
-        only = utterances[0].emotion
-        raise CorpusError(
-            f"{folder}: every usable {name} recording is {only!r}: there is nothing to tell apart{reason}"
-        )
 
 
 def _differences(name: str, found: Sequence[Utterance], utterances: Sequence[Utterance]) -> list[str]:
@@ -289,19 +273,18 @@ def is_table(data: str | Path) -> bool:
     return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()
 
 
-def grouped(utterances: Iterable[Utterance], key: Callable[[Utterance], str]) -> dict[str, list[Utterance]]:
-    """The utterances by what ``key`` gives for them."""
+def grouped(items: Iterable, key: Callable[[Any], str]) -> dict[str, list]:
+    """The items by what ``key`` gives for them."""
     groups = defaultdict(list)
-    for utterance in utterances:
-        groups[key(utterance)].append(utterance)
+    for item in items:
+        groups[key(item)].append(item)
     return groups
 
 
 def _remarks(utterances: Sequence[Utterance]) -> list[str]:
     """Files that are not used as they are, a line a kind: how many, and the first."""
-    kinds = sorted({note for utterance in utterances for note in utterance.notes})
-    keys = {note: [u.key for u in utterances if note in u.notes] for note in kinds}
-    return [f"{len(keys[note]):,} file(s), {keys[note][0]} first: {note}" for note in kinds]
+    kinds = grouped(((note, u.key) for u in utterances for note in u.notes), itemgetter(0))
+    return [f"{len(found):,} file(s), {found[0][1]} first: {note}" for note, found in sorted(kinds.items())]
 
 
 def _doubts(utterances: Sequence[Utterance]) -> list[str]:
@@ -309,11 +292,8 @@ def _doubts(utterances: Sequence[Utterance]) -> list[str]:
     notes, without_zeros = [], ("zeros in front", lambda name: name.lstrip("0"))  # which spreadsheets leave out
     case = "case", str.casefold
     for column, (difference, normal) in (("emotion", case), ("speaker", case), ("speaker", without_zeros)):
-        names, spellings = sorted({getattr(u, column) for u in utterances}), defaultdict(list)
-        for name in names:
-            spellings[normal(name)].append(name)
-        doubtful = (found for found in spellings.values() if len(found) > 1)
-        notes += [f"{column}s that differ by {difference} alone: {', '.join(found)}" for found in doubtful]
+        spellings = grouped(sorted({getattr(u, column) for u in utterances}), normal).values()
+        notes += [f"{column}s that differ by {difference} alone: {', '.join(s)}" for s in spellings if len(s) > 1]
     same = ([u.key for u in group] for group in grouped(utterances, lambda u: u.sha256).values())
     return notes + [f"the same recording under several names: {', '.join(keys)}" for keys in same if len(keys) > 1]
 
@@ -331,12 +311,12 @@ def recordings(folder: str | Path) -> list[Path]:
         return sorted(utterance.path for utterance in _from_csv(folder))
     seen, found = set(), []
     for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith(SYSTEMS))
-        if real not in seen:
-            seen.add(real)
-            wav = (n for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
-            found += (Path(place, name) for name in wav)
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(SYSTEMS))
+        found += (Path(place, n) for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
     return sorted(found)
 
 
@@ -371,12 +351,9 @@ NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "tex
 
 def _from_csv(table: Path) -> list[Utterance]:
     """Utterances of a table as spreadsheets save it; names are stripped and in the composed form of Unicode (NFC)."""
-    text = re.sub(r"\A(?i:sep=).(\r\n|\r|\n)", "", _text(table, "utf-8-sig"))  # a line for Excel, which shows none
-    head = next(iter(text.strip().splitlines()), "")
-    rows = list(_cells(text, max(",;\t", key=head.count), table))
+    rows = _rows(table)
     head = [name.lower() for name in rows[0][1]] if rows else []
-    missing = set(NEEDED) - set(head)
-    if missing:
+    if missing := set(NEEDED) - set(head):
         found = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
         raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {found}")
     for name, count in Counter(filter(None, head)).items():
@@ -392,50 +369,34 @@ def _from_csv(table: Path) -> list[Utterance]:
             if not row.get(column):
                 raise CorpusError(f"{place}: {column} is empty: fill it in, or remove the row")
             if not "".join(row[column].split()).isprintable():
-                remedy = "holds a character that cannot be printed: type it anew"
-                raise CorpusError(f"{place}: {column} {row[column]!r} {remedy}")
-        path = _beside(table, row["path"])
+                raise CorpusError(f"{place}: {column} {row[column]!r} cannot be printed: type it anew")
         key = row["path"].replace("\\", "/")
         if key in found:
             raise CorpusError(f"{place}: path {key!r} stands in more than one row: leave one")
         names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
-        found[key] = Utterance(key, path, *names)
+        found[key] = Utterance(key, _beside(table, key), *names)
     return list(found.values())
 
 
 def _beside(table: Path, name: str) -> Path:
-    """The file that a row names, its separators and Unicode form as they are on this disk."""
-    forms = [name, unicodedata.normalize("NFD", name)]
-    forms += [form.replace("\\", "/") for form in forms]
-    return next((path for form in forms if os.path.lexists(path := table.parent / form)), table.parent / forms[2])
+    """The file that a row names, in the Unicode form that it has on this disk."""
+    decomposed = table.parent / unicodedata.normalize("NFD", name)
+    return decomposed if os.path.lexists(decomposed) else table.parent / name
 
 
-def _cells(text: str, delimiter: str, table: Path) -> Iterator[tuple[int, list[str]]]:
+def _rows(table: Path) -> list[tuple[int, list[str]]]:
     """Number and cells of every row that is not empty, spaces around cells left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        for number, row in enumerate(reader, 1):
-            cells = [unicodedata.normalize("NFC", cell).strip() for cell in row]
-            if any(cells):
-                yield number, cells
-    except csv.Error as error:
-        raise CorpusError(f"{table.name}: line {reader.line_num}: not a CSV table ({error})") from error
-
-
-def _text(table: str | Path, encoding: str) -> str:
-    remedy = "save it as `CSV UTF-8`"
-    try:
-        content = require_file(table).read_bytes()
-        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if marked else encoding)
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{Path(table).name}: not a CSV table in UTF-8 ({error}); {remedy}") from error
+        text = unicodedata.normalize("NFC", require_file(table).read_text(encoding="utf-8-sig"))
+        text = re.sub(r"\A(?i:sep=).\n", "", text)  # a line for Excel, which shows none
+        first = next(iter(text.strip().splitlines()), "")
+        reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
+        rows = [[cell.strip() for cell in row] for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table.name}: not a CSV table in UTF-8 ({error}); save it as `CSV UTF-8`") from error
     except OSError as error:
         raise CorpusError(f"{table}: {error.strerror}") from error
-    if "\0" in text:
-        what = "null characters, as of UTF-16 without its mark, or no CSV table"
-        raise CorpusError(f"{Path(table).name}: {what}; {remedy}")
-    return text
+    return [(number, row) for number, row in enumerate(rows, 1) if any(row)]
 
 
 def _open(utterance: Utterance, settings: config.Features) -> Utterance | Excluded:
@@ -446,58 +407,33 @@ def _open(utterance: Utterance, settings: config.Features) -> Utterance | Exclud
         recording = audio.read(utterance.path, settings)
     except audio.AudioError as error:
         return Excluded(utterance.key, str(error))
-    carrier = {name: getattr(recording, name) for name in CARRIERS}
-    known = {"sha256": recording.sha256, "seconds": recording.seconds, "notes": recording.notes}
-    return replace(utterance, carrier=carrier, **known)
+    known = {name: getattr(recording, name) for name in ("sha256", "seconds", "notes")}
+    return replace(utterance, carrier={name: getattr(recording, name) for name in CARRIERS}, **known)
 
 
 def _contradictory(utterances: list[Utterance]) -> list[Excluded]:
     """Byte-identical files under different emotions: none of them can be right, so none is used."""
-    contradictory = []
-    for group in grouped(utterances, lambda u: u.sha256).values():
-        if len({u.emotion for u in group}) > 1:
-            names = {u.key: f"{u.key} ({u.emotion})" for u in group}
-            reasons = {key: ", ".join(names[other] for other in names if other != key) for key in names}
-            contradictory += [Excluded(key, f"identical to {reason}") for key, reason in reasons.items()]
-    return contradictory
-
-
-COLUMNS = ("file", "path", "speaker", "text", "emotion", "seconds", "sha256", "excluded")
-LAST_LINE = rf",(?:channel ([1-9][0-9]{{0,9}}))?,({NAME}),(recordings|synthetic),"
+    return [
+        Excluded(u.key, "identical to " + ", ".join(f"{other.key} ({other.emotion})" for other in group if other != u))
+        for group in grouped(utterances, lambda u: u.sha256).values()
+        if len({u.emotion for u in group}) > 1
+        for u in group
+    ]
 
 
 def save(corpus: Corpus, table: str | Path, folder: str | Path) -> None:
-    """Write the corpus as one CSV table; paths are relative to ``folder``. Notes stand in rows without a file.
-
-    The last line holds the channel, if one was chosen, the corpus's name and whose speech it is, and the SHA-256 of all.
-    """
-    root, text = _root(folder), io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for u in corpus.utterances:
-        path = (u.path.relative_to(root) if u.path.is_relative_to(root) else u.path.absolute()).as_posix()
-        writer.writerow((u.key, path, u.speaker, u.text, u.emotion, u.seconds, u.sha256, ""))
-    writer.writerows((item.file, "", "", "", "", "", "", item.reason) for item in corpus.excluded)
-    writer.writerows(("", "", "", "", "", "", "", note) for note in corpus.notes)
-    with atomic_write(table) as beside:
-        beside.write_bytes(_sealed(text.getvalue(), corpus.channel, corpus.name, corpus.speech).encode())
-
-
-def remove(table: str | Path) -> None:
-    """Remove a table that :func:`save` wrote, if it is there.
+    """Write the corpus as JSON with its digest; paths are relative to ``folder``, where its recordings lie.
 
     Raises:
-        CorpusError: something else is there.
+        CorpusError: something else than a corpus table is there.
     """
-    table = Path(table)
-    if table.exists() and not _text(table, "utf-8").startswith(",".join(COLUMNS)):
+    if Path(table).exists() and not require_file(table).read_bytes().startswith(b'{"name": '):
         raise CorpusError(f"{table}: exists and is no corpus table; give another name")
-    table.unlink(missing_ok=True)
-
-
-def _sealed(text: str, channel: int, name: str, speech: str) -> str:
-    text += f",{f'channel {channel}' if channel else ''},{name},{speech},,,"
-    return f"{text}{hashlib.sha256(text.encode()).hexdigest()},\n"
+    root, values = _root(folder), config.plain(corpus)
+    for row in values["utterances"]:
+        path = row["path"]
+        row["path"] = (path.relative_to(root) if path.is_relative_to(root) else path.absolute()).as_posix()
+    write_json(values, table)
 
 
 def read(table: str | Path, folder: str | Path, name: str, speech: Speech) -> Corpus:
@@ -506,25 +442,15 @@ def read(table: str | Path, folder: str | Path, name: str, speech: Speech) -> Co
     Raises:
         CorpusError: the table is not one that :func:`save` wrote, was changed since, or is of another corpus.
     """
-    check_name(name)
-    text = _text(table, "utf-8")
-    start = text.rfind("\n", 0, -1) + 1
-    body, last = text[:start], re.match(LAST_LINE, text[start:])
-    channel, *owner = (int(last[1] or 0), last[2], last[3]) if last else (0, "", "")
-    if not body.startswith(",".join(COLUMNS) + "\n") or text != _sealed(body, channel, *owner):
-        raise CorpusError(f"{table}: not a corpus table, or changed since; make it with `python -m serlib corpora`")
-    if owner != [name, speech]:
-        raise CorpusError(f"{table}: of {owner[0]} ({owner[1]}), not of {name} ({speech}): name another table")
-    root, used, excluded, notes = _root(folder), [], [], []
-    for row in csv.DictReader(io.StringIO(body, newline="")):
-        if not row["excluded"]:
-            fields = (row[column] for column in ("speaker", "text", "emotion", "sha256"))
-            used.append(Utterance(row["file"], root / row["path"], *fields, float(row["seconds"])))
-        elif row["file"]:
-            excluded.append(Excluded(row["file"], row["excluded"]))
-        else:
-            notes.append(row["excluded"])
-    return Corpus(name, speech, tuple(used), tuple(excluded), tuple(notes), channel)
+    try:
+        corpus = config.from_plain(Corpus, read_json(table))
+    except (ValueError, RecursionError) as error:
+        reason = "not a corpus table, or changed since; make it with `python -m serlib corpora`"
+        raise CorpusError(f"{table}: {reason}") from error
+    if (corpus.name, corpus.speech) != (name, speech):
+        raise CorpusError(f"{table}: of {corpus.name} ({corpus.speech}), not of {name} ({speech}): name another table")
+    root = _root(folder)
+    return replace(corpus, utterances=tuple(replace(u, path=root / u.path) for u in corpus.utterances))
 
 
 def _root(folder: str | Path) -> Path:

@@ -104,12 +104,6 @@ def picture(
 
 
 @lru_cache
-def window(config: Features) -> Float[Tensor, " samples"]:
-    """Hann, periodic, of ``config.window_length`` samples."""
-    return torch.hann_window(config.window_length)
-
-
-@lru_cache
 def mel_filters(config: Features) -> Float[Tensor, "mel bins"]:
     """The triangles of Slaney's mel scale, each of area one."""
     bins = config.fft_length // 2 + 1
@@ -142,7 +136,8 @@ def mel_power(waveform: Float[Tensor, " samples"], config: Features) -> Float[Te
     """
     padded = functional.pad(waveform[: config.n_samples], (0, config.fft_length))
     sizes = config.fft_length, config.hop_length, config.window_length
-    spectrum = torch.stft(padded, *sizes, window(config), pad_mode="constant", return_complex=True)
+    window = torch.hann_window(config.window_length)
+    spectrum = torch.stft(padded, *sizes, window, pad_mode="constant", return_complex=True)
     parts = torch.view_as_real(spectrum.T[: config.n_frames]).square_()
     power = parts[..., 0] + parts[..., 1]  # (frames, bins), as the transform leaves them in memory
     return torch.cat([power[:, bins] @ filters for bins, filters in _mel_groups(config)], dim=1).T

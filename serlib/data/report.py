@@ -22,23 +22,20 @@ def lines(corpus: Corpus) -> Iterator[str]:
     yield from (f"  note: {note}" for note in dict.fromkeys((*corpus.notes, *giveaways(utterances))))
 
 
-def summary(utterances: Sequence[Utterance], field: str) -> list[str]:
+def summary(utterances: Sequence[Utterance], field: str) -> Iterator[str]:
     """How the recordings of every emotion, or of every speaker, are stored: a line of heads, then a line each.
 
     Rates, formats and channels that occur; medians of length in seconds and level in decibels.
     """
-    lines = [f"{field:20} {'files':>6}  {'Hz':16} {'format':20} {'channels':9} {'s':>6} {'dB':>6}"]
+    yield f"{field:20} {'files':>6}  {'Hz':16} {'format':20} {'channels':9} {'s':>6} {'dB':>6}"
     for name, group in sorted(grouped(utterances, lambda u: getattr(u, field)).items()):
         values = {carrier: [u.carrier[carrier] for u in group] for carrier in CARRIERS}
         rates, channels = ("/".join(f"{value:,}" for value in sorted(set(values[c]))) for c in ("rate", "channels"))
         stored = f"{rates:16} {'/'.join(sorted(set(values['format']))):20} {channels:9}"
-        lines.append(
-            f"{name:20} {len(group):6,}  {stored} {median(values['seconds']):6.2f} {median(values['level']):6.1f}"
-        )
-    return lines
+        yield f"{name:20} {len(group):6,}  {stored} {median(values['seconds']):6.2f} {median(values['level']):6.1f}"
 
 
-def giveaways(utterances: Sequence[Utterance]) -> list[str]:
+def giveaways(utterances: Sequence[Utterance]) -> Iterator[str]:
     """The properties of the files that alone tell two emotions apart, a line each.
 
     For each property a tree of two levels, five-fold cross-validated. It tells two emotions apart if its answers would
@@ -50,7 +47,7 @@ def giveaways(utterances: Sequence[Utterance]) -> list[str]:
 
     counts = Counter(u.emotion for u in utterances if u.carrier)
     emotions = sorted(emotion for emotion, count in counts.items() if count >= FEWEST)
-    rows, notes = [u for u in utterances if u.emotion in emotions], []
+    rows = [u for u in utterances if u.emotion in emotions]
     labels, speakers = [u.emotion for u in rows], [u.speaker for u in rows]
     several = len(set(speakers))
     for name, words in CARRIERS.items():
@@ -67,5 +64,4 @@ def giveaways(utterances: Sequence[Utterance]) -> list[str]:
         if apart:
             (first, second), others = apart[0], len(apart) - 1
             more = f", and {others} more pair(s)" if others else ""
-            notes.append(f"{words} alone tells {first} from {second} ({right[apart[0]]:.0%} right){more}")
-    return notes
+            yield f"{words} alone tells {first} from {second} ({right[apart[0]]:.0%} right){more}"

@@ -42,7 +42,7 @@ SELECTION, ACTOR_SELECTION = "selection", "actor-selection"
 CHOOSING = (SELECTION, ACTOR_SELECTION)  # choose among ways of training; nothing is reported on them
 BY_ACTORS = ("actor-split", ACTOR_SELECTION)  # of CREMA-D alone
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
-FEWEST_SPEAKERS = {"leave-one-speaker-out": "two", "speaker-folds": "5", SELECTION: "four"}
+FEWEST_SPEAKERS = {"leave-one-speaker-out": 2, "speaker-folds": FOLDS, SELECTION: 4}
 
 NEW, KNOWN = "speaker-independent", "speaker-dependent"
 VERSIONS = "with other versions of the test utterances in the training set"
@@ -132,8 +132,8 @@ def _check_size(corpus: Corpus, protocol: str, fold: int) -> None:
         raise SerlibError(f"{protocol} needs at least {needed} utterances an emotion; {name} has {fewest} of {emotion}")
     if protocol in DRAWN and size <= FOLDS * (len(corpus.emotions) - 1):
         raise SerlibError(f"{protocol}: a fifth of {name}'s {size} utterances is fewer than its emotions")
-    speakers, least = len(corpus.speakers), FEWEST_SPEAKERS.get(protocol, "one")
-    if speakers < {"one": 1, "two": 2, "four": 4, "5": FOLDS}[least]:
+    speakers, least = len(corpus.speakers), FEWEST_SPEAKERS.get(protocol, 1)
+    if speakers < least:
         raise SerlibError(f"{protocol} needs at least {least} speakers; {name} has {speakers}")
 
 
@@ -174,7 +174,6 @@ class Audit:
     identical: tuple[str, ...]
     share_known_speaker: float
     share_known_sentence: float
-    share_known_utterance: float  # utterances that the training set holds in another version
 
     def __str__(self) -> str:
         counts = f"{len(self.speakers)} speakers, {len(self.sentences)} sentences"
@@ -210,7 +209,6 @@ def audit(corpus: Corpus, split: Split) -> Audit:
         identical=tuple(u.key for u in known("sha256")),
         share_known_speaker=len(by_speaker) / len(test),
         share_known_sentence=len(by_text) / len(test),
-        share_known_utterance=len(known("source")) / len(test),
     )
 
 

@@ -5,9 +5,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from serlib.errors import SerlibError
+from serlib.files import atomic_write, require_file
 
 Kind = TypeVar("Kind")
 
@@ -25,21 +27,16 @@ def _adapter(kind: type) -> Any:
 
 
 def from_plain(kind: type[Kind], values: Any) -> Kind:
-    """The dataclass ``kind`` from what :func:`plain` and JSON made of one, as :func:`from_json`."""
-    return from_json(kind, json.dumps(values))
-
-
-def from_json(kind: type[Kind], text: str, extra: Literal["forbid", "ignore"] = "forbid") -> Kind:
-    """The dataclass ``kind`` from a JSON text; defaults where a field is missing.
+    """The dataclass ``kind`` from what :func:`plain` and JSON made of one; defaults where a field is missing.
 
     Raises:
-        ValueError: a field is unknown (unless ``extra`` says to ignore it), missing without a default, of another type,
-            or of a value that the class refuses; one line.
+        ValueError: a field is unknown, missing without a default, of another type, or of a value that the class refuses;
+            one line.
     """
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(text, strict=True, extra=extra)
+        return _adapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
         raise SerlibError("; ".join(map(_reason, error.errors()))) from error
 
@@ -57,3 +54,21 @@ def canonical(value: Any) -> str:
 def digest(*configs: Any) -> str:
     """SHA-256 (hex) over dataclasses and plain values, the same on every machine."""
     return hashlib.sha256(canonical([plain(value) for value in configs]).encode()).hexdigest()
+
+
+def write_json(values: dict[str, Any], path: str | Path) -> None:
+    """Write plain values by name as JSON, with their digest."""
+    with atomic_write(path) as beside:
+        beside.write_text(json.dumps({**values, "digest": digest(values)}), encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The values that :func:`write_json` wrote.
+
+    Raises:
+        ValueError: something else is there, or it was changed since.
+    """
+    values = json.loads(require_file(path).read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or values.pop("digest", None) != digest(values):
+        raise ValueError("not the values that its digest covers")
+    return values

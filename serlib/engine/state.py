@@ -95,14 +95,15 @@ def _content(checkpoint: Path | None) -> bytes:
     if checkpoint is None or not os.path.lexists(checkpoint):
         return b""
     try:
-        if not is_sealed(checkpoint):
-            raise ValueError("damaged, or not written by serlib")
-        return checkpoint.read_bytes()[:-DIGEST_BYTES]
-    except (ValueError, OSError) as error:
-        aside = checkpoint.with_name(f"{checkpoint.name}-set-aside")
-        os.replace(checkpoint, aside)
-        _warn(checkpoint, str(getattr(error, "strerror", None) or error), f"set aside as {aside.name}, ")
-        return b""
+        if is_sealed(checkpoint):
+            return checkpoint.read_bytes()[:-DIGEST_BYTES]
+        reason = "damaged, or not written by serlib"
+    except OSError as error:
+        reason = str(error.strerror)
+    aside = checkpoint.with_name(f"{checkpoint.name}-set-aside")
+    os.replace(checkpoint, aside)
+    _warn(checkpoint, reason, f"set aside as {aside.name}, ")
+    return b""
 
 
 def _warn(checkpoint: Path | None, reason: str, done: str) -> None:

@@ -1,19 +1,24 @@
-"""Help with getting the corpora. Every file is checked against its published SHA-256 before it takes its place.
+"""``python -m workflow.download CORPUS``: fetches a corpus. Every file is checked against its published SHA-256 before it takes its place.
 
 * CREMA-D (Cao et al. 2014): file by file from the corpus's own repository;
 * EmoDB (Burkhardt et al. 2005): the archive at the corpus's own address;
 * SAVEE asks each user to register: nothing is fetched, and the way there is said.
 """
 
+import argparse
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import requests
 from tqdm import tqdm
 
+from serlib import cli
 from serlib.data.corpora import CorpusError, manifest
-from serlib.files import UNFINISHED, below, copy, sha256
+from serlib.engine.command import run
+from serlib.files import UNFINISHED, below, sha256
+from workflow.files import copy
 
 ADDRESSES = {  # of each corpus, in the order in which they are tried
     "emodb": (
@@ -104,3 +109,16 @@ def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:
     source = pooch.create(folder / "AudioWAV", address, registry=registry)
     for file in tqdm(hashes, "download", unit="file"):
         source.fetch(file)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch a corpus. Returns the exit status."""
+    parser = argparse.ArgumentParser("python -m workflow.download", description="Fetch a corpus, each file checked.")
+    parser.add_argument("corpus", help=", ".join(ADDRESSES))
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where it goes (default: $SERLIB_DATA/CORPUS)")
+    parser.set_defaults(command=lambda options: fetch(options.corpus, cli.data(options)))
+    return run(parser, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
