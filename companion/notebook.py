@@ -16,7 +16,7 @@ from IPython import get_ipython
 from IPython.display import Audio, Markdown, display
 from matplotlib.figure import Figure
 
-from companion import evidence, figures, labels, node, parameters, results, text
+from companion import evidence, figures, labels, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
@@ -246,11 +246,6 @@ class Build:
         """The probes of this build with this corpus and schedule."""
         found = results.probes(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
         return [probe for probe in found if probe.schedule == self.schedule]
-
-    @property
-    def own_accuracies(self) -> pd.DataFrame:
-        """Of this build's own runs, as :func:`companion.node.accuracies`; they are no evidence."""
-        return node.accuracies(results.predictions(self.built), results.NO_NOISE)
 
     @cached_property
     def evidence(self) -> evidence.Evidence:
