@@ -80,11 +80,9 @@ def read(path: Path) -> list[Example]:
     with np.load(path) as stored:
         held = dict(stored)
     tensors = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
-    names = zip(*(held[name].tolist() for name in ("key", "true", "predicted")), strict=True)
-    made = [
-        (of, tensors[f"attention {n}"], tensors[f"similarity {n}"]) for n, of in enumerate(held["results"].tolist())
-    ]
-    return [
-        Example(*named, tensors["images"][i], {of: Seen(maps[i], alike[i]) for of, maps, alike in made})
-        for i, named in enumerate(names)
-    ]
+    found = []
+    for i, named in enumerate(zip(*(held[name].tolist() for name in ("key", "true", "predicted")), strict=True)):
+        networks = enumerate(held["results"].tolist())
+        seen = {of: Seen(*(tensors[f"{what} {n}"][i] for what in ("attention", "similarity"))) for n, of in networks}
+        found.append(Example(*named, tensors["images"][i], seen))
+    return found

@@ -7,7 +7,7 @@ intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as the
 import math
 import textwrap
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -24,7 +24,6 @@ from numpy import ndarray
 
 from serlib.config import Features
 from serlib.data import facts
-from serlib.records import Record
 
 # All colours have a contrast of at least 4.5:1 on white, so that they serve for text; book/_ext/light_pages.py turns
 # light and dark about for dark pages. Teacher and student in schemes and loss curves, and what is published.
@@ -178,26 +177,13 @@ def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, tit
 # Records and tables
 
 
-def plot_curves(records: Iterable[Record], stage: str, ax: Axes, **options) -> Axes:
-    """A stage's losses by epoch: the mean over the records, and a band from the smallest to the largest.
-
-    Args:
-        options: for ``seaborn.lineplot``, ``color`` or ``hue="run"`` for example.
-    """
-    table = pd.DataFrame(
-        [
-            (record.run, record.fold, record.seed, loss, epoch, value)
-            for record in records
-            for loss, values in record.curves[stage].items()
-            for epoch, value in enumerate(values, 1)
-        ],
-        columns=["run", "fold", "seed", "loss", "epoch", "value"],
-    )
-    sns.lineplot(table, x="epoch", y="value", style="loss", errorbar=("pi", 100), ax=ax, **options)
+def plot_curves(losses: Mapping[str, Sequence[float]], ax: Axes, color: str) -> Axes:
+    """A stage's losses, epoch by epoch, a line style each."""
+    table = pd.DataFrame(losses).rename(index=lambda epoch: epoch + 1)
+    table.plot(ax=ax, color=color, style=["-", "--", ":"][: len(losses)], legend=len(losses) > 1)
     ax.set(xlabel="epoch", ylabel="loss")
     ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", integer=True)
-    ax.get_legend().set(title="", visible=table.loss.nunique() > 1 or "hue" in options)
     return ax
 
 

@@ -16,7 +16,7 @@ from IPython import get_ipython
 from IPython.display import Audio, Markdown, display
 from matplotlib.figure import Figure
 
-from companion import evidence, figures, labels, node, parameters, results, text
+from companion import evidence, figures, labels, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
@@ -45,7 +45,8 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
         ranges: the smallest and the largest value of a number, beside those that several notebooks have.
 
     Raises:
-        ValueError: a parameter that the notebook does not have, of another type than its default, or of no such value.
+        ValueError: a parameter that the notebook does not have, of another type than its default, or of no such value;
+            or the notebook lies in no checkout.
     """
     cells = [cell for cell in namespace["In"] if cell.strip()]
     if cells:  # nbval keeps no history of cells, and injects nothing
@@ -59,19 +60,11 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
         shell.run_line_magic("matplotlib", "inline")  # whatever MPLBACKEND says: a page shows its pictures
     figures.style()
     wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
-    return Build(find_root(Path.cwd()), **wanted)
-
-
-def find_root(start: Path) -> Path:
-    """The checkout that ``start`` lies in.
-
-    Raises:
-        ValueError: ``start`` lies in none.
-    """
-    for folder in (start, *start.parents):
+    here = Path.cwd()
+    for folder in (here, *here.parents):
         if (folder / "Snakefile").exists():
-            return folder
-    raise SerlibError(f"{start} is not in a checkout of the companion: run the notebook from there")
+            return Build(folder, **wanted)
+    raise SerlibError(f"{here} is not in a checkout of the companion: run the notebook from there")
 
 
 def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.DataFrame | None = None) -> None:
@@ -188,63 +181,57 @@ class Build:
 
         return examples.read(self.root / f"results/figures/{self.corpus}.npz")
 
-    @cached_property
-    def _shown(self) -> dict[str, records.Record]:
-        """By run the record of each network that :attr:`examples` were given to."""
-        runs = self.evidence.runs
-        shown = runs[runs["result"].isin(self.examples[0].seen)]
-        return {row.run: records.read(self.root / "results" / row.path) for row in shown.itertuples()}
-
     def seen(self, run: str, shown: "Example", protocol: str = "random", fold: int = 0, seed: int = 0) -> "Seen":
         """What a run's network makes of :meth:`example`'s utterance; of examples, as it is committed."""
         from companion import examples
 
         if self.speech == "examples":
-            return shown.seen[self._of_examples(run).result]
+            return shown.seen[self.record(run).result]
         return examples.see(self.network(run, protocol, fold, seed), shown.images)
 
-    def _path(self, *of_run: Any) -> Path:
-        """Of a run, protocol, fold and seed, below a folder of runs."""
-        run, protocol, fold, seed = of_run
-        images = self.settings.images
-        return Path(records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed, images))
+    @cached_property
+    def _shown(self) -> dict[str, Path]:
+        """By run the record of each network that :attr:`examples` were given to."""
+        runs = self.evidence.runs
+        shown = runs[runs["result"].isin(self.examples[0].seen)]
+        return {row.run: self.root / "results" / row.path for row in shown.itertuples()}
+
+    def runs(self, wanted: Iterable[str]) -> list[str]:
+        """Those of the wanted runs whose networks can be shown: of examples, those that they were given to."""
+        return [run for run in wanted if self.speech != "examples" or run in self._shown]
 
     def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:
         """A run's record: of this build, else of the committed ones; of examples, that of the network they show."""
         if self.speech == "examples":
-            return self._of_examples(run)
-        place = self._path(run, protocol, fold, seed)
-        there = [path for path in (self.root / "build/runs" / place, self.root / "results" / place) if path.exists()]
-        if not there:
-            raise self._lacks(f"record {place}")
-        return records.read(there[0])
+            if run not in self._shown:
+                raise SerlibError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
+            return records.read(self._shown[run])
+        place = self._place(run, protocol, fold, seed)
+        for folder in ("build/runs", "results"):
+            if (self.root / folder / place).exists():
+                return records.read(self.root / folder / place)
+        raise self._lacks(f"record {place}")
+
+    def _place(self, run: str, *split: Any) -> str:
+        """Of a run, protocol, fold and seed, below a folder of runs."""
+        protocol, fold, seed = split
+        images = self.settings.images
+        return records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed, images)
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
         """A run's trained network, in eval mode: of this build; of examples, the committed one."""
         from studies import frontends
 
         if self.speech == "examples":
-            wanted, committed = (
-                self._of_examples(run).result,
-                (self.root / "weights").glob(f"{self.corpus}-*.safetensors"),
-            )
+            result, committed = self.record(run).result, (self.root / "weights").glob(f"{self.corpus}-*.safetensors")
             for network, about in map(frontends.load, sorted(committed)):
-                if about["result"] == wanted:
+                if about["result"] == result:
                     return network
             raise SerlibError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
-        weights = self._path(run, protocol, fold, seed).with_suffix(".safetensors")
-        if not (self.root / "build/runs" / weights).exists():
+        weights = (self.root / "build/runs" / self._place(run, protocol, fold, seed)).with_suffix(".safetensors")
+        if not weights.exists():
             raise self._lacks(f"weights {weights}")
-        return frontends.load(self.root / "build/runs" / weights)[0]
-
-    def runs(self, wanted: Iterable[str]) -> list[str]:
-        """Those of the wanted runs whose networks can be shown: of examples, those that they were given to."""
-        return [run for run in wanted if self.speech != "examples" or run in self._shown]
-
-    def _of_examples(self, run: str) -> records.Record:
-        if run not in self._shown:
-            raise SerlibError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
-        return self._shown[run]
+        return frontends.load(weights)[0]
 
     @cached_property
     def built(self) -> list[records.Record]:
@@ -259,11 +246,6 @@ class Build:
         """The probes of this build with this corpus and schedule."""
         found = results.probes(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
         return [probe for probe in found if probe.schedule == self.schedule]
-
-    @property
-    def own_accuracies(self) -> pd.DataFrame:
-        """Of this build's own runs, as :func:`companion.node.accuracies`; they are no evidence."""
-        return node.accuracies(results.predictions(self.built), results.NO_NOISE)
 
     @cached_property
     def evidence(self) -> evidence.Evidence:
