@@ -23,6 +23,7 @@ from companion.experiments import GONE_RUNS, GONE_SCHEDULES
 from serlib import config, metrics, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
+from serlib.files import below, require_file
 from studies import variants
 
 Measure = Literal["WA", "UA"]
@@ -358,9 +359,9 @@ def probes(folder: Path) -> list[SimpleNamespace]:
         RecordError: a file is no probe or was changed since it was written.
     """
     found = []
-    for path in sorted(path for path in folder.rglob("*.json") if not path.name.startswith("._")):
+    for path in below(folder, ".json"):
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = json.loads(require_file(path).read_text(encoding="utf-8"))
             if plain.pop("digest") != config.digest(plain):
                 raise ValueError("changed since it was written")
             found.append(SimpleNamespace(**plain, last=list(plain["errors"])[-1]))
