@@ -54,7 +54,7 @@ TABLES = [f"build/{SPEECH}/{corpus}/corpus.json" for corpus in CORPORA]
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
 COMMITTED = [str(path) for suffix in (".json", ".csv") for path in below("results", suffix)]
 EVIDENCE = "build/evidence/made_from.txt"
-BENCHMARKS = sorted(map(str, Path("benchmarks").glob("*.json")))
+BENCHMARKS = list(map(str, below("benchmarks", ".json")))
 # No finding rests on synthetic runs: of them only what a page shows. Of recordings also the other feature map and patches.
 ALL_RUNS = [run(name) for name in (*CORE, *(("student-tokens", "teacher-square-patches") if CORPUS else ()))]
 PROBES = [run(name).replace("runs", "probes", 1) for name in CORE]
@@ -62,8 +62,8 @@ PROBES = [run(name).replace("runs", "probes", 1) for name in CORE]
 ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training_seed": SEED}
 # Figures of single utterances show committed examples of people's recordings and wait for no run, or the corpus named.
 SHOW = ONE_CORPUS if CORPUS else {}
-EXAMPLES = sorted(map(str, Path("results/figures").glob("*.npz")))
-WEIGHTS = sorted(map(str, Path("weights").glob("*.safetensors")))
+EXAMPLES = list(map(str, below("results/figures", ".npz")))
+WEIGHTS = list(map(str, below("weights", ".safetensors")))
 
 
 def shown(*names):
@@ -237,7 +237,7 @@ rule evidence:
     message: "the evidence: what the committed records say"
     output: EVIDENCE
     log: "build/logs/evidence.log"
-    params: read=digest([*COMMITTED, *code("companion/evidence.py"), *sorted(map(str, Path("companion").glob("*.[ct]*")))])
+    params: read=digest([*COMMITTED, *code("companion/evidence.py"), *map(str, below("companion", ".csv")), *map(str, below("companion", ".toml"))])
     shell: "{PYTHON:q} -m companion.evidence 2>&1 | keep {log:q}"
 
 
@@ -266,7 +266,7 @@ rule try_it:
     message: "the networks of the page that computes in the browser"
     output: directory("build/book/try")
     log: "build/logs/try-it.log"
-    params: read=digest([*code("workflow/try_it.py"), *map(str, Path("weights").glob("*")), *map(str, Path("workflow").glob("*.tar.xz"))])
+    params: read=digest([*code("workflow/try_it.py"), *map(str, below("weights", "")), *map(str, below("workflow", ".tar.xz"))])
     shell: "{PYTHON:q} -m workflow.try_it {output:q} 2>&1 | keep {log:q}"
 
 

@@ -26,7 +26,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serlib.files import atomic_write, below
+from serlib.files import atomic_write, below, require_file, sha256
 
 if TYPE_CHECKING:  # a command that only shows verdicts does without
     import pandas as pd
@@ -99,10 +99,10 @@ def read(root: Path) -> Evidence:
 
 
 def _stamp(root: Path) -> str:
-    """Names what a folder of evidence is made from: names and sizes of records, and the bytes of the code and its tables."""
+    """Names what a folder of evidence is made from: the records, the code and its tables, byte by byte."""
     digest, here = hashlib.sha256(), Path(__file__).parent
     for path in below(root / SOURCES, ".json"):
-        digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+        digest.update(f"{path.relative_to(root)} {sha256(require_file(path))}\n".encode())
     walk = ModuleFinder([str(here.parent)])  # follows imports inside functions as well, of this checkout alone
     walk.import_hook("companion.node")
     tables = (path for suffix in ("toml", "csv") for path in here.glob(f"*.{suffix}"))

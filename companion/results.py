@@ -23,6 +23,7 @@ from serlib import config, metrics, records
 from serlib.data import corpora, facts, splits
 from serlib.engine.plain import read_json
 from serlib.errors import SerlibError
+from serlib.files import below
 from studies import variants
 
 Measure = Literal["WA", "UA"]
@@ -358,7 +359,7 @@ def probes(folder: Path) -> list[SimpleNamespace]:
         RecordError: a file is no probe or was changed since it was written.
     """
     found = []
-    for path in sorted(path for path in folder.rglob("*.json") if not path.name.startswith("._")):
+    for path in below(folder, ".json"):
         try:
             plain = read_json(path)
             found.append(SimpleNamespace(**plain, last=list(plain["errors"])[-1]))

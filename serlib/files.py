@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with TemporaryDirectory(prefix=UNFINISHED, dir=path.parent, ignore_cleanup_errors=True) as folder:
             yield (beside := Path(folder, "file"))
             os.replace(beside, path)
-    except OSError as error:  # a full disk does not say which file it was
-        error.filename = str(path) if error.filename is None or UNFINISHED in str(error.filename) else error.filename
+    except OSError as error:  # a full disk does not say which file it was, or names the one that is copied
+        if error.filename is None or UNFINISHED in f"{error.filename} {error.filename2}":
+            error.filename = str(path)
         raise
 
 
@@ -69,7 +71,8 @@ def below(folder: str | Path, suffix: str) -> list[Path]:
 
 def cell(words: str) -> str:
     """``words`` for CSV: an apostrophe, the spreadsheets' mark of text, before a name that begins like a formula."""
-    return f"'{words}" if re.match(r"[=+\-@\t\r]", words) else words
+    read = unicodedata.normalize("NFKC", words)  # full-width signs begin a formula too
+    return f"'{words}" if re.match(r"\s*[=+\-@]|[\t\r\n]", read) else words
 
 
 def sha256(path: str | Path) -> str:

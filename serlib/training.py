@@ -141,7 +141,8 @@ def execute(
         model = network() if network else SpectrogramViT(run.model)
         distributed.check_shareable(fabric, model, run_config.name)
         followed, result = teacher or (None, "")
-        inputs = run_config, corpus.fingerprint, split.digest, result, provenance.library_versions()
+        trained_on = provenance.library_versions(), _device(fabric, settings)
+        inputs = run_config, corpus.fingerprint, split.digest, result, *trained_on
         state = _state(fabric, settings, corpus, split, images)
         state.identity, state.checkpoint = unfinished.identity(model, images, *inputs), record.with_suffix(".state")
         state.progress = progress and fabric.is_global_zero
@@ -180,12 +181,15 @@ def _record(
     state: TrainState, run_config: config.RunConfig, corpus: Corpus, split: Split, label: Predict, teacher: str
 ) -> records.Record:
     """The record of a trained network, which predicts every utterance of the corpus."""
-    fabric, predicted = state.fabric, label(state.images)
-    name = precision.device_name(state.settings.precision, fabric.device)
-    device = f"{fabric.world_size} x {name}" if fabric.world_size > 1 else name
+    predicted, device = label(state.images), _device(state.fabric, state.settings)
     origin = provenance.describe(device, torch.get_num_threads(), state.seconds)
     curves = {stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()}
     return records.finish(run_config, corpus, split, predicted, origin, teacher, curves)
+
+
+def _device(fabric: Fabric, settings: config.Training) -> str:
+    name = precision.device_name(settings.precision, fabric.device)
+    return f"{fabric.world_size} x {name}" if fabric.world_size > 1 else name
 
 
 def _write(finished: records.Record, run_config: config.RunConfig, model: nn.Module, path: Path) -> None:

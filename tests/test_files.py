@@ -52,6 +52,7 @@ def test_a_copy_that_fails_leaves_what_was_there_and_names_it(number, call, tmp_
     def fails(*given, **options):
         if call == "shutil.copyfile":
             Path(given[1]).write_text("n")  # a byte, then the disk is full
+            raise OSError(number, os.strerror(number), given[0], None, given[1])  # the source first
         raise OSError(number, os.strerror(number))
 
     place, _, name = call.rpartition(".")

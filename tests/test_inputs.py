@@ -659,11 +659,13 @@ def test_what_is_no_file_is_refused_and_nothing_waits(kind, tmp_path, weights, c
 
 @NO_FILES
 def test_what_is_no_file_among_probes_is_refused_and_nothing_waits(kind, tmp_path):
+    from companion import results
     from studies import probes
 
     put(kind, tmp_path / "p.json")
-    with pytest.raises(OSError, match=r"not a (regular )?file"):
-        probes.read_all(tmp_path)
+    for read in (probes.read_all, results.probes):
+        with pytest.raises(OSError, match=r"not a (regular )?file"):
+            read(tmp_path)
 
 
 @NO_FILES

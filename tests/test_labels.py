@@ -85,10 +85,10 @@ def test_a_name_is_shown_letter_by_letter_in_a_figure(name):
     assert not re.search(r"<(img|script|b)\b", written.getvalue().decode())
 
 
-FORMULAS = ("=HYPERLINK(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "=1,2", '="x"')
+FORMULAS = ("=HYPERLINK(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "=1,2", '="x"', "\uff1dSUM(1)", "\uff20SUM(1)")
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", [*FORMULAS, " =1+1", "\u00a0-1+1", "\n=1+1"])
 def test_a_name_that_a_spreadsheet_would_compute_is_text(name):
     table = pd.DataFrame({"speaker": [name, "Ada"], "right": [-1.5, 2.0]})
     written = pd.read_csv(io.StringIO(labels.cells(table).to_csv(index=False)))

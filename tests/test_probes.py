@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import tiny_record
 
+from companion import results
 from serlib import config, model, records
 from serlib.engine import padding
 from studies import probes
@@ -107,7 +108,9 @@ def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
     path = tmp_path / "a/probe.json"
     probes.write(probe, path)
     (tmp_path / "._x.json").write_bytes(b"Mac OS X")
+    probes.write(probe, tmp_path / ".ipynb_checkpoints/probe.json")
     assert probes.read_all(tmp_path) == [probe]
+    assert [read.result for read in results.probes(tmp_path)] == [probe.result]
     plain = json.loads(path.read_text())
     plain["errors"]["image"][0] += 1
     path.write_text(json.dumps(plain))

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from helpers import SPEAKERS, evidence_of, outcome
 
 from companion import evidence, text
+from serlib import records
 from tests import recompute
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +59,12 @@ def test_an_edited_record_is_read_again(tmp_path: Path):
     assert (first.folder / evidence.STAMP).stat().st_mtime_ns == stamp
     second = evidence_of(tmp_path, replace(made, fold=1))
     assert len(second.runs) == 2
+    path = next((tmp_path / "results").rglob("*.json"))
+    before = path.stat()
+    records.write(replace(made, split="b" * 64), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size  # nor do sizes and times decide
+    assert "b" * 64 in set(evidence.read(tmp_path).runs["split"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

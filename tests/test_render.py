@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from workflow import render as render_module
 from workflow import stage
 
 ROOT = Path(__file__).parents[1]
@@ -89,9 +90,12 @@ def checkout(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def render() -> Iterator[Callable[[Path], tuple[int, str]]]:
-    """Renders the book of a checkout: exit status, and what was said."""
+def render(tmp_path_factory) -> Iterator[Callable[[Path], tuple[int, str]]]:
+    """Renders the book of a checkout, by a user with settings: exit status, and what was said."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".docutils").write_text("[general]\nid_prefix: mine-\n")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes["env"] = os.environ | {"HOME": str(home), "SOURCE_DATE_EPOCH": "0"}
     with subprocess.Popen((sys.executable, "-c", RENDER), cwd=ROOT, **pipes) as process:
 
         def call(checkout: Path) -> tuple[int, str]:
@@ -121,6 +125,7 @@ def test_a_changed_page_alone_is_rendered_and_each_is_seen_to_once(checkout, ren
     first = rendered()
     assert first.keys() == set(NAMES)
     assert all(text.count("<!-- light -->") == 1 and text.count("<math") == 1 for text, _ in first.values())
+    assert not re.search("mine-|1970", "".join(text for text, _ in first.values()))
     assert rendered() == first
     with (checkout / "book/two.md").open("a") as page:
         page.write("\nA sentence more.\n")
@@ -151,6 +156,11 @@ def test_terms_stay_in_the_search_index_when_another_page_changes(checkout, rend
         page.write("\nA sentence more.\n")
     rendered()
     assert '"deltas"' in (checkout / "_build/html/searchindex.js").read_text().partition('"indexentries":')[2]
+
+
+def test_where_the_system_names_no_cores_all_are_used(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on a Mac
+    assert render_module.cores() == os.cpu_count()
 
 
 def test_a_page_with_a_warning_fails_the_build_and_is_told_again(checkout, render):

@@ -430,6 +430,8 @@ CHANGED = {
     "code": lambda images, patch: patch.setattr(state, "TRAINING_CODE", (*state.TRAINING_CODE, "flops")),
     "libraries": lambda images, patch: patch.setattr(provenance, "library_versions", lambda: {"torch": "0.0"}),
     "threads": lambda images, patch: patch.setattr(torch, "get_num_threads", lambda: 99),
+    "processor": lambda images, patch: patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "other"),
+    "device": lambda images, patch: patch.setattr(training.precision, "device_name", lambda *_: "other"),
 }
 
 
@@ -441,7 +443,7 @@ def test_a_killed_run_is_not_gone_on_with_by_other_images_or_code(
     CHANGED[change](images, monkeypatch)
     again = execute(tmp_path / "killed", named(), corpus, split, images)
     assert again.result == execute(tmp_path / "fresh", named(), corpus, split, images).result
-    said = "run.state: of other settings, images, code, libraries or threads; the run starts from its beginning"
+    said = "run.state: of other settings, images, code, libraries, threads or device; the run starts from its beginning"
     assert said in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from serlib.engine import provenance
-from serlib.files import atomic_write
+from serlib.files import atomic_write, below
 from workflow import render
 
 STAGE = Path("build/read")
@@ -21,7 +21,7 @@ def main(root: Path, stage: Path) -> int:
     """Render the checkout ``root``; exit status."""
     commit = provenance.commit(root)["commit"]
     note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
-    for source in sorted((root / "notebooks").glob("*.ipynb")):
+    for source in below(root / "notebooks", ".ipynb"):
         notebook = nbformat.read(source, as_version=4)
         notebook.cells.append(nbformat.v4.new_markdown_cell(f":::{{note}}\n{note}\n:::", id="this-page"))
         target, text = stage / "notebooks" / source.name, nbformat.writes(notebook)

@@ -28,6 +28,8 @@ def main(root: Path, stage: Path, out: Path, **replaced: Mapping[str, str]) -> i
         for old in (out / ".doctrees", *(out / "html").glob("*")):
             if old.name != "data":  # another step's
                 shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    os.environ["DOCUTILSCONFIG"] = ""  # no settings of the user, and no date of another build
+    os.environ.pop("SOURCE_DATE_EPOCH", None)
     result = build_sphinx(
         stage.resolve(),
         str(out.resolve() / "html"),
@@ -41,7 +43,7 @@ def main(root: Path, stage: Path, out: Path, **replaced: Mapping[str, str]) -> i
         warningiserror=True,
         keep_going=True,
         quiet=True,
-        jobs=len(os.sched_getaffinity(0)),
+        jobs=cores(),
     )
     if result:
         mark.unlink(missing_ok=True)  # the next time begins anew
@@ -49,6 +51,11 @@ def main(root: Path, stage: Path, out: Path, **replaced: Mapping[str, str]) -> i
     with atomic_write(mark) as beside:
         beside.write_text(made_by, encoding="utf-8")
     return 0
+
+
+def cores() -> int:
+    """The cores that this process may use; all, where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def main(action: str) -> None:
         stop(f"name the corpus, as in make {action} CORPUS=emodb DATA=data/emodb")
     if action == "notebooks":
         graph("runs", **given)
-        for notebook in sorted(map(str, Path("notebooks").glob("*.ipynb"))):
+        for notebook in map(str, files.below("notebooks", ".ipynb")):
             python("-m", "workflow.execute", notebook, notebook)
     elif action == "bench":
         graph("build/synthetic/emodb/images", chosen={}, cores=cores)

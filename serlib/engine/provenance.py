@@ -36,9 +36,10 @@ def git(folder: str | Path, *arguments: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
 
     def ask(*arguments: str) -> str:
-        command = ("git", "--no-optional-locks", "-c", "core.fileMode=false", "-C", folder, *arguments)
+        settings = ("-c", "core.fileMode=false", "-c", "core.excludesFile=")
+        command = ("git", "--no-optional-locks", *settings, "-C", folder, *arguments)
         ran = subprocess.run(command, env=environment, capture_output=True, check=True)
-        return os.fsdecode(ran.stdout).strip()
+        return os.fsdecode(ran.stdout).removesuffix("\n")
 
     try:
         own = Path(ask("rev-parse", "--show-toplevel")).resolve() == Path(folder).resolve()

@@ -49,12 +49,12 @@ class TrainState:
 
 
 def identity(model: nn.Module, images: Images, *rest: Any) -> str:
-    """SHA-256 (hex) over images, the modules that train, the network's own module, the number of threads and ``rest``."""
+    """SHA-256 (hex) over images, the modules that train, the network's own, threads, the processor's kind and ``rest``."""
     package = Path(__file__).parents[1]
     files = [package / f"{name}.py" for name in TRAINING_CODE] + [Path(inspect.getfile(type(model)))]
     code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     pixels = hashlib.sha256(images.contiguous().numpy()).hexdigest()
-    return config.digest(pixels, code, torch.get_num_threads(), *rest)
+    return config.digest(pixels, code, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), *rest)
 
 
 def save_state(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def read_state(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
     saved = torch.load(io.BytesIO(content), map_location=state.fabric.device, weights_only=True)
     if saved["identity"] != state.identity:
         if state.fabric.is_global_zero:
-            _warn(state.checkpoint, "of other settings, images, code, libraries or threads", "")
+            _warn(state.checkpoint, "of other settings, images, code, libraries, threads or device", "")
         return 0
     state.started = min(state.started, time.perf_counter() - saved["seconds"])
     if saved["stage"] != stage:  # it stopped in a later stage, whose state holds this one's outcome

@@ -174,7 +174,7 @@
         let coding = view.getUint16(at + 8, true);
         if (coding === 0xfffe && there >= 26) coding = view.getUint16(at + 32, true); // the extensible form
         format = {coding, channels: view.getUint16(at + 10, true), rate: view.getUint32(at + 12, true),
-          bits: view.getUint16(at + 22, true)};
+          block: view.getUint16(at + 20, true), bits: view.getUint16(at + 22, true)};
       }
       if (kind === "fact" && there >= 4) fact = view.getUint32(at + 8, true);
       if (kind === "data") {
@@ -188,10 +188,10 @@
     if (!unknown && data.there < data.declared) {
       throw new Error(`cut off: ${data.there.toLocaleString("en")} of ${data.declared.toLocaleString("en")} bytes of samples`);
     }
-    const read = READERS[`${format.coding},${format.bits}`];
-    if (!read) return {...format, seconds: fact / format.rate}; // compressed: the browser may know it
     if (!format.channels || !format.rate) throw new Error("a WAV file without channels or sampling rate");
-    const width = format.bits / 8, frame = width * format.channels;
+    const width = format.block / format.channels || format.bits / 8, frame = width * format.channels; // 24 bits may fill 4 bytes
+    const read = READERS[`${format.coding},${8 * width}`];
+    if (!read) return {...format, seconds: fact / format.rate}; // compressed: the browser may know it
     const samples = new Float32Array(Math.floor((unknown ? data.there : data.declared) / frame));
     for (let i = 0; i < samples.length; i++) {
       for (let c = 0; c < format.channels; c++) samples[i] += read(view, data.at + i * frame + c * width) / format.channels;
