@@ -41,7 +41,8 @@ def images() -> dict[str, ndarray]:
     settings, made = Features(), []
     with TemporaryDirectory() as folder:
         for emotion in PROSODY:
-            speak(emotion, path := Path(folder, f"{emotion}.wav"))
+            path = Path(folder, f"{emotion}.wav")
+            speak(emotion, path)
             made.append(features.image(features.read_audio(path, settings), settings).numpy().astype(np.float16))
     emotions = np.array(list(PROSODY))
     return {"true": emotions, "predicted": emotions, "images": np.stack(made)[:, None]}

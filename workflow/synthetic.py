@@ -192,9 +192,8 @@ def _wav(name: str, speaker: str, sentence: str, emotion: str) -> bytes:
     known = CORPORA[name]
     wave = synthesize(known.texts[sentence], known.voices[speaker], PROSODY[emotion], take)
     wave = resample_poly(wave.astype(np.float64), known.sample_rate, SAMPLE_RATE)
-    soundfile.write(
-        buffer := BytesIO(), np.round(wave * 32_767).astype(np.int16), known.sample_rate, "PCM_16", format="WAV"
-    )
+    buffer = BytesIO()
+    soundfile.write(buffer, np.round(wave * 32_767).astype(np.int16), known.sample_rate, "PCM_16", format="WAV")
     return buffer.getvalue()
 
 
