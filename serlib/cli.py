@@ -276,9 +276,8 @@ def weights(networks: Networks, path: str | Path) -> tuple[Any, config.Features,
     """A trained network, the images that it takes, its emotions."""
     network, about = networks.load(path)
     try:
-        settings, emotions = config.from_plain(config.Features, about["features"]), about["emotions"]
-        if not isinstance(emotions, list) or not all(isinstance(emotion, str) for emotion in emotions):
-            raise ValueError("emotions that are no names")
+        settings = config.from_plain(config.Features, about["features"])
+        emotions = config.from_plain(list[str], about["emotions"])
         if ((1, *settings.image_size), len(emotions)) != (network.takes, network.config.num_classes):
             raise ValueError("made for other images or other emotions than they say")
         return network, settings, emotions

@@ -134,15 +134,14 @@ def execute(
         raise SerlibError(f"run {run_config.name!r} follows the run {run.teacher!r}: train that first")
     fabric = distributed.make_fabric(accelerator, settings.precision)
     with distributed.fail_together(fabric):
-        if callable(images):
-            with fabric.rank_zero_first():
-                images = images()
+        with fabric.rank_zero_first():
+            images = images() if callable(images) else images
         torch.manual_seed(settings.seed)
         model = network() if network else SpectrogramViT(run.model)
         distributed.check_shareable(fabric, model, run_config.name)
         followed, result = teacher or (None, "")
-        trained_on = provenance.library_versions(), _device(fabric, settings)
-        inputs = run_config, corpus.fingerprint, split.digest, result, *trained_on
+        device = precision.device_name(settings.precision, fabric.device, fabric.world_size)
+        inputs = run_config, corpus.fingerprint, split.digest, result, provenance.library_versions(), device
         state = _state(fabric, settings, corpus, split, images)
         state.identity, state.checkpoint = unfinished.identity(model, images, *inputs), record.with_suffix(".state")
         state.progress = progress and fabric.is_global_zero
@@ -181,15 +180,11 @@ def _record(
     state: TrainState, run_config: config.RunConfig, corpus: Corpus, split: Split, label: Predict, teacher: str
 ) -> records.Record:
     """The record of a trained network, which predicts every utterance of the corpus."""
-    predicted, device = label(state.images), _device(state.fabric, state.settings)
+    fabric, predicted = state.fabric, label(state.images)
+    device = precision.device_name(state.settings.precision, fabric.device, fabric.world_size)
     origin = provenance.describe(device, torch.get_num_threads(), state.seconds)
     curves = {stage: {k: tuple(v) for k, v in values.items()} for stage, values in state.curves.items()}
     return records.finish(run_config, corpus, split, predicted, origin, teacher, curves)
-
-
-def _device(fabric: Fabric, settings: config.Training) -> str:
-    name = precision.device_name(settings.precision, fabric.device)
-    return f"{fabric.world_size} x {name}" if fabric.world_size > 1 else name
 
 
 def _write(finished: records.Record, run_config: config.RunConfig, model: nn.Module, path: Path) -> None:

@@ -176,9 +176,8 @@ class Audit:
     share_known_sentence: float
 
     def __str__(self) -> str:
-        counts = f"{len(self.speakers)} speakers, {len(self.sentences)} sentences"
-        shared = f"{counts}, {len(self.identical)} identical recordings"
-        return f"{self.train} train, {self.test} test; on both sides {shared}"
+        shared = f"{len(self.speakers)} speakers, {len(self.sentences)} sentences, {len(self.identical)} identical"
+        return f"{self.train} train, {self.test} test; on both sides {shared} recordings"
 
 
 def audit(corpus: Corpus, split: Split) -> Audit:

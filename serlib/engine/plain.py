@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from serlib.errors import SerlibError
 from serlib.files import atomic_write, require_file
-
-Kind = TypeVar("Kind")
 
 
 def plain(value: Any) -> Any:
@@ -20,14 +18,14 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter  # here, because reading this module must not wait for it
 
     return TypeAdapter(kind)
 
 
-def from_plain(kind: type[Kind], values: Any) -> Kind:
-    """The dataclass ``kind`` from what :func:`plain` and JSON made of one; defaults where a field is missing.
+def from_plain(kind: Any, values: Any) -> Any:
+    """A value of type ``kind`` from what :func:`plain` and JSON made of one; defaults where a field is missing.
 
     Raises:
         ValueError: a field is unknown, missing without a default, of another type, or of a value that the class refuses;

@@ -27,10 +27,11 @@ def products(precision: str, device: torch.device) -> AbstractContextManager:
     return RoundedProducts() if _needed(precision, device) else nullcontext()
 
 
-def device_name(precision: str, device: torch.device) -> str:
-    """The device as a record's provenance names it: which card it is, and whether products are rounded on it."""
+def device_name(precision: str, device: torch.device, processes: int = 1) -> str:
+    """The device as a record's provenance names it: how many, which card, and whether products are rounded on it."""
     card = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return f"{device}{card}" + (", products rounded to bf16" if _needed(precision, device) else "")
+    name = f"{device}{card}" + (", products rounded to bf16" if _needed(precision, device) else "")
+    return f"{processes} x {name}" if processes > 1 else name
 
 
 def _needed(precision: str, device: torch.device) -> bool:
