@@ -36,6 +36,7 @@ SETTLED = """async () => {
         return image.decode().catch(() => {});
     });
     await Promise.all([...loaded, document.fonts.ready, window.tryIt?.ready]);
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));  // what watches sizes has seen them
 }"""
 
 # Serious findings as "rule: how it fails, where". A long table is looked at by its first rows, a picture by its label, which

@@ -114,7 +114,7 @@ def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
     plain = json.loads(path.read_text())
     plain["errors"]["image"][0] += 1
     path.write_text(json.dumps(plain))
-    with pytest.raises(records.RecordError, match=r"probe\.json: not a probe \(changed"):
+    with pytest.raises(records.RecordError, match=r"probe\.json: not a probe \(not the values that its digest covers"):
         probes.read_all(tmp_path)
     path.write_text("{}")
     with pytest.raises(records.RecordError, match="not a probe"):

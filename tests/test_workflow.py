@@ -19,7 +19,7 @@ import pytest
 
 from companion import experiments, node, text
 from serlib import config
-from tests.helpers import dry_runs, jobs, resolved, tiny_emodb, tiny_record
+from tests.helpers import dry_runs, jobs, resolved, sent, tiny_emodb, tiny_record, watched
 from workflow import run
 from workflow.graph import MARK, Settings, check_settings, code, listing, settings
 from workflow.stage import repository
@@ -450,8 +450,10 @@ def test_the_graph_itself_works_there(tmp_path):
     tiny_emodb(folder / HOSTILE[0] / "it's {a} $(b)")
     environment = os.environ | {"PYTHONPATH": str(folder), "CORPUS": "emodb", "DATA": f"{HOSTILE[0]}/it's {{a}} $(b)"}
     command = (sys.executable, "-m", "workflow.run", "build/recordings/emodb/corpus.json")
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    traced = watched(tmp_path / "log", *command)
+    result = subprocess.run(traced, cwd=folder, env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert sent(tmp_path / "log") == []
     assert result.stderr == "[1/1] checking the recordings: emodb\n"
     assert "10 utterances" in (folder / "build/logs/recordings-emodb.log").read_text()
     assert not [path for path in folder.rglob("*pwned*") if path.name == "pwned"]
@@ -554,7 +556,7 @@ def test_records_on_a_disk_that_takes_none_stay_as_they_were_and_one_line_says_s
         Path(target).write_text(content[:1])
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("serlib.files.shutil.copyfile", fails)
+    monkeypatch.setattr("workflow.files.shutil.copyfile", fails)
     with pytest.raises(SystemExit):
         run.keep()
     kept = "results/recordings/emodb/a.json"

@@ -134,7 +134,8 @@ def figure(drawn: str, alt: str, number: int) -> str:
     width, height = map(float, box[9:-1].split()[2:])
     words = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", body[2])]
     least = math.ceil(SMALLEST * width / min(words)) if words else 0
-    shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", body[2])
+    rounded = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body[2])  # hundredths of a point
+    shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", rounded)
     shown, links = re.subn(r'<a xlink:href="([^"]*?)#!([^"]*)"[^>]*>', link, shown)
     shown = re.sub(r"data:image/png;base64,([^\"]+)", lighter, shown)
     shown = re.sub(COLOUR, either, shown)
