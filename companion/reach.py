@@ -12,11 +12,11 @@ either reading chooses is reported:
 * last the two, three and at most :data:`MOST` with the largest gains together;
 * chosen is the run with the highest mean score of all that gain on the input; none, if none does.
 
-:func:`tries` is what the rule makes of :func:`scores`; :func:`reported`, :func:`whole`: the chosen run and others on the
-speakers that had no part in the choice.
+:func:`tries` is what the rule makes of :func:`scores`; :func:`reported`: the chosen run beside others on the speakers that
+had no part in the choice.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, variance
 from typing import Any
 
@@ -164,14 +164,3 @@ def reported(
     found = results.compare(ours, theirs, [name for name in results.CONDITION if name not in other], noise)
     best = {c.corpus: c for c in sorted(found, key=lambda c: (len(c.joined), int(c.epochs))) if not c.missing}
     return {corpus: best[corpus] for corpus in results.in_order(best)}
-
-
-def whole(accuracies: pd.DataFrame, like: Iterable[Any], runs: Sequence[str]) -> pd.DataFrame:
-    """The accuracies of those runs that stand where a comparison of ``like`` was made, in its schedule or none, every fold."""
-    names = ["corpus", "fingerprint", "image", "protocol"]
-    found = [accuracies[:0]]
-    for row in like:
-        here = accuracies[names].eq([getattr(row, name) for name in names]).all(axis=1)
-        found.append(accuracies[here & accuracies["schedule"].isin((row.schedule, variants.BASELINE))])
-    rows = pd.concat(found)
-    return rows[rows["missing"].eq(0) & rows["run"].isin(runs)]

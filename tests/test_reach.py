@@ -142,24 +142,6 @@ def test_a_classifier_without_chance_is_beside_every_seed():
     assert c.gain("WA").estimate == pytest.approx(-0.5)
 
 
-def test_tables_show_the_seeds_that_have_every_fold_in_the_reports_schedule():
-    speakers = dict.fromkeys(("03", "08", "09", "10", "11", "12"), 2)
-    normalised = reach.normalised(CHOSEN)
-    assert normalised == "student-alone-speaker-norm+deltas"
-    found = [*outcome(PLAIN, speakers), *outcome(CHOSEN, speakers), *outcome(CHOSEN, speakers, schedule="short")]
-    found += [*outcome(normalised, speakers), *outcome(normalised, speakers, seed=1)[:4]]
-    found += outcome("opensmile", speakers)
-    tables = node.tables(found, results.predictions(found), ())
-    (c,) = reach.reported(results.predictions(found), CHOSEN).values()
-    like = SimpleNamespace(
-        **{name: getattr(c, name) for name in ("corpus", "fingerprint", "image", "protocol", "schedule")}
-    )
-    rows = reach.whole(tables["accuracies"], [like], (CHOSEN, normalised, "opensmile"))
-    kept = rows[["run", "schedule", "seed_numbers"]].drop_duplicates().itertuples(index=False, name=None)
-    assert sorted(kept) == [("opensmile", "baseline", "0"), (CHOSEN, "paper", "0"), (normalised, "paper", "0")]
-    assert reach.whole(tables["accuracies"], [like], ("resnet-18",)).empty
-
-
 def test_what_was_not_tried_is_every_other_step():
     tried = {step for run in (*INPUTS, *STEPS) for step in run.split("+")} - {PLAIN}
     assert tried.isdisjoint(reach.not_tried())
