@@ -59,7 +59,8 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
     if shell := get_ipython():
         shell.run_line_magic("matplotlib", "inline")  # whatever MPLBACKEND says: a page shows its pictures
     figures.style()
-    wanted = {name: namespace[name] for name in ("corpus", "speech", "schedule") if name in namespace}
+    of_build = ("corpus", "speech", "schedule") if "speech" in namespace else ()  # else of committed records alone
+    wanted = {name: namespace[name] for name in of_build}
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "Snakefile").exists():

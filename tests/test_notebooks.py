@@ -222,6 +222,15 @@ def test_no_page_asks_for_an_emotion_that_a_corpus_of_ones_own_may_not_have():
         assert not any(asked.values()), (path.name, asked)
 
 
+def test_the_page_of_committed_records_takes_a_corpus_of_ones_own_without_any(monkeypatch):
+    """As `make book CORPUS=mine DATA=mine.csv` gives it, after the trainings."""
+    monkeypatch.chdir(ROOT)
+    given = {"corpus": "mine", "In": []}
+    for cell in code_cells(ROOT / "notebooks/confusion.ipynb")[1:]:
+        exec(cell.source, given)  # nosec B102
+    assert given["said"] == "Not measured speaker-independent on mine."
+
+
 @pytest.mark.parametrize("given", [{"sede": 3}, {"fold": "first"}, {"draw": 0.5}, {"speech": None}, {"corpus": 2024}])
 def test_what_a_page_does_not_take_is_said_before_anything_is_trained(given, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
