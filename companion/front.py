@@ -133,7 +133,7 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
         titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
         if "run" in table:
             titled["url"] = [_linked(row) for row in table.itertuples()]
-        size = (4.7, 0.8 + (0.62 if name == "gains" else 0.42) * (table["what"].nunique() + 1))
+        size = (4.7, 0.8 + (0.62 if name == "gains" else 0.52) * (table["what"].nunique() + 1))
         _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
