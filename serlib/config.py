@@ -127,7 +127,7 @@ class Model:
 
     @property
     def patch_values(self) -> int:
-        """Values of one patch: its pixels, in two further channels with coordinates [A fig. 3]."""
+        """Values of one patch: pixels times channels; coordinates are two more channels [A fig. 3]."""
         channels = 1 if self.stem else self.channels
         return self.patch_size[0] * self.patch_size[1] * (channels + 2 * (self.position == "coordinates"))
 
@@ -136,15 +136,15 @@ class Model:
 class Training:
     """One stage's schedule; every stage uses the same. ``seed`` draws the weights and the order of the images.
 
-    AdamW; the learning rate makes one cycle a stage (Smith & Topin 2018), and AdamW's beta1 the opposite one.
+    AdamW. In each stage the learning rate rises and falls once (Smith & Topin 2018); AdamW's beta1 falls and rises.
     """
 
     epochs: int = 50  # a stage [A fig. 1]
     batch_size: int = 32  # [I]: the released code's default largest batch
     learning_rate: float = 3e-4  # the cycle's peak [-]
     warm_up: float = 0.3  # share of a stage's updates in which the rate rises; PyTorch's default [-]
-    first_divisor: float = 25.0  # the rate begins at its peak over this; PyTorch's default [-]
-    last_divisor: float = 1e4  # and ends at its beginning over this; PyTorch's default [-]
+    first_divisor: float = 25.0  # the first rate is the peak divided by this; PyTorch's default [-]
+    last_divisor: float = 1e4  # the last rate is the first divided by this; PyTorch's default [-]
     beta1: tuple[float, float] = (0.85, 0.95)  # AdamW's, at the rate's peak and at its ends; PyTorch's default [-]
     beta2: float = 0.999  # AdamW's; PyTorch's default [-]
     weight_decay: float = 0.01  # of every parameter, norms and biases too; PyTorch's default [-]

@@ -4,9 +4,9 @@
 * image coordinate encoding: two channels of coordinates in [-1, 1], concatenated after the stem (figure 3);
 * patches of any shape, full-height columns by default; LayerNorm - Linear - LayerNorm;
 * pre-norm transformer with a class token; one Linear head (figures 4 and 5);
-* everything a loss or a figure needs is returned by name; nothing is stored, nothing hooked.
+* ``forward`` returns by name everything that a loss or a figure needs.
 
-On a CPU :mod:`serlib.engine.padding` computes the silence that fills an image up once, with the same outcome.
+On a CPU, :mod:`serlib.engine.padding` computes the silence at an image's end only once. The outcome is the same.
 """
 
 from typing import NamedTuple
@@ -71,7 +71,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tokens, bias: Float[Tensor, " tokens"] | None = None, need_weights: bool = False
     ) -> tuple[Tokens, Float[Tensor, "batch heads tokens tokens"] | None]:
-        """The mixed tokens, and when asked for the weights. ``bias`` is added to the scores of the tokens looked at."""
+        """The mixed tokens, and when asked for the weights. ``bias`` is added to the scores of the keys."""
         q, k, v = rearrange(self.qkv(self.norm(x)), "b t (three h d) -> three b h t d", three=3, h=self.heads)
         weights = None
         # in bfloat16 a CPU's fused attention takes longer than its products one by one
@@ -145,10 +145,10 @@ class SpectrogramViT(nn.Module):
         return x
 
     def read(self, channels: Images, need_weights: bool = False) -> Output:
-        """Logits and intermediates of what :meth:`patch_input` gives, cut into patches."""
+        """Cut the channels that :meth:`patch_input` gives into patches, and encode them."""
         height, width = self.config.patch_size
         patches = rearrange(channels, "b c (h p) (w q) -> b (h w) (p q c)", p=height, q=width)
-        # equal patches have equal tokens without position; figures show every one, a mean counts every one
+        # without position, equal patches have equal tokens: one is computed; figures and mean pooling need every one
         if self.config.position == "none" and self.config.pooling == "class" and not need_weights:
             return padding.skip_repeats(self.encode, patches)
         return self.encode(patches, need_weights=need_weights)
@@ -159,7 +159,7 @@ class SpectrogramViT(nn.Module):
         bias: Float[Tensor, " tokens"] | None = None,
         need_weights: bool = False,
     ) -> Output:
-        """Logits and intermediates of patches; ``bias`` as for :meth:`Attention.forward`."""
+        """Embed the patches, run the blocks, read the head; ``bias`` as for :meth:`Attention.forward`."""
         x = self.embed(patches)
         x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)
         attention, layers = [], [x[:, 1:]] if need_weights else []

@@ -5,8 +5,8 @@
 (c) :func:`train_student`: cross entropy + alpha * L1.
 
 :func:`execute` is one run from images to a record. The same seed gives the same record bit for bit on one CPU. The
-evaluated part chooses nothing: a stage ends after a fixed number of epochs. Each stage draws its orders of the images
-from the seed and the number of the epoch, so that (c) repeats the orders of (b).
+test set chooses nothing: a stage ends after a fixed number of epochs. Seed and number of the epoch alone set the
+order of the images, so that (c) repeats the orders of (b).
 
 :mod:`serlib.engine` goes on with a killed run, shares batches among processes and rounds to bf16.
 """
@@ -33,7 +33,7 @@ from serlib.engine.state import Images, TrainState
 from serlib.errors import SerlibError
 from serlib.model import Output, SpectrogramViT
 
-# The losses of some training images, by their positions: "loss" is minimised, all are recorded.
+# The losses of a batch, given as positions in the training set: "loss" is minimised, all are recorded.
 Losses = Callable[[nn.Module, Tensor], dict[str, Tensor]]
 Predict = Callable[[Images], list[int]]
 Complete = Callable[[records.Record, Predict], records.Record]
@@ -42,10 +42,10 @@ Complete = Callable[[records.Record, Predict], records.Record]
 def train_teacher(state: TrainState, model: nn.Module) -> None:
     """Stage (a); also the student alone: cross entropy."""
 
-    def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        images = state.images[state.rows[rows]]
+    def loss(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        images = state.images[state.rows[batch]]
         (logits,) = distributed.gather_batch(state.fabric, model, images, lambda output: (output.logits,))
-        return {"loss": losses.cross_entropy(logits, state.labels[rows])}
+        return {"loss": losses.cross_entropy(logits, state.labels[batch])}
 
     _fit(state, "cross entropy", model, loss)
 
@@ -53,12 +53,12 @@ def train_teacher(state: TrainState, model: nn.Module) -> None:
 def match_feature_maps(state: TrainState, model: SpectrogramViT, teacher_map: Tensor, match: config.Match) -> None:
     """Stage (b): L1 to the teacher's feature map, ``teacher_map[i]`` for the i-th training image."""
 
-    def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        images = state.images[state.rows[rows]]
+    def loss(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        images = state.images[state.rows[batch]]
         (student_map,) = distributed.gather_batch(
             state.fabric, model, images, lambda output: (feature_map(output, match),)
         )
-        return {"loss": losses.matching(student_map, teacher_map[rows])}
+        return {"loss": losses.matching(student_map, teacher_map[batch])}
 
     _fit(state, "matching", model, loss)
 
@@ -68,15 +68,15 @@ def train_student(
 ) -> None:
     """Stage (c): cross entropy + alpha * L1."""
 
-    def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:
-        images, labels = state.images[state.rows[rows]], state.labels[rows]
+    def loss(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        images, labels = state.images[state.rows[batch]], state.labels[batch]
         logits, student_map = distributed.gather_batch(
             state.fabric, model, images, lambda output: (output.logits, feature_map(output, match))
         )
         return {
-            "loss": losses.transfer(logits, labels, student_map, teacher_map[rows], alpha),
+            "loss": losses.transfer(logits, labels, student_map, teacher_map[batch], alpha),
             "cross entropy": losses.cross_entropy(logits, labels),
-            "matching": losses.matching(student_map, teacher_map[rows]),
+            "matching": losses.matching(student_map, teacher_map[batch]),
         }
 
     _fit(state, "transfer", model, loss)
@@ -234,16 +234,16 @@ def _epoch(
     settings, device, count = state.settings, state.fabric.device, len(state.labels)
     model.train()
     sums: dict[str, Float[Tensor, ""]] = defaultdict(lambda: torch.zeros((), device=device))
-    for rows in torch.randperm(count).split(settings.batch_size):
-        rows = rows.to(device)
+    for batch in torch.randperm(count).split(settings.batch_size):
+        batch = batch.to(device)
         with precision.products(settings.precision, device):
-            values = loss(model, rows)
+            values = loss(model, batch)
         optimizer.zero_grad()
         state.fabric.backward(values["loss"])
         optimizer.step()
         schedule.step()
         for name, value in values.items():
-            sums[name] += value.detach() * len(rows)
+            sums[name] += value.detach() * len(batch)
     return {name: (total / count).item() for name, total in sums.items()}
 
 

@@ -124,13 +124,11 @@ def versions(corpus: Corpus) -> Corpus:
     This is an augmented corpus; the protocols of :data:`serlib.data.splits.AUGMENTED` divide it.
     """
 
-    changed = (
-        replace(u, key=f"{u.key} ({kind})", sha256=config.digest(u.sha256, kind), version=kind)
-        if kind != config.ORIGINAL
-        else u
-        for u in corpus.utterances
-        for kind in config.PERTURBATIONS
-    )
+    def version(u: Utterance, kind: str) -> Utterance:
+        hashed = config.digest(u.sha256, kind)
+        return u if kind == config.ORIGINAL else replace(u, key=f"{u.key} ({kind})", sha256=hashed, version=kind)
+
+    changed = (version(u, kind) for u in corpus.utterances for kind in config.PERTURBATIONS)
     return replace(corpus, utterances=tuple(changed))
 
 
@@ -179,10 +177,7 @@ def published(name: str, files: Iterable[str] | None = None) -> Corpus:
 
 @cache
 def published_fingerprints(name: str) -> frozenset[str]:
-    """Fingerprints of a corpus as published, without its defective files: as it is, and in all versions.
-
-    Empty where no list of hashes is kept.
-    """
+    """Fingerprints of a corpus without its defective files, as published and in all versions; none without a manifest."""
     files = manifest(name).keys() - facts.CREMA_D_DEFECTIVE
     corpus = published(name, files)
     return frozenset((corpus.fingerprint, versions(corpus).fingerprint)) if files else frozenset()

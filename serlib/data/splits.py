@@ -9,16 +9,16 @@ protocol                  folds  test set
 ``stratified-folds``      5      one of five parts, stratified by emotion
 ``leave-one-speaker-out`` all    one speaker
 ``speaker-folds``         5      one of five groups of speakers, as even in emotions as the groups allow
-``actor-split``           1      19 of CREMA-D's actors; 63 train, 9 are for choosing [github.com/nttcslab/eval-audio-repr]
+``actor-split``           1      19 of CREMA-D's actors; 63 train, 9 are validation [github.com/nttcslab/eval-audio-repr]
 ========================  =====  ==================================================================================
 
 Two more divide a corpus in which every utterance stands in several versions (:func:`serlib.data.corpora.versions`), by
 random draws. ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on both sides, as when
 a corpus is augmented before it is split. ``augmented-grouped`` draws 20 % of the utterances.
 
-Two are for choosing among ways of training. Fold k of ``selection`` leaves the speaker of fold k of
-``leave-one-speaker-out`` out altogether, and holds out the next two speakers. ``actor-selection`` leaves the 19 test actors
-of ``actor-split`` out altogether, and holds out its 9 for choosing.
+Two serve to choose how to train. Fold k of ``selection`` leaves out the test speaker of fold k of
+``leave-one-speaker-out`` and tests the next two. ``actor-selection`` leaves out the 19 test actors of ``actor-split``
+and tests its 9 validation actors.
 """
 
 import csv
@@ -47,7 +47,7 @@ FEWEST_SPEAKERS = {"leave-one-speaker-out": 2, "speaker-folds": FOLDS, SELECTION
 NEW, KNOWN = "speaker-independent", "speaker-dependent"
 VERSIONS = "with other versions of the test utterances in the training set"
 
-# The test set of each protocol.
+# How the test set of each protocol relates to its training set.
 HELD_OUT = {
     "random": KNOWN,
     "stratified-folds": KNOWN,
@@ -85,7 +85,7 @@ class Split:
 
 
 def folds(corpus: Corpus, protocol: str) -> int:
-    """How many folds a protocol has; of random draws the first five are meant."""
+    """How many folds a protocol has; random draws never end, and the first five are used."""
     if protocol in BY_ACTORS:
         return 1
     return len(corpus.speakers) if protocol in ("leave-one-speaker-out", SELECTION) else FOLDS
@@ -217,6 +217,5 @@ def save(splits: Sequence[Split], table: str | Path) -> None:
     with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
-        writer.writerows(
-            (cell(key), *(parts[s.fold, key] for s in splits)) for key in sorted({key for _, key in parts})
-        )
+        keys = sorted({key for _, key in parts})
+        writer.writerows((cell(key), *(parts[s.fold, key] for s in splits)) for key in keys)

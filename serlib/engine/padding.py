@@ -1,8 +1,7 @@
-"""On a CPU, the silence that fills an image up is computed once: exact, and out of the reader's way.
+"""On a CPU, the silence at the end of an image is computed once; the result is exact.
 
 An image of a short recording ends in a run of equal columns. :func:`apply_stem` and :func:`skip_repeats` compute one of
-them and count it for all. On a GPU, which would have to wait for their number in every step, and in exported graphs,
-every column is computed.
+them and weight it by their number. A GPU would wait for that number: there, and in exported graphs, all are computed.
 """
 
 import math
@@ -14,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Images = Float[Tensor, "batch channels height width"]
-WORTH = 0.9  # of all patches, the largest share that is worth the ordering
+WORTH = 0.9  # if more than this share of the patches is left, cropping gains nothing
 
 
 def can_skip(x: Tensor) -> bool:
@@ -23,7 +22,7 @@ def can_skip(x: Tensor) -> bool:
 
 
 def content_width(images: Images) -> Int[Tensor, " batch"]:
-    """For each image, the columns before the run of equal columns that it ends in; one column is no run."""
+    """For each image, the number of columns before its final run of equal columns; its width without two equal ones."""
     width = images.shape[-1]
     if (images[..., -1:] != images[..., -2:-1]).flatten(1).any(dim=1).all():  # none ends in two equal columns
         return torch.full((len(images),), width, device=images.device)
@@ -35,10 +34,9 @@ def content_width(images: Images) -> Int[Tensor, " batch"]:
 def skip_repeats(encode: Callable[..., Any], patches: Float[Tensor, "batch patches values"]) -> Any:
     """``encode(patches)``, on a CPU without the equal patches that end each image.
 
-    Without position, equal patches have equal tokens in every block. So the batch is ordered by length and cut in two,
-    and each half is cropped to its longest image and one patch of silence. That patch stands for all that were cropped:
-    ``encode(patches, bias)`` adds ``bias`` to the scores of attention: for the last patch the logarithm of their number.
-    That is the softmax over all of them.
+    Without position, equal patches have equal tokens in every block. So the batch is ordered by length and cut in two.
+    Each half is cropped to its longest image and one patch of silence, which stands for itself and the cropped ones.
+    ``bias`` adds the logarithm of their number to its attention scores: the softmax is then that over all patches.
     """
     count = patches.shape[1]
     if not can_skip(patches):
@@ -50,9 +48,8 @@ def skip_repeats(encode: Callable[..., Any], patches: Float[Tensor, "batch patch
         return encode(patches)
     done = [_cropped(encode, patches[rows, :kept], count - kept) for rows, kept in halves]
     back = order.argsort()
-    return done[0]._replace(
-        **{name: torch.cat([getattr(o, name) for o in done])[back] for name in ("logits", "pooled", "tokens")}
-    )
+    joined = {name: torch.cat([getattr(o, name) for o in done])[back] for name in ("logits", "pooled", "tokens")}
+    return done[0]._replace(**joined)
 
 
 def _cropped(encode: Callable[..., Any], patches: Float[Tensor, "batch kept values"], copies: int) -> Any:

@@ -27,7 +27,7 @@ TRAINING_CODE = ("config", "losses", "model", "training", "engine/distributed", 
 class TrainState:
     """The inputs of a run, and how far it is: ``curves`` holds the finished epochs of every stage.
 
-    ``images`` are the whole corpus's, mapped from disk: a batch reads its own. ``rows`` says which train.
+    ``images`` hold the whole corpus, mapped from disk. ``rows`` are the places of the training images in it.
     """
 
     fabric: Fabric
