@@ -14,7 +14,7 @@ from companion.results import Comparison, Noise, grouped
 from serlib import config, metrics, records
 from serlib.data import facts, splits
 from serlib.files import atomic_write
-from studies import variants
+from studies import probed, variants
 
 Rows = Iterator[dict[str, Any]]
 EARLIER = "additions, for choosing"  # a family on some speakers, by its plan
@@ -35,7 +35,7 @@ def make(sources: Path, folder: Path) -> None:
             predicted.to_parquet(beside, index=False)
     else:  # those of other records would stay
         (folder / PREDICTIONS).unlink(missing_ok=True)
-    for name, table in tables(found, predicted, results.probes(sources / "probes")).items():
+    for name, table in tables(found, predicted, probed.read_all(sources / "probes")).items():
         with atomic_write(folder / f"{name}.json") as beside:
             table.to_json(beside, orient="records", indent=1, double_precision=15)
 

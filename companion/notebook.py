@@ -20,6 +20,7 @@ from companion import evidence, figures, labels, parameters, results, text
 from serlib import config, records
 from serlib.data import corpora, facts, splits
 from serlib.errors import SerlibError
+from studies import probed
 
 if TYPE_CHECKING:  # torch is imported where it is used: most notebooks only read records
     from torch import Tensor
@@ -245,7 +246,7 @@ class Build:
     @cached_property
     def probes(self) -> list[Any]:
         """The probes of this build with this corpus and schedule."""
-        found = results.probes(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
+        found = probed.read_all(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
         return [probe for probe in found if probe.schedule == self.schedule]
 
     @cached_property

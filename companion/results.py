@@ -11,8 +11,7 @@ trainings belong together. :mod:`companion.node` makes the tables of the book fr
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -21,9 +20,7 @@ import pandas as pd
 from companion.experiments import GONE_RUNS, GONE_SCHEDULES
 from serlib import config, metrics, records
 from serlib.data import corpora, facts, splits
-from serlib.engine.plain import read_json
 from serlib.errors import SerlibError
-from serlib.files import below
 from studies import variants
 
 Measure = Literal["WA", "UA"]
@@ -350,22 +347,6 @@ def missing_folds(rows: pd.DataFrame) -> int:
     protocol, there = rows["protocol"].iloc[0], rows["fold"].nunique()
     whole = {"leave-one-speaker-out": rows["speaker"].nunique(), "actor-split": 1} | dict.fromkeys(splits.DRAWN, there)
     return whole.get(protocol, splits.FOLDS) - there
-
-
-def probes(folder: Path) -> list[SimpleNamespace]:
-    """Every probe below ``folder``, in the order of their paths, without torch; see :mod:`studies.probes`.
-
-    Raises:
-        RecordError: a file is no probe or was changed since it was written.
-    """
-    found = []
-    for path in below(folder, ".json"):
-        try:
-            plain = read_json(path)
-            found.append(SimpleNamespace(**plain, last=list(plain["errors"])[-1]))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise records.RecordError(f"{path}: not a probe ({error}); make it again") from error
-    return found
 
 
 def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.DataFrame:

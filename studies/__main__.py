@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _probe(options: argparse.Namespace) -> None:
     from serlib import records
-    from studies import probes
+    from studies import probed, probes
 
     corpus = cli.load(options)
     rows = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
@@ -72,7 +72,7 @@ def _probe(options: argparse.Namespace) -> None:
         images = cli.make_images(options, corpus, settings)
         probe = probes.execute(record, cli.trained(STUDIES, path, record), images, rows)
         place = options.out / record.location
-        probes.write(probe, place)
+        probed.write(probe, place)
         bare, last = (probe.r2(layer) for layer in (probes.IMAGE, probe.last))
         print(f"{place}: R2 of the column's number {bare:.2f} from the image, {last:.2f} from the last layer")
 

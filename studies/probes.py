@@ -6,11 +6,8 @@
 * columns of speech in another order: a decision that owes nothing to order stays. The seams are new to the convolutions
   of a network with a stem as well. So a loss there bounds the worth of order from above.
 
-One JSON file holds both for one network, with figures for every held-out utterance; ``result`` names the run's record.
+:mod:`studies.probed` holds both.
 """
-
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,57 +18,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from serlib import config
 from serlib.engine.padding import content_width
-from serlib.engine.plain import read_json, write_json
 from serlib.errors import SerlibError
-from serlib.files import below
 from serlib.model import SpectrogramViT
-from serlib.records import Record, RecordError
+from serlib.records import Record
 from serlib.training import predict
+from studies.probed import Probe
 
 IMAGE = "image"  # the layer before the network: a column's pixels
 ORDERS = ("as it is", "reversed", "shuffled")
 RIDGE = 1.0  # strength of the regularisation, on standardised tokens
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One network's test set, utterance by utterance."""
-
-    corpus: str
-    speech: str
-    schedule: str
-    protocol: str
-    fold: int
-    run: str
-    seed: int
-    emotions: tuple[str, ...]
-    result: str  # of the run's record
-    file: tuple[str, ...]
-    speaker: tuple[str, ...]
-    true: tuple[int, ...]
-    variation: tuple[float, ...]  # of the column numbers: sum of squares about the training set's mean, columns squared
-    errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses, columns squared
-    predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
-
-    def __post_init__(self) -> None:
-        labels = (self.true, *self.predicted.values())
-        columns = (self.file, self.speaker, self.variation, *self.errors.values(), *labels)
-        if len({len(column) for column in columns}) != 1:
-            raise RecordError("columns of different lengths")
-        if not np.isfinite((self.variation, *self.errors.values())).all():
-            raise RecordError("an error is not finite")
-        if not set().union(*labels) <= set(range(len(self.emotions))):
-            raise RecordError(f"a label outside the {len(self.emotions)} emotions")
-
-    def r2(self, layer: str) -> float:
-        """The fraction of the variation of column numbers that a layer's tokens explain on the test set."""
-        return 1 - sum(self.errors[layer]) / sum(self.variation)
-
-    @property
-    def last(self) -> str:
-        return list(self.errors)[-1]
 
 
 def execute(
@@ -141,23 +97,3 @@ def _missed(known: ndarray, known_numbers: ndarray, tokens: ndarray, numbers: nd
     """Squared error of the probe on every held-out column."""
     fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_numbers)
     return (fitted.predict(tokens.astype(float)) - numbers) ** 2
-
-
-def write(probe: Probe, path: str | Path) -> None:
-    """Write a probe as JSON with a digest of its content."""
-    write_json(asdict(probe), path)
-
-
-def read_all(folder: str | Path) -> list[Probe]:
-    """Every probe below ``folder``, in the order of their paths; hidden files and folders hold none.
-
-    Raises:
-        RecordError: a file is no probe or was changed since it was written.
-    """
-    found = []
-    for path in below(folder, ".json"):
-        try:
-            found.append(config.from_plain(Probe, read_json(path)))
-        except (ValueError, RecursionError) as error:
-            raise RecordError(f"{path}: not a probe ({error}); make it again") from error
-    return found

@@ -39,7 +39,7 @@ from serlib.cli import main as serlib
 from serlib.data import corpora, facts, features, splits
 from serlib.engine import state as unfinished
 from serlib.model import SpectrogramViT
-from studies import probes
+from studies import probed
 from studies.__main__ import main as studies
 from tests.helpers import tiny_emodb, tiny_record, write_wav
 from workflow import examples, export, listeners, run
@@ -565,10 +565,10 @@ def probe_files(draw: random.Random, place: Path) -> Case:
         "variation": (1.0, 2.0), "errors": {"image": (0.5, 0.5)}, "predicted": {"as it is": (0, 1)},
     }  # fmt: skip
     path = place / "probes" / "p.json"
-    probes.write(probes.Probe(**about), path)
+    probed.write(probed.Probe(**about), path)
     what = spoil(draw, path, config.digest)
     free = what.startswith(("kept", "harmless")) or what == "missing"
-    return what, refusing(lambda: probes.read_all(path.parent)), None if free else False, lambda lines: free
+    return what, refusing(lambda: probed.read_all(path.parent)), None if free else False, lambda lines: free
 
 
 NOTHING = ("missing", "dangling", "loop", "below a file")  # in the place of a file: it is made

@@ -12,7 +12,7 @@ from companion.claims import Finding, Kind, Part
 from serlib import config, metrics
 from serlib.data import facts
 from studies import variants
-from studies.probes import Probe
+from studies.probed import Probe
 
 PERFECT, HALF = (dict.fromkeys(SPEAKERS, count) for count in (4, 2))
 ALWAYS, NEVER = (

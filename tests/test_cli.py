@@ -26,7 +26,7 @@ from companion.claims import PARTS, Finding
 from serlib import cli, config, errors, files
 from serlib.cli import main
 from serlib.records import Settings, read, write
-from studies import probes, variants
+from studies import probed, variants
 from studies.__main__ import main as studies
 from workflow import listeners as rated
 from workflow.export import main as export
@@ -234,7 +234,7 @@ def test_probe_writes_one_file_a_run_and_refuses_other_recordings(run, fail, tra
     path = there / "runs" / f"{WHERE}.json"
     places = ("--cache", there / "cache", "--out", "probes", "--runs", path)
     printed = run("probe", "emodb", "--data", there / "emodb", *places)
-    (probe,) = probes.read_all(Path("probes"))
+    (probe,) = probed.read_all(Path("probes"))
     assert printed.startswith(f"probes/{WHERE}.json: R2 of the column's number ")
     assert probe.result == read(path).result
     assert probe.predicted["as it is"] == read(path).parts["test"].predicted

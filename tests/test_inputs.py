@@ -660,13 +660,11 @@ def test_what_is_no_file_is_refused_and_nothing_waits(kind, tmp_path, weights, c
 
 @NO_FILES
 def test_what_is_no_file_among_probes_is_refused_and_nothing_waits(kind, tmp_path):
-    from companion import results
-    from studies import probes
+    from studies import probed
 
     put(kind, tmp_path / "p.json")
-    for read in (probes.read_all, results.probes):
-        with pytest.raises(OSError, match=r"not a (regular )?file"):
-            read(tmp_path)
+    with pytest.raises(OSError, match=r"not a (regular )?file"):
+        probed.read_all(tmp_path)
 
 
 @NO_FILES

@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers import tiny_record
 
-from companion import results
 from serlib import config, model, records
 from serlib.engine import padding
 from studies import probes
+from studies.probed import Probe, read_all, write
 
 STUDENT = replace(config.STUDENT, num_classes=2, image_size=(16, 24), patch_size=(16, 1), width=12, depth=2, heads=2)
 
@@ -25,7 +25,7 @@ def spoken(lengths, height=16, width=24) -> torch.Tensor:
     return images
 
 
-def probed(network: config.Model, images: torch.Tensor) -> probes.Probe:
+def probed(network: config.Model, images: torch.Tensor) -> Probe:
     """The probe of a network with random weights; the first images are the training set."""
     files = [f"{i}.wav" for i in range(len(images))]
     held = len(images) // 3
@@ -106,16 +106,15 @@ def test_patches_that_are_no_columns_are_refused(change):
 def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
     probe = probed(STUDENT, spoken([20] * 12))
     path = tmp_path / "a/probe.json"
-    probes.write(probe, path)
+    write(probe, path)
     (tmp_path / "._x.json").write_bytes(b"Mac OS X")
-    probes.write(probe, tmp_path / ".ipynb_checkpoints/probe.json")
-    assert probes.read_all(tmp_path) == [probe]
-    assert [read.result for read in results.probes(tmp_path)] == [probe.result]
+    write(probe, tmp_path / ".ipynb_checkpoints/probe.json")
+    assert read_all(tmp_path) == [probe]
     plain = json.loads(path.read_text())
     plain["errors"]["image"][0] += 1
     path.write_text(json.dumps(plain))
     with pytest.raises(records.RecordError, match=r"probe\.json: not a probe \(not the values that its digest covers"):
-        probes.read_all(tmp_path)
+        read_all(tmp_path)
     path.write_text("{}")
     with pytest.raises(records.RecordError, match="not a probe"):
-        probes.read_all(tmp_path)
+        read_all(tmp_path)

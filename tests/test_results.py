@@ -11,7 +11,7 @@ from companion import node, results, text
 from serlib import config, metrics
 from serlib.records import Part
 from studies import variants
-from studies.probes import Probe
+from studies.probed import Probe
 
 ALWAYS, NEVER, HALF = (dict.fromkeys(SPEAKERS, count) for count in (4, 0, 2))
 
