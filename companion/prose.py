@@ -77,10 +77,12 @@ def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "") -> l
 
 
 def near(accuracy: pd.DataFrame) -> list[str]:
-    """What came near the published accuracy: the student on its training set, and with copies in it; the best corpus."""
-    of_run = accuracy[accuracy["run"].ne("")].groupby("what")["estimate"].max()
+    """What came near the published accuracy: the student on its training set, and with copies in it, corpus by corpus."""
+    rows = accuracy[accuracy["run"].ne("")]
+    each = rows["corpus"].map(facts.title) + [f" {100 * at:.0f} %" for at in rows["estimate"]]
+    of_run = each.groupby(rows["what"], sort=False).agg(", ".join)
     words = {front.TRAINED: "on the training set", front.COPIES: "with copies of test utterances in training"}
-    return [f"{said} ({100 * of_run[what]:.0f} %)" for what, said in words.items() if what in of_run]
+    return [f"{said} ({of_run[what]})" for what, said in words.items() if what in of_run]
 
 
 def matched(beside: pd.DataFrame) -> list[str]:

@@ -127,7 +127,7 @@ def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: P
     said = page("index", prose.values(tmp_path))
     assert "**It holds that** the student needs fewer operations." in said
     assert "the teacher passes position on" in said.split("**It does not hold that**")[1]
-    near = "on the training set (100 %) and with copies of test utterances in training (100 %)"
+    near = "on the training set (EmoDB 100 %) and with copies of test utterances in training (EmoDB 100 %)"
     assert f"was approached only {near}" in said
     assert f"is right for 50{NO_BREAK}% (EmoDB)." in said
 
