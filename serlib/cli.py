@@ -129,8 +129,8 @@ def load(options: argparse.Namespace, anew: bool = False) -> corpora.Corpus:
             checked = f"checked with --channel {corpus.channel}, not {options.channel}"
             raise corpora.CorpusError(f"{options.table}: {checked}: name another table")
         return corpus
-    how = {"strict": options.strict, "speech": speech, "channel": options.channel or 0}
-    corpus = corpora.load(options.corpus, data(options), **how)
+    channel = options.channel or 0
+    corpus = corpora.load(options.corpus, data(options), strict=options.strict, speech=speech, channel=channel)
     if options.table and is_first():
         corpora.save(corpus, options.table, data(options))
     return corpus
@@ -166,6 +166,8 @@ def _train(options: argparse.Namespace) -> None:
 
     _check_numbers(options)
     corpus = load(options)
+    if len(corpus.emotions) < 2:
+        raise SerlibError(f"{data(options)}: every recording is {corpus.emotions[0]!r}: there is nothing to tell apart")
     if options.protocol in splits.AUGMENTED:
         corpus = corpora.versions(corpus)
     split = splits.split(corpus, options.protocol, options.fold)

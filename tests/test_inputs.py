@@ -399,11 +399,11 @@ def test_a_damaged_corpus_table_is_named(tmp_path):
     folder, table = tiny_emodb(tmp_path / "emodb"), tmp_path / "table.csv"
     corpora.save(load("emodb", folder), table, folder)
     assert corpora.read(table, folder, "emodb", "recordings") == load("emodb", folder)
-    for _, content in damages(table.read_bytes()):
+    for what, content in damages(table.read_bytes()):
         table.write_bytes(content)
-        with pytest.raises((CorpusError, OSError), match=r"table\.csv(: |'$)") as error:
+        with pytest.raises((CorpusError, OSError)) as error:
             corpora.read(table, folder, "emodb", "recordings")
-        assert "\n" not in str(error.value)
+        assert what == "pointer" or str(error.value).startswith(f"{table}: not a corpus table, or changed since; ")
 
 
 def test_damaged_weights_are_named_whatever_byte_changed(tmp_path, weights):
@@ -824,10 +824,7 @@ def test_more_classes_than_there_can_be_are_named(capsys):
 def test_one_emotion_is_nothing_to_train_on(tmp_path, capsys):
     folder = tiny_emodb(tmp_path / "emodb", codes="W")
     status, _, err = command(capsys, "train", "emodb", "--data", folder, "--out", tmp_path)
-    assert (status, err) == (
-        1,
-        [f"serlib: {folder}: every usable emodb recording is 'anger': there is nothing to tell apart"],
-    )
+    assert (status, err) == (1, [f"serlib: {folder}: every recording is 'anger': there is nothing to tell apart"])
 
 
 @pytest.mark.parametrize("accelerator", ["", "abacus", "tpu", "cuda:99", "cpu,gpu"])

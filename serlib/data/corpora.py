@@ -196,7 +196,7 @@ def load(
         channel: of recordings with several, counted from 1; 0: their mean.
 
     Raises:
-        CorpusError: nothing usable is there, or one emotion alone; the CSV file is no table of one's own corpus;
+        CorpusError: nothing usable is there; the CSV file is no table of one's own corpus, or has one emotion;
             ``strict`` and anything is wrong.
     """
     folder = Path(folder)
@@ -214,7 +214,7 @@ def load(
     first = f"; first problem: {problems[0]}" if problems else ""
     if not utterances:
         raise CorpusError(f"{folder}: no usable {name} recording{first or '; no .wav is there'}")
-    if len({u.emotion for u in utterances}) == 1:
+    if own and len({u.emotion for u in utterances}) == 1:
         only = f"every usable {name} recording is {utterances[0].emotion!r}"
         raise CorpusError(f"{folder}: {only}: there is nothing to tell apart{first}")
     differences = [] if own or speech == "synthetic" else _differences(name, found, utterances)

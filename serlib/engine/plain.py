@@ -40,8 +40,7 @@ def from_plain(kind: Any, values: Any) -> Any:
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    field = ".".join(map(str, error["loc"]))
-    return f"{field}: {error['msg']}".removeprefix(": ").replace("Value error, ", "")
+    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ").replace("Value error, ", "")
 
 
 def canonical(value: Any) -> str:
