@@ -39,8 +39,9 @@ class Probe:
         columns = (self.file, self.speaker, self.variation, *self.errors.values(), *labels)
         if len({len(column) for column in columns}) != 1:
             raise RecordError("columns of different lengths")
-        if not np.isfinite((self.variation, *self.errors.values())).all():
-            raise RecordError("an error is not finite")
+        squares = np.array((self.variation, *self.errors.values()))
+        if not (np.isfinite(squares) & (squares >= 0)).all():
+            raise RecordError("a sum of squares is negative or not finite")
         if not set().union(*labels) <= set(range(len(self.emotions))):
             raise RecordError(f"a label outside the {len(self.emotions)} emotions")
 

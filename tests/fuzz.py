@@ -370,7 +370,9 @@ def tables(draw: random.Random, place: Path) -> Case:
     if encoding == "latin-1":
         text = unicodedata.normalize("NFC", text)
         encoding = encoding if max(text) < "\u0100" else "utf-8"
-    must = False if broken else {"latin-1": None, "utf-16": False, "utf-16-le": False, "utf-32": False}.get(encoding, True)
+    must = (
+        False if broken else {"latin-1": None, "utf-16": False, "utf-16-le": False, "utf-32": False}.get(encoding, True)
+    )
     path = place / draw.choice(("own.csv", "own.CSV", "deeper/own.csv"))
     if "/" in str(path.relative_to(place)):
         must = False

@@ -643,6 +643,11 @@ def test_a_reader_that_has_gone_is_no_error(folder):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_command_whose_stdout_is_closed_ends_as_any_other(folder, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)  # as Python has it after `>&-`
+    assert main(["corpora", "emodb", "--data", str(folder)]) == 0
+
+
 # A full disk
 
 

@@ -103,6 +103,14 @@ def test_patches_that_are_no_columns_are_refused(change):
         probed(replace(STUDENT, **change), spoken([20] * 6))
 
 
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_sum_of_squares_that_is_none_is_refused(value):
+    probe = probed(STUDENT, spoken([20] * 12))
+    for change in ({"variation": (value, *probe.variation[1:])}, {"errors": {"image": (value, *probe.variation[1:])}}):
+        with pytest.raises(records.RecordError, match="a sum of squares is negative or not finite"):
+            replace(probe, **change)
+
+
 def test_a_probe_is_read_back_and_a_changed_one_refused(tmp_path):
     probe = probed(STUDENT, spoken([20] * 12))
     path = tmp_path / "a/probe.json"

@@ -43,7 +43,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     try:
         _check_launcher()
         options.command(options)
-        sys.stdout.flush()  # while a reader that has gone can still be caught
+        print(end="", flush=True)  # while a reader that has gone can still be caught; stdout may be closed
         return 0
     except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
