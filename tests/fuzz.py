@@ -483,8 +483,8 @@ def arguments(draw: random.Random, place: Path) -> Case:
         )
     )
     right: bool | None = word == data and given[0] == "corpora"
-    # "." holds the recordings, "nope" may be a corpus of one's own, all of a disk and a first ONNX take their time
-    if (given[0], word) in (("corpora", "."), ("corpora", "/"), (f"--weights={small}", small)):
+    # "." and "", which is ".", hold the recordings, "nope" may be a corpus of one's own, all of a disk and a first ONNX take their time
+    if (given[0], word) in (("corpora", "."), ("corpora", ""), ("corpora", "/"), (f"--weights={small}", small)):
         right, main, given = True, serlib, ["corpora", "emodb", f"--data={data}"]
     return f"{given[0]} {str(word)[:40]!r} {given[1:2]}", command(main, *given), right, lambda lines: True
 
