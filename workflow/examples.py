@@ -1,7 +1,7 @@
 """``python -m workflow.examples``: the log-Mel images of a few test utterances of people, for figures, as a file to commit.
 
-A rule chooses them before anyone looks: of each emotion the first by file name that the run named rightly, and the first
-that it named wrongly, among the test set that its network never saw. What networks make of them, attention and tokens,
+A rule chooses them before anyone looks. Of each emotion it takes two utterances of the test set: the first by file name
+that the run named rightly, and the first that it named wrongly. What networks make of them, attention and tokens,
 is committed beside the images, so that a figure needs neither the recordings nor the weights.
 """
 

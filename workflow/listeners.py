@@ -1,7 +1,7 @@
 """``python -m workflow.listeners``: how often people named the emotion that the actor was asked for, as a table to commit.
 
-* EmoDB, ``erkennung.txt``: the share of about 20 listeners. The published 535 utterances were kept because at least
-  80 % of the listeners recognised them, so the share is high by selection;
+* EmoDB, ``erkennung.txt``: the share of about 20 listeners. The share is high by selection: the corpus kept the 535
+  utterances that at least 80 % of the listeners recognised.
 * CREMA-D, ``summaryTable.csv``: the emotion that most listeners named who heard the voice alone. Where several were
   named equally often, the intended one counts for its part.
 """
@@ -16,8 +16,9 @@ import pandas as pd
 
 from companion import labels
 from serlib import cli, metrics
-from serlib.data.corpora import Corpus, CorpusError, printable
+from serlib.data.corpora import Corpus, CorpusError
 from serlib.data.facts import CORPORA
+from serlib.errors import printable
 from serlib.files import atomic_write, require_file, spare
 
 RATINGS = {"emodb": "erkennung.txt", "crema-d": "summaryTable.csv"}  # each corpus's own file
