@@ -10,7 +10,8 @@ from tests.test_browser import PAGES, unavailable
 from workflow import pdf
 
 PAGE = """<html lang="en"><head><title>{0}</title></head><body><article class="bd-article"><h1 id="top">{0}</h1>
-<p><a href="{1}.html#top">to the other</a></p><svg class="figure"><g id="f1-part"/><use href="#f1-part"/></svg>{2}</article></body></html>"""
+<p><a href="{1}.html#top">to the other</a></p><svg class="figure"><g id="f1-part"/><use href="#f1-part"/>
+<a href="{1}.html?rows=run"><text y="20">a point</text></a></svg>{2}</article></body></html>"""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_pages_become_one_file_whose_links_lead_within_it(browser, tmp_path: Pat
     assert b"/Outlines" in made
     assert len(re.findall(rb"/Title \((?:one|two)\)", made)) >= 2
     assert b"/URI" not in made
-    assert len(re.findall(rb"/Subtype\s*/Link", made)) == 2
+    assert len(re.findall(rb"/Subtype\s*/Link", made)) == 4  # of each page one in the text, one in the figure
 
 
 def test_what_is_wider_than_the_paper_is_named(browser, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ ARTICLE = """([book, prefix]) => {
     const named = (url) => url.pathname.slice(book.length).replace(/[/.]/g, "-");
     for (const node of article.querySelectorAll("[id]:not(svg *)")) node.id = `${prefix}${node.id}`;
     for (const link of article.querySelectorAll("a[href]")) {
-        const url = new URL(link.href);
+        const url = new URL(link.getAttribute("href"), document.baseURI);  // a figure's has no plain href
         if (url.protocol !== "file:") continue;
         if (url.pathname.startsWith(book) && url.pathname.endsWith(".html")) {
             link.setAttribute("href", `#${named(url)}${url.hash.slice(1)}`);
