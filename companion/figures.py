@@ -246,7 +246,9 @@ def plot_intervals(
     (ax.set_ylabel if across else ax.set_xlabel)("")
     if hue and across:  # below the figure, where it covers nothing however long the labels of the axis are
         ax.get_legend().remove()
-        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        dots, names = ax.get_legend_handles_labels()
+        columns = 1 if max(map(len, names)) > 26 else 2  # a legend no wider than a phone
+        ax.figure.legend(dots, names, loc="outside lower center", ncols=columns)
     elif hue:
         ax.get_legend().set_title("")
     return ax

@@ -1,11 +1,13 @@
 """The picture of the home page: what accuracy depends on, and what each claim gained, from records alone.
 
 * :func:`ladder`: one network's accuracy by how the test set was chosen, beside an SVM, listeners and the published number;
+* :func:`copies`: what copies in training are worth on unchanged test utterances;
 * :func:`differences`: the comparisons that the claims rest on, where they decide;
 * :func:`networks`: teacher beside student, for the page of the method;
 * :func:`draw`: all as SVG, with the data as CSV.
 """
 
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from matplotlib.axes import Axes
 from numpy import ndarray
 
 from companion import figures, listeners, results, text
-from companion.claims import CLAIMS, published
+from companion.claims import PARTS, Kind, published
 from companion.evidence import Evidence
 from serlib import config, metrics
 from serlib.data import facts, splits
@@ -26,7 +28,7 @@ from serlib.data import facts, splits
 RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not stated)"
-MATCHED = f"with a teacher,\n{splits.NEW}"  # what was published
+MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # what was published
 TRAINED, COPIES = "training set", "copies of an utterance\non both sides"
 RANDOM = f"random split,\n{splits.KNOWN}"
 CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, RANDOM, splits.NEW)  # rows that differ in how the test set was chosen alone
@@ -63,7 +65,7 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
         (7, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),
     ]
     steps = (run for run, protocol, part in whole if run.startswith(f"{RUN}+") and (protocol, part) == (apart, "test"))
-    rungs += [(6, f"{run.removeprefix(RUN)},\n{splits.NEW}", run, apart, "test") for run in steps]
+    rungs += [(6, f"{text.display_name(run)},\n{splits.NEW}", run, apart, "test") for run in steps]
     for place, what, *key in rungs:
         row = whole.get(tuple(key))
         short = row is not None and row["epochs"] < config.SCHEDULES["paper"].epochs
@@ -75,17 +77,39 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
         yield {"place": 8, "corpus": corpus, "what": what} | vars(at) | {"seeds": None}
 
 
+def copies(evidence: Evidence) -> pd.DataFrame:
+    """A row a corpus: accuracy (WA) of :data:`RUN` on test utterances of which the training set holds versions.
+
+    ``estimate``, ``low``, ``high`` are of the unchanged ones, ``versions`` of all four, ``stated`` is published.
+    """
+    table = evidence.accuracies
+    here = table[
+        table["longest"] & table["run"].eq(RUN) & table["protocol"].eq("augmented-leaky") & table["measure"].eq("WA")
+    ]
+    whole = here[here["part"] == "test"].set_index("corpus")["estimate"]
+    rows = here[here["part"] == "unchanged"].sort_values(
+        "corpus", key=lambda names: names.map(list(facts.CORPORA).index)
+    )
+    return rows.assign(
+        versions=rows["corpus"].map(whole), stated=[published(name, "student-pooled") for name in rows["corpus"]]
+    )
+
+
 def differences(evidence: Evidence) -> pd.DataFrame:
-    """Rows of :data:`COLUMNS`, ``claim`` and ``finding``: first run minus second (WA), on new speakers, every fold."""
-    table, own = evidence.comparisons, ("teacher", "student-pooled")  # the claims' first runs need no name
+    """Rows of :data:`COLUMNS`, runs, claim, finding and counts: run minus ``beside`` (WA), on new speakers, every fold."""
+    table = evidence.comparisons
     shown = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
-    shown &= ~table["lacks"].str.contains("folds|epochs") & table["family"].isin(CLAIMS)
+    shown &= ~table["lacks"].str.contains("folds|epochs")
+    tested = {(part.claim, *pair): part for part in PARTS if part.kind is Kind.GAIN for pair in part.pairs}
     rows = []
     for row in table[shown].itertuples():
-        first = "" if row.first in own else f"{text.display_name(row.first)}\n"
-        what = f"{row.family}, {first}against\n{text.display_name(row.second)}"
-        rows.append((row.corpus, what, row.estimate, row.low, row.high, row.family, text.label(row)))
-    return pd.DataFrame(rows, columns=[*COLUMNS, "claim", "finding"])
+        if part := tested.get((row.family, row.first, row.second)):
+            over = f", over {text.display_name(row.second)}" if len(part.pairs) > 1 else ""
+            about = (row.first, row.second, row.family, text.label(row), row.protocol, row.speakers, row.seeds)
+            what = textwrap.fill(part.says + over, 30)
+            rows.append((row.corpus, what, row.estimate, row.low, row.high, *about))
+    columns = [*COLUMNS, "run", "beside", "claim", "finding", "protocol", "speakers", "seeds"]
+    return pd.DataFrame(rows, columns=columns).astype({"speakers": "Int64", "seeds": "Int64"})
 
 
 def networks() -> dict[str, list[tuple[str, str]]]:
@@ -113,10 +137,20 @@ def tables(evidence: Evidence, ratings: Path) -> dict[str, pd.DataFrame]:
 
 
 def _linked(row: Any) -> str:
-    """Where a point of :func:`ladder` leads, and what is said of it."""
-    if not row.run:
-        return ""
-    name, corpus = text.display_name(row.run), facts.title(row.corpus)
+    """Where a point of :func:`ladder` or :func:`differences` leads, and what is said of it."""
+    corpus, what = facts.title(row.corpus), " ".join(row.what.split())
+    if not row.run:  # published, or heard by people
+        page = (
+            "audit_granularity.html#the-arithmetic-of-the-printed-numbers"
+            if row.what == PUBLISHED
+            else "evidence.html#listeners"
+        )
+        return f"../notebooks/{page}#!{quote(f'{corpus}, {what}: {100 * row.estimate:.2f} %')}"
+    name = text.display_name(row.run)
+    if "finding" in row._fields:
+        name += f" minus {text.display_name(row.beside)}"
+        words = f"{name}, {corpus}, {row.protocol}: {text.points(row)} points, {text.counted(row)}, {row.finding}"
+        return f"verdicts.html?rows={quote(f'{corpus} {splits.NEW} {name}')}#!{quote(words)}"
     words = f"{name}, {corpus}, {row.protocol}: {100 * row.estimate:.1f} %, {text.counted(row)}"
     return f"../notebooks/accuracy.html?rows={quote(f'{corpus} {name} {row.protocol}')}#!{quote(words)}"
 
@@ -131,11 +165,11 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     for name, table in tables.items():
         table.assign(what=table["what"].str.replace("\n", " ")).to_csv(folder / f"{name}.csv", index=False)
         titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
-        if "run" in table:
-            titled["url"] = [_linked(row) for row in table.itertuples()]
+        titled["url"] = [_linked(row) for row in table.itertuples()]
         size = (4.7, 0.8 + (0.62 if name == "gains" else 0.52) * (table["what"].nunique() + 1))
         _save(folder / name, figures.plot_ladder, titled, size=size, hollow=(PUBLISHED,), gains=name == "gains")
     for name, boxes in networks().items():
+        pd.DataFrame(boxes, columns=["step", "gives"]).to_csv(folder / f"{name}.csv", index=False)
         _save(folder / name, figures.plot_boxes, boxes, title=name.capitalize(), role=name)
     for corpus in facts.CORPORA:
         if (path := images / f"{corpus}.npz").exists():
@@ -143,9 +177,15 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
 
 
 def draw_emotions(path: Path, picture: Path) -> None:
-    """Draw what :func:`emotions` finds in ``path`` as ``picture``, an SVG."""
+    """Draw what :func:`emotions` finds in ``path`` as ``picture``, an SVG, with each column's mean level as CSV."""
     picture.parent.mkdir(parents=True, exist_ok=True)
-    _save(picture, _emotions, emotions(path), size=(4.9, 4.8))
+    shown, settings = emotions(path), config.Features()
+    _save(picture, _emotions, shown, size=(4.9, 4.8))
+    levels = {
+        f"{name}, mean level (dB)": settings.dynamic_range * (image.mean(axis=0) - 1) for name, image in shown.items()
+    }
+    times = pd.Index(figures.column_times(settings.image_size[1], settings), name="time (s)")
+    pd.DataFrame(levels, times).to_csv(picture.with_suffix(".csv"), float_format="%.4g")
 
 
 def emotions(path: Path) -> dict[str, ndarray]:

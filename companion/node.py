@@ -84,7 +84,7 @@ def _interval(at: metrics.Interval) -> dict[str, Any]:
 
 
 def accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    """A row a run, condition, part and measure.
+    """A row a run, condition, part and measure; part "unchanged" are the test utterances whose copies are in training.
 
     ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol. ``independent`` marks
     of them those with every fold of one protocol whose test speakers are new, the same for all runs of a corpus: the
@@ -110,7 +110,11 @@ def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
             "devices": ", ".join(sorted(of_run["device"].astype(str).unique())),
             "unlabelled": variants.SPEAKER_NORM in about["run"],
         }
-        for part, of in of_run.groupby("part", observed=True):
+        parts = dict(iter(of_run.groupby("part", observed=True)))
+        if about["held_out"] == splits.VERSIONS:
+            tested = parts["test"]
+            parts["unchanged"] = tested[tested["file"].astype(str).eq(tested["utterance"].astype(str))]
+        for part, of in parts.items():
             about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(of)["seed"])}
             about |= {"utterances": of["utterance"].nunique()}
             for measure in ("WA", "UA"):

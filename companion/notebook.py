@@ -273,5 +273,5 @@ class Build:
             )
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
         return text.note(
-            f"Made from **recordings of people** ({self.corpus}), {epochs} epochs a stage (schedule `{self.schedule}`)."
+            f"Made from **recordings of people** ({labels.markdown(facts.title(self.corpus))}), {epochs} epochs a stage (schedule `{self.schedule}`)."
         )

@@ -42,6 +42,7 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
         "parts": lambda findings, claim="": parts(evidence.verdicts, findings, claim),
         "of_claims": [vars(claim) | _of_claim(evidence, claim.key) for claim in paper.CLAIMS],
         "near": near(pictures["accuracy"]),
+        "copied": copied(front.copies(evidence)),
         "matched": matched(pictures["beside"]),
         "shown": {name: text.estimates(table, form[name]) for name, table in pictures.items()},
         "gains_above": f"{(pictures['gains']['low'] > 0).sum()} of {len(pictures['gains'])}",
@@ -77,12 +78,22 @@ def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "") -> l
 
 
 def near(accuracy: pd.DataFrame) -> list[str]:
-    """What came near the published accuracy: the student on its training set, and with copies in it, corpus by corpus."""
-    rows = accuracy[accuracy["run"].ne("")]
-    each = rows["corpus"].map(facts.title) + [f" {100 * at:.0f} %" for at in rows["estimate"]]
-    of_run = each.groupby(rows["what"], sort=False).agg(", ".join)
-    words = {front.TRAINED: "on the training set", front.COPIES: "with copies of test utterances in training"}
-    return [f"{said} ({of_run[what]})" for what, said in words.items() if what in of_run]
+    """What came near the published accuracy: the student on its training set, and with copies of test utterances in it."""
+    rows = accuracy[accuracy["what"] == front.TRAINED]
+    trained = ", ".join(f"{facts.title(row.corpus)} {100 * row.estimate:.0f} %" for row in rows.itertuples())
+    copied = bool(accuracy["what"].str.startswith(front.COPIES).any())
+    return [f"on the training set ({trained})"] * bool(trained) + [
+        "with copies of test utterances in training"
+    ] * copied
+
+
+def copied(copies: pd.DataFrame) -> list[str]:
+    """What :data:`companion.front.RUN` reaches with copies in training, corpus by corpus: unchanged utterances first."""
+    return [
+        f"{100 * row.estimate:.1f}\N{NO-BREAK SPACE}% on {facts.title(row.corpus)} ({row.speakers} speakers; published "
+        f"{100 * row.stated:.2f}\N{NO-BREAK SPACE}%; all versions {100 * row.versions:.0f}\N{NO-BREAK SPACE}%)"
+        for row in copies.itertuples()
+    ]
 
 
 def matched(beside: pd.DataFrame) -> list[str]:

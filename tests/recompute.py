@@ -38,7 +38,8 @@ def raw(folder: Path) -> dict[Key, list[dict[str, Any]]]:
 
 
 def answers(records: Iterable[dict[str, Any]], part: str, folds: set[int], seeds: set[int]) -> Right:
-    """Each utterance's answers in each repetition; several versions of it are several answers."""
+    """Each utterance's answers in each repetition; several versions of it are several answers. "unchanged": no version."""
+    part, unchanged = ("test", True) if part == "unchanged" else (part, False)
     found: Right = defaultdict(list)
     for record in records:
         seed, fold = record["configuration"]["training"]["seed"], record["fold"]
@@ -49,6 +50,8 @@ def answers(records: Iterable[dict[str, Any]], part: str, folds: set[int], seeds
         for file, speaker, true, predicted in zip(
             *(columns[name] for name in ("file", "speaker", "true", "predicted")), strict=True
         ):
+            if unchanged and VERSIONS.search(file):
+                continue
             emotion = record["emotions"][true]
             found[repetition, VERSIONS.sub("", file)].append((speaker, emotion, true == predicted))
     return found
@@ -77,7 +80,8 @@ def accuracies(found: dict[Key, list[dict[str, Any]]], rows: list[dict[str, Any]
     """A line for every accuracy that is another."""
     for row in rows:
         records = found[row["corpus"], row["run"], row["schedule"], row["protocol"], row["image"]]
-        records = [record for record in records if row["part"] in record["parts"]]
+        part = "test" if row["part"] == "unchanged" else row["part"]
+        records = [record for record in records if part in record["parts"]]
         values = answers(records, row["part"], numbers(row["folds"]), whole(records))
         if abs(mean(values, row["measure"]) - row["estimate"]) > 1e-9:
             yield f"{row['corpus']} {row['run']} {row['protocol']} {row['part']} {row['measure']}: {row['estimate']} is {mean(values, row['measure'])}"

@@ -33,8 +33,8 @@ def test_accuracies_stand_by_how_the_test_set_was_chosen(evidence, tmp_path: Pat
         "training set": 1.0,
         "random split,\nspeaker-dependent": 1.0,
         "speaker-independent": 0.5,
-        "with a teacher,\nspeaker-independent": 1.0,
-        "+repeat+deltas,\nspeaker-independent": 0.75,
+        "Student with teacher,\nspeaker-independent": 1.0,
+        "Student alone + repeat + deltas,\nspeaker-independent": 0.75,
         "listeners\n(mean share)": 0.8,
     }
     assert table["estimate"].to_dict() == pytest.approx(expected)
@@ -61,6 +61,11 @@ def test_differences_have_the_label_of_the_evidence(evidence, tmp_path: Path) ->
     (row,) = front.differences(evidence).itertuples()
     assert (row.claim, row.corpus, row.estimate) == ("transfer", "emodb", pytest.approx(0.5))
     assert row.finding == "pending: 1 of 3 seeds"
+    assert " ".join(row.what.split()) == "a teacher raises the student's accuracy, over Student alone"
+    address, _, words = front._linked(row).partition("#!")
+    wanted = "EmoDB%20speaker-independent%20Student%20with%20teacher%20minus%20Student%20alone"
+    assert address == f"verdicts.html?rows={wanted}"
+    assert unquote(words).endswith("6 speakers, 1 seed, pending: 1 of 3 seeds")
 
 
 def test_the_networks_steps_end_in_logits() -> None:
@@ -86,7 +91,9 @@ def test_a_point_leads_to_its_row_and_says_what_stands_behind_it(evidence, tmp_p
     assert address == "../notebooks/accuracy.html?rows=EmoDB%20Student%20alone%20random"
     assert unquote(words) == "Student alone, EmoDB, random: 100.0 %, 6 speakers, 6 seeds"
     (stated,) = (row for row in tables["accuracy"].itertuples() if row.what == front.PUBLISHED)
-    assert front._linked(stated) == ""
+    address, _, words = front._linked(stated).partition("#!")
+    assert address == "../notebooks/audit_granularity.html#the-arithmetic-of-the-printed-numbers"
+    assert unquote(words) == "EmoDB, published (split not stated): 98.83 %"
 
 
 def test_the_data_of_a_picture_have_a_line_for_each_row(evidence, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import SPEAKERS, evidence_of, outcome
 
-from companion import evidence, text
+from companion import evidence, labels, text
 from serlib import records
 from tests import recompute
 
@@ -38,6 +38,32 @@ def test_one_changed_number_is_found(tmp_path: Path):
         path.write_text(json.dumps(rows))
         assert len(recompute.compared(tmp_path)[1]) == changed, name
         path.write_text(kept)
+
+
+def augmented() -> records.Record:
+    """Of one utterance three versions, the unchanged one named wrongly, and of another one version, named rightly."""
+    (made, *_) = outcome("student-alone", dict.fromkeys(SPEAKERS, 4), "augmented-leaky")
+    files = ("a.wav", "a.wav (noise)", "a.wav (speed)", "b.wav")
+    test = type(made.parts["test"])(files, ("03",) * 4, (0, 0, 0, 1), (1, 0, 0, 1))
+    return replace(made, parts=made.parts | {"test": test})
+
+
+def test_the_recipe_for_pandas_gives_the_numbers_of_the_pages(tmp_path: Path, monkeypatch):
+    found = evidence_of(tmp_path, augmented())
+    labels.cells(found.predictions).to_csv(tmp_path / "results.csv", index=False)
+    recipe = re.search(r"```python\n(import pandas.*?)```", (ROOT / "book/reproduce.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    exec(recipe, said := {})  # nosec B102
+    table = found.accuracies.query("part == 'test' and measure == 'WA'")
+    assert said["accuracy"].tolist() == pytest.approx(table["estimate"].tolist())
+    assert said["accuracy"].tolist() == pytest.approx([(2 / 3 + 1) / 2])
+
+
+def test_unchanged_utterances_have_an_accuracy_of_their_own(tmp_path: Path):
+    found = evidence_of(tmp_path, augmented())
+    (row,) = found.accuracies.query("part == 'unchanged' and measure == 'WA'").itertuples()
+    assert (row.estimate, row.utterances) == (0.5, 2)
+    assert recompute.compared(tmp_path)[1] == []
 
 
 def test_the_program_knows_nothing_of_what_it_checks():

@@ -7,6 +7,7 @@
 * figures stand in the page itself: their words are in its font, their colours follow light and dark
 * no word of a figure is smaller than :data:`SMALLEST`: where the page is too narrow, the figure scrolls in its frame
 * markup that names a thing twice, or gives a role without its parts, is put right
+* the search page knows the words of all pages, since a page opened from disk may not read others
 * the root page leads to the landing page
 """
 
@@ -89,12 +90,33 @@ def indexed(app, env) -> list[str]:
     return [page for page, entries in env.get_domain("index").entries.items() if entries]
 
 
+def words(page: str) -> tuple[str, dict[str, int]]:
+    """The words of a page's article, and where in them the part begins that an anchor names."""
+    article = re.search(r'(?s)<article class="bd-article".*?</article>', page)
+    shown = re.sub(
+        r"(?s)<(script|style|svg|math|pre)\b.*?</\1>|<a class=\"headerlink\".*?</a>", "", article[0] if article else ""
+    )
+    text, starts = "", {}
+    for tag, part in re.findall(r"(<[^>]*>)?([^<]*)", shown):
+        if anchor := re.search(r'\sid="([^"]+)"', tag):
+            starts[f"#{anchor[1]}"] = len(text)
+        text += " ".join(html.unescape(part).split()) + " " * bool(part.strip())
+    return text, starts
+
+
+def with_words(app, page: str, template: str, context: dict, doctree) -> None:
+    """The search page alone loads the words of all pages."""
+    if page == "search":
+        for name in ("words.js", "search.js"):
+            app.add_js_file(name, loading_method="defer")
+
+
 def finish(app, exception) -> None:
     if exception or app.builder.format != "html":
         return
     out = Path(app.outdir)
     pages = [page for page in out.rglob("*.html") if "_static" not in page.parts]
-    icons = set()
+    icons, said = set(), {}
     for page in pages:
         text = page.read_text(encoding="utf-8")
         if not text.endswith(DONE):  # else it was not rendered this time
@@ -102,6 +124,8 @@ def finish(app, exception) -> None:
                 text = re.sub(pattern, other, text)
             page.write_text(re.sub(r"<img\b[^>]*>", Pictures(page), text) + DONE, encoding="utf-8")
         icons.update(re.findall(r"\bfa-[a-z0-9-]+", text))
+        said[page.relative_to(out).as_posix()] = words(text)
+    (out / "_static/words.js").write_text(f"const WORDS = {json.dumps(said)};", encoding="utf-8")
     (out / "_static/scripts/fontawesome.js").unlink(missing_ok=True)  # gone already where no page was rendered
     cut_icons(out / "_static", icons)
     front = FRONT.format(title=app.config.html_title, page=f"{app.config.master_doc}.html")
@@ -272,5 +296,6 @@ def setup(app):
     app.connect("config-inited", lambda _, config: config.numfig_format.update(figure="Picture %s"))
     app.connect("source-read", captioned)
     app.connect("env-updated", indexed)
+    app.connect("html-page-context", with_words)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,6 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const sizes = new ResizeObserver((boxes) => {
     for (const {target} of boxes) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
   });
+  const wanted = new URLSearchParams(location.search).get("rows"); // a point of a figure led here
   document.querySelectorAll(".pst-scrollable-table-container").forEach((box) => sizes.observe(box));
   for (const table of document.querySelectorAll(".bd-article table")) {
     const body = table.tBodies[0];
@@ -19,14 +20,14 @@ document.addEventListener("DOMContentLoaded", () => {
     box.className = "table-filter";
     box.placeholder = `Filter ${body.rows.length} rows`;
     box.setAttribute("aria-label", box.placeholder);
+    const holds = (row, words) => words.toLowerCase().split(/\s+/).every((word) => row.textContent.toLowerCase().includes(word));
     box.addEventListener("input", () => {
-      const words = box.value.toLowerCase().split(/\s+/);
-      for (const row of body.rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+      for (const row of body.rows) row.hidden = !holds(row, box.value);
     });
     table.before(box);
-    box.value = new URLSearchParams(location.search).get("rows") ?? ""; // a point of a figure led here
-    box.dispatchEvent(new Event("input"));
-    if (box.value) {
+    if (wanted && [...body.rows].some((row) => holds(row, wanted))) {
+      box.value = wanted;
+      box.dispatchEvent(new Event("input"));
       table.closest("details")?.setAttribute("open", "");
       box.scrollIntoView();
     }

@@ -1,0 +1,7 @@
+/* A line of text below each search result, from the words of all pages (words.js): a page opened from disk may not read others. */
+window.fetch = async (url) => ({text: async () => new URL(url, location).pathname});
+Search.htmlToText = (path, anchor) => {
+  const [page] = Object.keys(WORDS).filter((name) => path.endsWith(`/${name}`));
+  const [text, starts] = WORDS[page] ?? [" ", {}];
+  return text.slice(starts[anchor] ?? 0);
+};

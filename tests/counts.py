@@ -1,0 +1,54 @@
+"""``python -m tests.counts [HTML]``: how long a built book is: pages, words, tables, rows, pictures, sentences.
+
+Words are those of each page's article, folded parts too, without code, formulas and pictures. Sentences are those of
+paragraphs, items and captions; a table's cells are none, and in a sentence a number or a sign is no word.
+"""
+
+import html
+import re
+import sys
+from pathlib import Path
+
+BOOK = Path(__file__).resolve().parents[1] / "_build/html"
+UNREAD = r"(?s)<(script|style|svg|math|pre)\b.*?</\1>"
+
+
+def plain(markup: str) -> str:
+    """The words of some HTML."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+def counts(book: Path = BOOK) -> dict[str, float]:
+    """By name what is counted; ``longest table`` is the most rows of a table that is not folded."""
+    articles = [
+        article[0]
+        for path in sorted(book.glob("*/*.html"))
+        if (article := re.search(r'(?s)<article class="bd-article".*?</article>', path.read_text(encoding="utf-8")))
+    ]
+    pictures = sum(len(re.findall(r"<figure\b(?:(?!</figure>).)*?<(?:svg|img)\b", of, re.DOTALL)) for of in articles)
+    read = [re.sub(UNREAD, " ", of) for of in articles]
+    open_rows, rows, tables, lengths = [0], 0, 0, []
+    for of in read:
+        tables += of.count("<table")
+        rows += sum(body.count("<tr") for body in re.findall(r"(?s)<tbody.*?</tbody>", of))
+        unfolded = re.sub(r"(?s)<details.*?</details>", "", of)
+        open_rows += [body.count("<tr") for body in re.findall(r"(?s)<tbody.*?</tbody>", unfolded)]
+        prose = re.sub(r"(?s)<table.*?</table>", "", of)
+        for block in re.findall(r"(?s)<(p|li|dd|figcaption)\b[^>]*>(.*?)</\1>", prose):
+            said = re.split(r"(?<=[.?!])\s+(?=\S)", plain(block[1]))
+            lengths += [sum(any(map(str.isalpha, word)) for word in sentence.split()) for sentence in said]
+    return {
+        "pages": len(read),
+        "words": sum(len(plain(of).split()) for of in read),
+        "tables": tables,
+        "rows": rows,
+        "longest table": max(open_rows),
+        "pictures": pictures,
+        "mean words a sentence": round(sum(lengths) / max(1, len(lengths)), 1),
+        "longest sentence": max(lengths, default=0),
+    }
+
+
+if __name__ == "__main__":
+    for name, count in counts(Path(sys.argv[1]) if len(sys.argv) > 1 else BOOK).items():
+        print(f"{count:>8} {name}")

@@ -1,0 +1,35 @@
+"""The built book stays short: at most what a reader takes in. Skipped where none is built."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.counts import BOOK, counts
+
+MOST = {
+    "pages": 22,
+    "words": 24_000,
+    "tables": 55,
+    "longest table": 15,
+    "mean words a sentence": 22,
+    "longest sentence": 35,
+}
+PAGE = """<article class="bd-article"><p>One, two 3. Four five six seven!</p><pre>code</pre>
+<figure><div><svg><text>drawn</text></svg></div><figcaption>Eight nine.</figcaption></figure>
+<table><tbody><tr><td>a</td></tr><tr><td>b</td></tr></tbody></table>
+<details><table><tbody><tr></tr><tr></tr><tr></tr></tbody></table></details></article>"""
+
+
+def test_everything_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/page.html").write_text(PAGE)
+    (tmp_path / "book/search.html").write_text("<p>no page</p>")
+    found = counts(tmp_path)
+    assert list(found.values()) == [1, 11, 2, 5, 2, 1, 2.7, 4]
+
+
+@pytest.mark.skipif(not BOOK.exists(), reason="no book is built: make book")
+def test_the_book_is_short() -> None:
+    found = counts()
+    assert {name: found[name] for name, most in MOST.items() if found[name] > most} == {}
+    assert found["pictures"] >= found["tables"]
