@@ -1,5 +1,6 @@
 """The built book stays short: at most what a reader takes in. Skipped where none is built."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,21 @@ def test_the_book_is_short() -> None:
     found = counts()
     assert {name: found[name] for name, most in MOST.items() if found[name] > most} == {}
     assert found["pictures"] >= found["tables"]
+
+
+@pytest.mark.skipif(not BOOK.exists(), reason="no book is built: make book")
+def test_every_picture_of_a_page_has_a_caption_its_data_and_its_code() -> None:
+    """Of notebooks, :mod:`tests.test_notebooks` looks at what JupyterLab shows."""
+    seen = []
+    for path in sorted(BOOK.glob("*/*.html")):
+        for picture in re.findall(r"(?s)<figure\b.*?</figure>", path.read_text(encoding="utf-8")):
+            if not re.search(r"<(?:svg|img)\b", picture):
+                continue
+            links = [
+                path.parent / link
+                for link in re.findall(r'<a\b[^>]*?href="([^"#?]+)"[^>]*>', picture.partition("<figcaption")[2])
+            ]
+            kinds = {link.suffix for link in links if link.exists()}
+            assert kinds > {".csv"}, (path.stem, picture[-400:])  # and the notebook or the module
+            seen.append(path.stem)
+    assert {"index", "method", "corpora", "evidence"} <= set(seen)
