@@ -303,6 +303,8 @@ def compare(
         ValueError: on the same fold and seed the two were not tested on the same utterances.
     """
     keys = [*alike, *CELL]
+    if ours.empty or theirs.empty:
+        return []
     both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
     made = []
     for _, cells in both.groupby(list(alike), observed=True):

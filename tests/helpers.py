@@ -136,15 +136,18 @@ def failures(check: Callable[[Any], None], cases: Iterable[Any]) -> dict[str, st
     return found
 
 
-# Imports what a dry run needs once; every case is a fork of it. A case is a folder, and the arguments.
+# Imports what a dry run needs once, Snakemake's plugins too; every case is a fork of it. A case is a folder, and the
+# arguments.
 DRY_RUNS = """
 import json, os, sys
 from pathlib import Path
+import pandas
 from snakemake import cli
 from companion import experiments
 import workflow.graph
 
 PROFILE = ("--cores", "1", "--dry-run")
+cli.parse_args(PROFILE)
 for number, (folder, arguments) in enumerate(json.loads(sys.stdin.read())):
     child = os.fork()
     if not child:
