@@ -5,6 +5,7 @@ on a machine that is busy with something else.
 """
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime before serlib
@@ -13,6 +14,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the pro
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+# Before the hook, behind which all that the package imports would be compiled anew.
+for name in ("beartype", "lightning", "matplotlib.pyplot", "torchaudio", "torchvision"):
+    import_module(name)
 
 torch.set_num_threads(1)
 hook = install_import_hook("serlib", "beartype.beartype")

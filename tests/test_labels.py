@@ -180,7 +180,7 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
     """By pandas' defaults: no name is lost or changed, or a page that offers the file has the call that keeps it."""
     if path is None:
         unavailable(f"no book is built in {BOOK}")
-    raw = pd.read_csv(path, dtype=str, na_filter=False).astype("category")
+    raw = pd.read_csv(path, dtype="category", na_filter=False)
 
     def changed(read: pd.DataFrame) -> list[str]:
         found = []
