@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
+import pyarrow
 import pytest
 from bs4 import BeautifulSoup
 from helpers import outcome, tiny_emodb, tiny_record, write_wav
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
+from pyarrow import csv
 from test_browser import BOOK, unavailable
 from test_kept import CITATION
 from test_render import checkout as checkout
@@ -180,7 +182,8 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
     """By pandas' defaults: no name is lost or changed, or a page that offers the file has the call that keeps it."""
     if path is None:
         unavailable(f"no book is built in {BOOK}")
-    raw = pd.read_csv(path, dtype="category", na_filter=False)
+    words = dict.fromkeys(pd.read_csv(path, nrows=0), pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))
+    raw = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=words)).to_pandas()
 
     def changed(read: pd.DataFrame) -> list[str]:
         found = []
