@@ -72,7 +72,7 @@ def below(folder: str | Path, suffix: str) -> list[Path]:
 def cell(words: str) -> str:
     """``words`` for CSV: an apostrophe, the spreadsheets' mark of text, before a name that begins like a formula."""
     read = unicodedata.normalize("NFKC", words)  # full-width signs begin a formula too
-    return f"'{words}" if re.match(r"\s*[=+\-@]|[\t\r\n]", read) else words
+    return f"'{words}" if re.match(r"\W*[=+\-@\u2212]|[\t\r\n]", read) else words
 
 
 def sha256(path: str | Path) -> str:

@@ -59,21 +59,16 @@ class Interval:
     @property
     def bound(self) -> float:
         """The largest value that the data leave open: the one-sided upper bound at :data:`LEVEL`."""
-        return self.estimate + _quantile(LEVEL, self.df) * self.error
+        return self.estimate + float(stats.t.ppf(LEVEL, self.df)) * self.error
 
     @property
     def detectable(self) -> float:
         """The difference that an interval of this width would have shown with a chance of :data:`POWER`."""
-        return (_quantile((1 + LEVEL) / 2, self.df) + _quantile(POWER, self.df)) * self.error
+        return float(stats.t.ppf(((1 + LEVEL) / 2, POWER), self.df).sum()) * self.error
 
     def within(self, low: float, high: float) -> "Interval":
         """The same with bounds that no figure of its kind can pass."""
         return replace(self, low=max(self.low, low), high=min(self.high, high))
-
-
-def _quantile(fraction: float, df: float) -> float:
-    """Of Student's t."""
-    return float(stats.t.ppf(fraction, df))
 
 
 def interval(
@@ -120,7 +115,7 @@ def interval(
     variance = sum(v for v, _ in parts)
     df = float(variance**2 / sum(v**2 / d for v, d in parts) if variance > 0 else parts[0][1])
     error = float(np.sqrt(variance))
-    half = _quantile((1 + LEVEL) / 2, df) * error
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
     return Interval(estimate, estimate - half, estimate + half, len(names), n_seeds, error, df)
 
 
@@ -154,14 +149,6 @@ def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
     variance = max(0.0, float(seed - residual))
     df = float(variance**2 / (seed**2 / seed_df + residual**2 / residual_df)) if variance else 1.0
     return SeedNoise(variance, df)
-
-
-def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
-    """p-values adjusted for being several (Holm 1979): the chance of one false finding among all stays below the level."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1)
-    return adjusted[np.argsort(order)]
 
 
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:

@@ -643,6 +643,22 @@ def test_a_reader_that_has_gone_is_no_error(folder):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("words", ["flops student-alone", "flops", "flops --help", "--help"])
+def test_an_answer_that_cannot_be_written_is_one_line(words):
+    with Path("/dev/full").open("w") as full:
+        done = module("-m", "serlib", *words.split(), stdout=full)
+    assert (done.returncode, done.stderr) == (1, "serlib: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["flops", "--a\nb"], ["x\r\ny"], ["flops", "--classes", "1\n2"]])
+def test_an_argument_of_two_lines_is_told_in_one(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    _, said = capsys.readouterr().err.rstrip("\n").split("error: ")
+    assert (ended.value.code, said.isprintable()) == (2, True)
+
+
 def test_a_command_whose_stdout_is_closed_ends_as_any_other(folder, monkeypatch):
     monkeypatch.setattr("sys.stdout", None)  # as Python has it after `>&-`
     assert main(["corpora", "emodb", "--data", str(folder)]) == 0

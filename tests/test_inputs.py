@@ -89,6 +89,20 @@ def with_rate(rate: int) -> bytes:
     return bytes(content)
 
 
+def in_bytes(bits: int, size: int, channels: int = 1, order: str = "<", extensible: bool = False) -> bytes:
+    """A WAV file of whole numbers of ``bits``, each in the upper bits of ``size`` bytes."""
+    values = (SPEECH * (2 ** (bits - 1) - 1)).astype(int) << (8 * size - bits)
+    byteorder = {"<": "little", ">": "big"}[order]
+    samples = b"".join(int(value).to_bytes(size, byteorder, signed=True) for value in values)
+    rest = 16_000, 16_000 * size * channels, size * channels, bits
+    head = struct.pack(f"{order}HHIIHH", 0xFFFE if extensible else 1, channels, *rest)
+    if extensible:
+        head += struct.pack(f"{order}HHIH", 22, bits, 0, 1) + bytes.fromhex("000000001000800000aa00389b71")
+    parts = ((b"fmt ", head), (b"data", samples))
+    body = b"WAVE" + b"".join(name + struct.pack(f"{order}I", len(part)) + part for name, part in parts)
+    return {"<": b"RIFF", ">": b"RIFX"}[order] + struct.pack(f"{order}I", len(body)) + body
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
@@ -123,7 +137,13 @@ REFUSED = {
     "too large": (changed(2e3), "a sample of 2e+03"),
     "digital silence": (floats(np.zeros(9_000)), "digital silence"),
     "too quiet": (floats(SPEECH * 1e-8), "digital silence"),
-    "silent when mixed": (floats(np.stack((SPEECH, -SPEECH), 1)), "silence in the first 10 s of the mean of its channels"),
+    "silent when mixed": (
+        floats(np.stack((SPEECH, -SPEECH), 1)),
+        "silence in the first 10 s of the mean of its channels (--channel chooses one)",
+    ),
+    "24 bits in four bytes": (in_bytes(24, 4), "samples of 24 bits in 4 bytes: save it as 16, 24 or 32 bits"),
+    "16 bits in three bytes": (in_bytes(16, 3, order=">"), "samples of 16 bits in 3 bytes"),
+    "20 bits in four bytes": (in_bytes(20, 4, channels=2, extensible=True), "samples of 20 bits in 4 bytes"),
     "sound after ten seconds": (floats(np.pad(SPEECH, (160_000, 0))), "silence in the first 10 s"),
     "no samples": (floats(np.zeros(0)), "no samples"),
     "samples under a right file size": (with_sizes(None, 80_000), "truncated: 64,000 of 80,000 bytes of samples"),
@@ -286,7 +306,34 @@ def test_a_recording_that_cannot_carry_an_image_is_noted(samples, rate, notes, t
     assert (status, said) == (0, [f"serlib: note: {path}: {note}" for note in notes])
 
 
+@pytest.mark.parametrize(("bits", "size", "order"), [(12, 2, "<"), (20, 3, ">"), (24, 3, "<"), (32, 4, ">")])
+def test_samples_of_as_many_bytes_as_they_need_are_read(bits, size, order, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(in_bytes(bits, size, order=order))
+    assert abs(audio.read(path).samples - SPEECH).max() < 2.0 ** (2 - bits) + 1e-6
+
+
 # Channels
+
+
+@pytest.mark.parametrize(
+    ("second", "cancel"),
+    [
+        (-SPEECH * 0.8, True),
+        (SPEECH[::-1] / 10 - SPEECH, True),
+        (SPEECH * 0, False),
+        (SPEECH[::-1], False),
+        (SPEECH, False),
+    ],
+    ids=["upside down, quieter", "upside down, noisier", "silent", "another", "the same"],
+)
+@pytest.mark.parametrize("more", [0, 2])
+def test_channels_that_cancel_are_noted(second, cancel, more, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(floats(np.stack((SPEECH, second, *[SPEECH * 0] * more), 1)))
+    how = "which cancel when averaged" if cancel else "averaged"
+    assert audio.read(path).notes == (f"{2 + more} channels, {how} (--channel chooses one)",)
+    assert audio.read(path, config.Features(channel=1)).notes == (f"{2 + more} channels, channel 1 alone",)
 
 
 def test_a_channel_is_chosen_and_the_images_know_it(tmp_path, capsys):
@@ -935,6 +982,8 @@ HEARD = {
     "a sample of 1e30": changed(1e30),
     "nothing but zeros": floats(np.zeros(9_000)),
     "sound only after ten seconds": floats(np.pad(SPEECH, (160_000, 0))),
+    "samples of 24 bits in four bytes each": in_bytes(24, 4),
+    "two channels of which one is nearly the other upside down": floats(np.stack((SPEECH, SPEECH * -0.8), 1)),
     "two channels that cancel each other": floats(np.stack((SPEECH, -SPEECH), 1)),
     "a header and no samples": floats(np.zeros(0)),
     "a Git LFS pointer": REFUSED["a pointer"][0],

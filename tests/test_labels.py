@@ -88,9 +88,10 @@ def test_a_name_is_shown_letter_by_letter_in_a_figure(name):
 
 
 FORMULAS = ("=HYPERLINK(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "=1,2", '="x"', "\uff1dSUM(1)", "\uff20SUM(1)")
+UNSEEN = ("\u200b=1+1", "\ufeff=1+1", "\u2060\u00ad@SUM(1)", "\u202e+1", "\u22121+1", "\u2800=1+1", "'=1+1", "(=1+1")
 
 
-@pytest.mark.parametrize("name", [*FORMULAS, " =1+1", "\u00a0-1+1", "\n=1+1"])
+@pytest.mark.parametrize("name", [*FORMULAS, " =1+1", "\u00a0-1+1", "\n=1+1", *UNSEEN])
 def test_a_name_that_a_spreadsheet_would_compute_is_text(name):
     table = pd.DataFrame({"speaker": [name, "Ada"], "right": [-1.5, 2.0]})
     written = pd.read_csv(io.StringIO(labels.cells(table).to_csv(index=False)))

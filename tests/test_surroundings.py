@@ -116,6 +116,22 @@ def test_the_users_settings_of_git_change_nothing(tmp_path, monkeypatch):
     assert provenance.commit(own)["dirty"]
 
 
+@pytest.mark.parametrize("how", ["--assume-unchanged", "--skip-worktree", ".git/info/exclude", ".gitignore"])
+def test_what_git_was_told_not_to_look_at_is_seen(tmp_path, how):
+    own = repository(tmp_path / "own")
+    (own / "serlib/__pycache__").mkdir()
+    (own / "serlib/__pycache__/a.pyc").touch()
+    (own / ".git/info/exclude").write_text("__pycache__\n")
+    assert not provenance.commit(own)["dirty"]
+    if how.startswith("--"):
+        run_git(own, "update-index", how, "serlib/a.py")
+        (own / "serlib/a.py").write_text("second")
+    else:
+        (own / how).write_text("__pycache__\nserlib/b.py\n")
+        (own / "serlib/b.py").touch()
+    assert provenance.commit(own)["dirty"]
+
+
 def test_of_a_user_without_a_name_libraries_find_one(monkeypatch):
     """As in a container that runs as a number: torch names a folder after the user."""
 

@@ -81,7 +81,10 @@ def read(path: str | Path, settings: Features | None = None) -> Recording:
         raise AudioError(f"channel {settings.channel} of {channels}")
     _check_samples(samples, rate, settings)
     if channels > 1:
-        chosen = f"channel {settings.channel} alone" if settings.channel else "averaged (--channel chooses one)"
+        power, of_mean = np.square(samples).mean(), np.square(samples.mean(axis=1)).mean()
+        lost = "which cancel when " if of_mean < power / channels / 10 else ""  # of independent ones power / channels
+        averaged = f"{lost}averaged (--channel chooses one)"
+        chosen = f"channel {settings.channel} alone" if settings.channel else averaged
         notes.append(f"{channels} channels, {chosen}")
     if len(samples) / rate < SHORT:
         notes.append(f"shorter than {SHORT:g} s")
@@ -89,7 +92,7 @@ def read(path: str | Path, settings: Features | None = None) -> Recording:
     mono = samples[:, column - 1] if column else samples.mean(axis=1)
     shown = mono[: round(settings.seconds * rate)]
     if abs(shown).max() < SMALLEST:
-        source = "its channel" if settings.channel else "the mean of its channels"
+        source = "its channel" if column else "the mean of its channels (--channel chooses one)"
         raise AudioError(f"silence in the first {settings.seconds:g} s of {source}")
     highest = settings.high_frequency
     bandwidth = min(rate / 2, highest, _bandwidth(shown, rate))
@@ -172,6 +175,10 @@ def _data(content: bytes) -> tuple[int, int]:
         place += 8
         if name == b"ds64" and place + 16 <= len(content):
             (size64,) = struct.unpack_from("<Q", content, place + 8)
+        if name == b"fmt " and place + 16 <= len(content):
+            kind, channels, block, bits = struct.unpack_from(f"{WAV[content[:4]][0]}2H8x2H", content, place)
+            if kind in (1, 3, 0xFFFE) and block > -(-bits // 8) * channels > 0:  # libsndfile would read the padding
+                raise AudioError(f"samples of {bits} bits in {block / channels:g} bytes: save it as 16, 24 or 32 bits")
         if name == b"data":
             return size64 if content[:4] == b"RF64" and size == 0xFFFFFFFF else size, len(content) - place
         place += size + size % 2

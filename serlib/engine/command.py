@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from serlib.errors import SerlibError, printable
 
@@ -17,15 +17,23 @@ INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 RESUMES = "the same command goes on where this one stopped"
 
 
-def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, whatever was given; help that cannot be written is an error."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        print(end="", flush=True)
+        super().exit(status, message and f"{printable(message.rstrip())}\n")
+
+
+def commands(package: str, description: str) -> tuple[Parser, Callable[..., Parser]]:
     """The parser of ``python -m package``, and a function that adds a command to it.
 
     That function takes a name, what runs, a summary and functions that add shared options; named values become defaults.
     """
-    parser = argparse.ArgumentParser(f"python -m {package}", description=description)
+    parser = Parser(f"python -m {package}", description=description)
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable, summary: str, *shared: Callable, **defaults: Any) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable, summary: str, *shared: Callable, **defaults: Any) -> Parser:
         sub = subparsers.add_parser(name, help=summary, description=summary)
         sub.set_defaults(command=run, **defaults)
         for add_options in shared:
@@ -37,18 +45,22 @@ def commands(package: str, description: str) -> tuple[argparse.ArgumentParser, C
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
     """Run the command that a parser finds. Returns the exit status; what the user can mend is said in one line."""
-    options = parser.parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 loses no line
     try:
+        options = parser.parse_args(arguments)
         _check_launcher()
         options.command(options)
         print(end="", flush=True)  # while a reader that has gone can still be caught; stdout may be closed
         return 0
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (KeyboardInterrupt, MemoryError, RuntimeError, SerlibError, OSError) as error:
+        try:
+            print(end="", flush=True)
+        except OSError:  # Python would try again at its end
+            error.filename = "standard output"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe has gone, as in `| head`
+            return 0
         message = _message(error)
         if message is None:
             raise

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
@@ -52,4 +53,6 @@ def commit(folder: str | Path) -> dict[str, Any]:
     """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
     found = git(folder, "rev-parse", "HEAD")
     changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib", "studies")
-    return {"commit": found or "unknown", "dirty": not found or changed != ""}
+    files = git(folder, "ls-files", "-vco", "--", "serlib", "studies") or ""
+    unseen = re.search(r"(?m)^[a-zS] |^\? .*\.py$", files)  # what git was told not to look at
+    return {"commit": found or "unknown", "dirty": not found or changed != "" or bool(unseen)}
