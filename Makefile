@@ -9,8 +9,8 @@ GIVEN := CORPUS DATA SCHEDULE SEED THREADS CHANNEL CORES V PYTHON PIP_ARGS BENCH
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
-# Modules are those of this folder and of .venv, whatever the user's Python is told.
-unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS
+# Modules are those of this folder and of .venv, and run as they are written, whatever the user's Python is told.
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

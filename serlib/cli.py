@@ -225,8 +225,8 @@ def _teacher(
     if not path.exists():
         raise SerlibError(f"{path}: no such record; train the run {run!r} first")
     record = records.read(path)
-    if (record.fingerprint, record.split) != (corpus.fingerprint, split.digest):
-        raise SerlibError(f"{path}: not trained on these recordings and this split; train it again")
+    if (record.fingerprint, record.split, options.out / record.location) != (corpus.fingerprint, split.digest, path):
+        raise SerlibError(f"{path}: not the run {run!r} on these recordings and this split; train it again")
     return trained(options.networks, path, record), record.result
 
 

@@ -81,29 +81,30 @@ def sha256(path: str | Path) -> str:
 
 
 def write_sealed(path: str | Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write ``parts``, then the SHA-256 of them, and read the file back.
+    """Write ``parts``, then the SHA-256 of the file's name and them, and read the file back.
 
     Raises:
         SerlibError: what is read is not what was written.
     """
-    computed = hashlib.sha256()
+    computed = hashlib.sha256(os.fsencode(Path(path).name))
     with atomic_write(path) as beside:
         with beside.open("wb") as file:
             for part in parts:
                 computed.update(part)
                 file.write(part)
             file.write(computed.digest())
-        if not is_sealed(beside):
+        if not is_sealed(beside, Path(path).name):
             raise SerlibError(f"{path}: the disk does not hold what was written; give another folder")
 
 
-def is_sealed(path: str | Path) -> bool:
-    """Whether a file still is what :func:`write_sealed` left: its last bytes are the SHA-256 of all before.
+def is_sealed(path: str | Path, name: str = "") -> bool:
+    """Whether a file still is what :func:`write_sealed` left under this name, or under ``name``.
 
     Raises:
         OSError: as :func:`require_file`.
     """
-    remaining, computed = require_file(path).stat().st_size - DIGEST_BYTES, hashlib.sha256()
+    remaining = require_file(path).stat().st_size - DIGEST_BYTES
+    computed = hashlib.sha256(os.fsencode(name or Path(path).name))
     with Path(path).open("rb") as file:
         while remaining > 0 and (part := file.read(min(remaining, 1 << 20))):
             computed.update(part)

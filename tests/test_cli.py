@@ -328,7 +328,7 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     assert list(student.curves) == ["matching", "transfer"]
     other = ("--epochs", 1, "--data", tiny_emodb(there / "other", speakers=("03", "08", "12", "13")))
     message = fail("train", "emodb", "--run", "student-pooled", *other)
-    assert message == f"{needed}: not trained on these recordings and this split; train it again"
+    assert message == f"{needed}: not the run 'teacher' on these recordings and this split; train it again"
     run("train", "emodb", *rest[:2], "--seed", 1, *rest[2:])
     weights = Path(needed).with_suffix(".safetensors")
     shutil.copy(str(weights).replace("seed0", "seed1"), weights)
@@ -337,6 +337,9 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     weights.unlink()
     message = fail("train", "emodb", "--run", "student-pooled", *rest)
     assert message == f"{needed.replace('.json', '.safetensors')}: {NO_WEIGHTS}"
+    shutil.copy(needed.replace("seed0", "seed1"), needed)
+    message = fail("train", "emodb", "--run", "student-pooled", *rest)
+    assert message == f"{needed}: not the run 'teacher' on these recordings and this split; train it again"
 
 
 def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, fail, trained, capsys):

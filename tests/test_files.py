@@ -39,6 +39,8 @@ def test_what_the_disk_does_not_hold_is_not_used(tmp_path):
     assert not any(tmp_path.iterdir())
     files.write_sealed(tmp_path / "images.npy", [b"a" * 1_000_000])
     assert files.is_sealed(str(tmp_path / "images.npy"))
+    (tmp_path / "images.npy").rename(tmp_path / "others.npy")
+    assert not files.is_sealed(tmp_path / "others.npy")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG])

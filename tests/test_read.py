@@ -73,6 +73,18 @@ def test_the_book_is_made_of_what_is_installed_for_it_and_says_that_nothing_was_
     assert (stage / "book/figures/synthetic-emotions.svg").exists()
 
 
+def test_a_notebook_whose_pictures_are_not_kept_is_named(tmp_path, capsys):
+    """As nbstripout leaves it."""
+    notebook = json.loads((ROOT / "notebooks/fig5_student.ipynb").read_text())
+    for cell in notebook["cells"]:
+        cell |= {"outputs": []} if cell["cell_type"] == "code" else {}
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks/fig5_student.ipynb").write_text(json.dumps(notebook))
+    assert read.main(tmp_path, tmp_path / "build/read") == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"serlib: {tmp_path}/notebooks/fig5_student.ipynb: no picture is kept of ")
+
+
 def test_predictions_are_made_again_where_they_can_be_kept_and_no_old_ones_stay(tmp_path, monkeypatch):
     path = tmp_path / "results/recordings" / records.location("recordings", "emodb", "paper", "random", 0, "teacher", 0)
     records.write(tiny_record(), path)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +155,7 @@ guard()
 rule runs:
     output: "out"
     log: "log"
-    shell: "sleep 600 > {output}"
+    shell: "env | grep '^PYTHON' > {log}; echo > seen; sleep 600 > {output}"
 """
 
 
@@ -171,11 +172,14 @@ def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
     here, environment = surroundings(tmp_path)
     (here / "workflow").symlink_to(ROOT / "workflow")
     (here / "Snakefile").write_text(SNAKEFILE)
-    given = {"SNAKEMAKE_PROFILE": "nosuch", "MAKEFLAGS": "", "PYTHONSAFEPATH": "1"}
+    given = {"SNAKEMAKE_PROFILE": "nosuch", "MAKEFLAGS": "", "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "latin-1"}
     options = {"cwd": here, "env": environment | given, "text": True, "stderr": subprocess.PIPE}
     command = (sys.executable, "-m", "workflow.run", "runs")
     with subprocess.Popen(command, start_new_session=True, **options) as first:
         said(first, "1/1")
+        while not (here / "seen").exists():
+            time.sleep(0.05)
+        assert (here / "log").read_text() == f"PYTHONPATH={here}\n"
         second = subprocess.run(command, **options)
         assert (second.returncode, second.stderr) == (
             1,
@@ -185,6 +189,15 @@ def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
         assert first.stderr.read() == "serlib: interrupted; the same command goes on where this one stopped\n"
         assert first.wait() == run.INTERRUPTED
     assert left(tmp_path) == set()
+
+
+def test_make_passes_on_no_setting_of_the_users_python(tmp_path):
+    """PYTHONINSPECT would wait for input, PYTHONOPTIMIZE take the words of the help."""
+    (tmp_path / "Makefile").write_text(f"include {ROOT}/Makefile\nshow:\n\t@env\n")
+    names = ("PYTHONPATH", "PYTHONHOME", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONUTF8", "PYTHONNEW")
+    given = os.environ | dict.fromkeys(names, "1") | {"PYTHON": "python3"}
+    done = subprocess.run(("make", "-C", tmp_path, "show"), env=given, capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("PYTHON")] == ["PYTHON=python3"]
 
 
 def surroundings(folder: Path) -> tuple[Path, dict[str, str]]:

@@ -144,7 +144,9 @@ def crate(root: Path, folder: Path, citation: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m workflow.describe", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.describe", description="Describe the tables of predictions."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--crate", action="store_true", help="describe the checkout as well")
     options = parser.parse_args()

@@ -7,7 +7,6 @@ every picture is there. An unknown parameter or a failing cell is one line on st
 
 import ast
 import os
-import re
 import shlex
 import sys
 import warnings
@@ -29,6 +28,7 @@ from traitlets.config import Config  # noqa: E402
 from companion import labels  # noqa: E402
 from serlib.engine import provenance  # noqa: E402
 from serlib.files import atomic_write  # noqa: E402
+from workflow.files import without_picture  # noqa: E402
 
 # Of a page: SVG, without the time at which each was drawn, so that the same build has the same bytes.
 PICTURES = (
@@ -112,17 +112,6 @@ def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -
     said = {"notebook": notebook, "given": given, "commit": commit[:8], "date": date}
     said["read"] = labels.call("FILE")
     return Template(CARD.read_text(encoding="utf-8")).render(said)
-
-
-def without_picture(notebook: nbformat.NotebookNode) -> list[str]:
-    """First lines of the cells that should show a picture and do not."""
-    missing = []
-    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
-        shown = [output for output in cell.outputs if "picture" in output.get("metadata", {})]
-        drawn = [output for output in shown if any(kind.startswith("image/") for kind in output.data)]
-        if len(drawn) < len(shown) or (not drawn and re.search(r"^picture\(", cell.source, re.MULTILINE)):
-            missing.append(cell.source.partition("\n")[0])
-    return missing
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

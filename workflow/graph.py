@@ -115,8 +115,9 @@ def check_settings(asked: Settings) -> None:
 def guard() -> None:
     """Start a process that outlives this one, to end what it leaves running when killed."""
     os.environ[MARK] = uuid4().hex  # what is started from here on carries it
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]
     os.environ["PYTHONPATH"] = str(ROOT)  # every step imports this checkout, whatever the user's Python is told
-    os.environ.pop("PYTHONSAFEPATH", None)
     command = (sys.executable, "-m", "workflow.guard")
     options = {"cwd": ROOT, "start_new_session": True}
     guard.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, **options)

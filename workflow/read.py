@@ -4,6 +4,7 @@ Notebooks stand with their committed outputs, and say so. The page "Try it" need
 Neither PyTorch nor Snakemake is installed for it.
 """
 
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ import nbformat
 from serlib.engine import provenance
 from serlib.files import atomic_write, below
 from workflow import render
+from workflow.files import without_picture
 
 STAGE = Path("build/read")
 NOTE = "This book was rendered by `make read` from what is committed{at}: nothing was trained or executed. `make book` executes every page anew."
@@ -23,6 +25,11 @@ def main(root: Path, stage: Path) -> int:
     note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
     for source in below(root / "notebooks", ".ipynb"):
         notebook = nbformat.read(source, as_version=4)
+        if missing := without_picture(notebook):
+            print(
+                f"serlib: {source}: no picture is kept of {missing[0]!r}: `make notebooks` executes it", file=sys.stderr
+            )
+            return 1
         notebook.cells.append(nbformat.v4.new_markdown_cell(f":::{{note}}\n{note}\n:::", id="this-page"))
         target, text = stage / "notebooks" / source.name, nbformat.writes(notebook)
         if not target.exists() or target.read_text(encoding="utf-8") != text:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Weights of a run, to be committed.")
     parser.add_argument("record", type=Path, help="a run's record, its weights beside it")
     parser.add_argument("name", help="of the two files")
     parser.add_argument("--data", type=Path, required=True, help="the corpus's recordings")

@@ -226,7 +226,9 @@ def make_corpus(name: str, folder: str | Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a miniature. Returns the exit status."""
-    parser = argparse.ArgumentParser("python -m workflow.synthetic", description=make_corpus.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m workflow.synthetic", description="Make a miniature corpus of synthetic speech."
+    )
     parser.add_argument("corpus", help=", ".join(MINIATURES))
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="where its files go")
     parser.set_defaults(command=lambda options: make_corpus(options.corpus, options.data))

@@ -81,9 +81,8 @@ def read(path: str | Path, settings: Features | None = None) -> Recording:
         raise AudioError(f"channel {settings.channel} of {channels}")
     _check_samples(samples, rate, settings)
     if channels > 1:
-        power, of_mean = np.square(samples).mean(), np.square(samples.mean(axis=1)).mean()
-        lost = "which cancel when " if of_mean < power / channels / 10 else ""  # of independent ones power / channels
-        averaged = f"{lost}averaged (--channel chooses one)"
+        power, of_mean = np.square(samples).mean(), np.square(samples.mean(axis=1)).mean()  # 1 / channels if unlike
+        averaged = f"{'which cancel when ' if of_mean < power / channels / 10 else ''}averaged (--channel chooses one)"
         chosen = f"channel {settings.channel} alone" if settings.channel else averaged
         notes.append(f"{channels} channels, {chosen}")
     if len(samples) / rate < SHORT:

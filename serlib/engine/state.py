@@ -95,8 +95,8 @@ def _content(checkpoint: Path | None) -> bytes:
     if checkpoint is None or not os.path.lexists(checkpoint):
         return b""
     try:
-        if is_sealed(checkpoint):
-            return checkpoint.read_bytes()[:-DIGEST_BYTES]
+        if is_sealed(checkpoint) and (content := checkpoint.read_bytes()).startswith(b"PK"):  # torch's
+            return content[:-DIGEST_BYTES]
         reason = "damaged, or not written by serlib"
     except OSError as error:
         reason = str(error.strerror)
