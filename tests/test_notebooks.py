@@ -195,7 +195,11 @@ def test_a_page_whose_picture_is_missing_is_refused(source):
 
 
 def test_a_failing_cell_stops_the_build_in_one_line(checkout, monkeypatch, capsys):
+    """On a machine whose settings for every IPython would end the kernel."""
     monkeypatch.chdir(checkout)
+    (checkout / "ipython_config.py").write_text("c.InteractiveShellApp.exec_lines = ['import os; os._exit(1)']\n")
+    of_machine = f"import IPython.core.application as a; a.SYSTEM_CONFIG_DIRS.append({str(checkout)!r}); "
+    monkeypatch.setattr(execute, "START", of_machine + execute.START)
     book = nbformat.read("notebooks/audit_granularity.ipynb", as_version=4)
     book.cells[2].source = "raise ValueError(f'no such corpus: {share}')"
     nbformat.write(book, "notebooks/audit_granularity.ipynb")

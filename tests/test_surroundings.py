@@ -19,6 +19,7 @@ import torch
 import serlib
 from serlib import checkpoints, cli, config
 from serlib.engine import command, provenance
+from serlib.engine.plain import write_json
 from serlib.model import SpectrogramViT
 from tests.helpers import sent, watched
 from workflow import graph, run
@@ -179,7 +180,7 @@ def test_a_second_build_and_an_interrupted_one_say_one_line(tmp_path):
         said(first, "1/1")
         while not (here / "seen").exists():
             time.sleep(0.05)
-        assert (here / "log").read_text() == f"PYTHONPATH={here}\n"
+        assert (here / "log").read_text() == f"PYTHONPATH={ROOT}\n"
         second = subprocess.run(command, **options)
         assert (second.returncode, second.stderr) == (
             1,
@@ -262,6 +263,25 @@ def test_contents_decide_and_times_do_not(tmp_path, when):
     assert graph.digest([str(file)]) != first
     file.write_text("first")
     assert graph.digest([str(file)]) == first
+
+
+@pytest.mark.parametrize("how", ["changed", "emptied", "deleted", "no longer known", "left alone", "one more"])
+def test_a_book_that_is_not_as_it_was_made_is_made_anew(tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    run.forget_changed()  # nothing was made
+    (run.HTML / "data").mkdir(parents=True)
+    pages = [run.HTML / name for name in ("index.html", "page.html", "data/croissant.json")]
+    for path in (*pages, run.RENDERED):
+        path.write_text("made")
+    write_json(run.book_files(), run.MADE)
+    if how == "deleted":
+        pages[1].unlink()
+    elif how != "left alone":
+        of = {"no longer known": run.MADE, "one more": run.HTML / "data/own.csv"}
+        of.get(how, pages[1]).write_text("" if how == "emptied" else "mode")
+    os.utime(run.HTML)
+    run.forget_changed()
+    assert run.RENDERED.exists() == pages[0].exists() == pages[2].exists() == (how in ("left alone", "one more"))
 
 
 def test_no_step_of_the_graph_has_a_source_for_an_input():

@@ -36,6 +36,9 @@ PICTURES = (
     "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Date': None}}",
 )
 
+# ipykernel_launcher, without what the machine's administrators have set for every IPython.
+START = "import IPython.core.application as a; a.ENV_CONFIG_DIRS[:] = a.SYSTEM_CONFIG_DIRS[:] = (); "
+START += "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
 KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SERLIB_BUILD")  # of the user's environment; the last is graph.MARK
 CARD = Path(__file__).with_name("card.md")
 HOME = Path("build/home")  # of every kernel: where libraries look for settings and keep what they cache
@@ -47,6 +50,10 @@ class Kernel(AsyncKernelManager):
 
     def _kernel_spec_manager_default(self) -> KernelSpecManager:
         return KernelSpecManager(parent=self, kernel_dirs=[])
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        self.kernel_spec.argv[1:3] = ("-c", START)
+        return super().format_kernel_cmd(extra_arguments)
 
     async def _async_pre_start_kernel(self, **options: Any) -> Any:
         return await super()._async_pre_start_kernel(**options | {"env": environment()})

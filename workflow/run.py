@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from serlib import files
+from serlib.engine.plain import read_json, write_json
 from workflow.files import copy
 from workflow.graph import Settings, lock, number, settings, stop
 
@@ -28,6 +29,8 @@ MOST_CORES = 4096
 NEVER = f"{os.pathsep}${{}}"  # venv refuses the first, setuptools takes the others for variables
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 PROFILE = ("--profile", "none", "--workflow-profile", "workflow/profiles/default")  # not the one of SNAKEMAKE_PROFILE
+# The book, what says that it was rendered, and the digests of what the last build left.
+HTML, RENDERED, MADE = Path("_build/html"), Path("_build/.rendered_by"), Path("_build/.made.json")
 RECORDS, PROBES = Path("build/runs/recordings"), Path("build/probes/recordings")
 
 
@@ -77,7 +80,11 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
         before = signal.signal(signal.SIGINT, interrupt)
         try:
             with lock():
+                if "book" in targets:
+                    forget_changed()
                 done = cli.args_to_api(options, parser)
+                if done and "book" in targets:
+                    write_json(book_files(), MADE)
         except KeyboardInterrupt:
             done = False
         finally:
@@ -87,6 +94,25 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
             raise SystemExit(INTERRUPTED)
         if not done:
             raise SystemExit(1)
+
+
+def book_files() -> dict[str, str]:
+    """Of every file of the book its SHA-256."""
+    return {str(path): files.sha256(path) for path in sorted(HTML.rglob("*")) if path.is_file()}
+
+
+def forget_changed() -> None:
+    """If a page or a file of the book is not as the last build left it, take away what says that it need not be made."""
+    try:
+        made = read_json(MADE)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        made = {"": ""}
+    found = book_files()
+    if any(found.get(name) != digest for name, digest in made.items()):
+        for path in (RENDERED, HTML / "index.html", HTML / "data/croissant.json"):
+            path.unlink(missing_ok=True)
 
 
 def interrupt(*_: object) -> NoReturn:
