@@ -1,4 +1,4 @@
-"""The page "Try it" of the built book in a real browser, from disk and over http, against PyTorch on the same samples."""
+"""What the built book computes in a real browser, from disk and over http, against PyTorch on the same samples."""
 
 import base64
 import threading
@@ -15,7 +15,7 @@ import torch
 from playwright.sync_api import Page
 from scipy.signal import resample_poly
 
-from serlib import attention
+from serlib import attention, config
 from serlib.data import features
 from tests import firefox, test_browser
 from tests.helpers import write_wav
@@ -23,8 +23,10 @@ from tests.test_browser import BOOK, observed, unavailable
 from workflow import try_it
 
 ROOT = Path(__file__).parents[1]
+SAME = 1e-4  # how far a share of attention may be from PyTorch's on the page of the maps
 NEAR = 1e-3  # how far a probability, a share of attention or a logit may be from PyTorch's
 phone = test_browser.phone
+LIVE = ("book/try_it.html", "notebooks/attention_maps.html")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -81,7 +83,7 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
         for kind, expected in zip(kinds, answer(network, image, order), strict=True):
             assert np.abs(np.array(found[kind]) - expected).max() < NEAR, kind
 
-    first = page.evaluate("tryIt.emodb.utterances[0]")
+    first = page.evaluate("tryIt['emodb-student'].utterances[0]")
     (tmp_path / "first.wav").write_bytes(base64.b64decode(first["wav"]))
     image = features.image(features.read_audio(tmp_path / "first.wav", settings), settings)
     agree(page.evaluate("tryIt.result.student"), student, image)
@@ -111,7 +113,7 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
     after(page, lambda: page.fill("#try-speed", "1.2"))
     changed = features.perturb(features.perturb(samples, "speed", settings), "time shift", settings)
     agree(after(page, lambda: page.fill("#try-shift", "1"))["student"], student, features.image(changed, settings))
-    after(page, lambda: page.click("#try-reset"))
+    after(page, lambda: page.click("text=As it is"))
 
     soundfile.write(tmp_path / "silence.wav", np.zeros(8_000), settings.sample_rate, "PCM_16")
     found = after(page, lambda: page.set_input_files("#try-file", tmp_path / "silence.wav"))
@@ -140,7 +142,7 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
     assert "Teacher: the logits change" in page.inner_text("#try-says")
 
     after(page, lambda: page.click("#try-shuffle"))  # back in order
-    after(page, lambda: page.select_option("#try-corpus", "crema-d"))
+    after(page, lambda: page.select_option("#try-network", "crema-d-student"))
     after(page, lambda: page.select_option("#try-utterance", "0"))
     assert "As expected." in page.inner_text("#try-expected")
 
@@ -243,27 +245,104 @@ FILES = {
 
 @pytest.fixture(scope="module", params=["Chromium", "Firefox"])
 def opened(request) -> Iterator[Page | firefox.Firefox]:
-    """The page in each browser, after its first answer; at the end, what it asked other hosts for, and other problems."""
+    """A page in each browser; at the end, what it asked other hosts for, and other problems."""
     problems: list[str] = []
     with ExitStack() as stack:
         if request.param == "Chromium":
             page, problems, _ = observed(request.getfixturevalue("phone"))
+            page.set_default_timeout(1000 * firefox.ANSWER)  # however busy the machine is
         elif not firefox.executable():
             pytest.skip(f"none of {', '.join(firefox.NAMES)} is installed")
         else:
             page = stack.enter_context(firefox.started())
-        page.goto(f"{BOOK.as_uri()}/book/try_it.html")
-        page.evaluate("tryIt.ready")
-        assert "As expected." in page.inner_text("#try-expected")
         yield page
-        asked = page.evaluate("performance.getEntriesByType('resource').map((resource) => resource.name)")
-        problems += [address for address in asked if not address.startswith(("file:", "blob:", "data:"))]
-        assert problems == []
+        assert problems + elsewhere(page) == []
+
+
+def visit(page: Page | firefox.Firefox, name: str) -> None:
+    """A page of the book after its first picture, where it is not shown already."""
+    if not page.evaluate("location.pathname").endswith(name):
+        assert elsewhere(page) == []
+        page.goto(f"{BOOK.as_uri()}/{name}")
+        page.evaluate("tryIt.ready")
+
+
+def asked(page: Page | firefox.Firefox) -> list[str]:
+    """The addresses of what a page loaded."""
+    return page.evaluate("performance.getEntriesByType('resource').map((resource) => resource.name)")
+
+
+def elsewhere(page: Page | firefox.Firefox) -> list[str]:
+    """What a page loaded from other hosts."""
+    return [address for address in asked(page) if not address.startswith(("file:", "blob:", "data:"))]
+
+
+SET = """(values) => {
+    tryIt.result = null;
+    for (const [name, value] of Object.entries({speed: 1, noise: -45, shift: 0, ...values})) {
+        document.getElementById(`try-${name}`).value = value;
+    }
+    document.getElementById("try-noise").dispatchEvent(new Event("input"));
+}"""
+RESULT = """() => {
+    const {samples, student, teacher} = tryIt.result;
+    return {samples: Array.from(samples), student: student.attention, teacher: teacher.attention};
+}"""
+# By version: how the sliders stand.
+VERSIONS = dict(zip(config.PERTURBATIONS, ({}, {"speed": 1.2}, {"noise": -20}, {"shift": 1}), strict=True))
+
+
+def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
+    """One visit: the utterance as it is, its three other versions, all of them together, a file."""
+    visit(opened, "notebooks/attention_maps.html")
+    assert not [address for address in asked(opened) if "teacher" in address or "runtime" in address]  # a light page
+    student, settings, *_ = try_it.weights(try_it.MAPS)
+    networks = {"student": student, "teacher": try_it.weights("emodb-teacher")[0]}
+    first = opened.evaluate("[tryIt.start.teacher.attention, tryIt.start.student.attention]")
+    said = opened.inner_text("#try-status")
+
+    def moved(values: dict) -> tuple[torch.Tensor, dict]:
+        opened.evaluate(SET, values)
+        opened.wait_for_function("tryIt.result?.samples")
+        found = opened.evaluate(RESULT)
+        samples = torch.tensor(found["samples"])
+        with torch.no_grad():
+            for role, network in networks.items():
+                output = network(features.image(samples, settings)[None], need_weights=True)
+                looks = attention.rollout(output.attention, network.config.grid)[0, 0]
+                assert np.abs(np.array(found[role]) - looks.numpy()).max() < SAME, (values, role)
+        return samples, found
+
+    plain, as_it_is = moved({})
+    assert np.abs(np.subtract(first, [as_it_is["teacher"], as_it_is["student"]])).max() < SAME
+    assert opened.inner_text("#try-status") == said  # networks and the picture before they were there agree
+    for kind, values in VERSIONS.items():
+        changed, found = moved(values)
+        expected = features.perturb(plain, kind, settings)
+        if kind == "noise":  # drawn by other generators
+            noise, drawn = changed - plain, expected - plain
+            assert noise.square().mean().item() == pytest.approx(drawn.square().mean().item(), rel=0.05)
+        else:
+            torch.testing.assert_close(changed, expected, atol=1e-5, rtol=0)
+        if values:
+            for role in networks:
+                assert np.abs(np.subtract(found[role], as_it_is[role])).max() > 10 * SAME, (kind, role)
+            assert "(as it is: " in opened.inner_text("#try-status")
+    moved({"speed": 0.7, "noise": -10, "shift": 2.5})
+    file = write_wav(tmp_path / "own.wav", 1.7)
+    opened.evaluate(SET, {})
+    opened.wait_for_function("tryIt.result?.samples")
+    opened.evaluate("tryIt.result = null")
+    opened.set_input_files("#try-file", file)
+    opened.wait_for_function("tryIt.result?.samples")
+    own, _ = moved({})
+    torch.testing.assert_close(own, features.read_audio(file, settings), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_sound_file_is_read_as_serlib_reads_it(kind, opened, tmp_path):
     """Whatever the browser would make of it: Firefox takes floating point of 64 bits for twice as many samples."""
+    visit(opened, "book/try_it.html")
     student, settings, *_ = try_it.weights("emodb-student")
     write, said = FILES[kind]
     sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
@@ -286,24 +365,26 @@ def test_a_sound_file_is_read_as_serlib_reads_it(kind, opened, tmp_path):
         assert "such a network is right for" in opened.inner_text("#try-trust")
 
 
-def test_a_browser_without_simd_is_told_so(opened):
+@pytest.mark.parametrize("name", LIVE)
+def test_a_browser_without_simd_is_told_so(name, opened):
     """What the page's script says where it begins."""
+    visit(opened, name)
     opened.evaluate("""() => {
         const {WebAssembly} = window, known = WebAssembly.validate;
         WebAssembly.validate = () => false;
         const script = document.createElement("script");
         script.src = document.querySelector("script[src$='try_it.js']").src;
-        script.onload = () => setTimeout(() => { WebAssembly.validate = known; });
+        script.onload = () => tryIt.ready.then(() => { WebAssembly.validate = known; });
         document.head.append(script);
     }""")
     opened.wait_for_function("document.getElementById('try-status').textContent.includes('lacks WebAssembly SIMD')")
 
 
-def test_it_loads_its_scripts_on_its_page_alone():
+def test_pages_that_compute_load_the_scripts_and_no_other_does():
     if not BOOK.exists():
         unavailable("no book is built")
     for path in BOOK.rglob("*.html"):
-        assert ("_static/try/" in path.read_text(encoding="utf-8")) == (path.name == "try_it.html"), path
+        assert ("_static/try/" in path.read_text(encoding="utf-8")) == (path.relative_to(BOOK).as_posix() in LIVE), path
 
 
 def test_another_runtime_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""``python -m workflow.try_it OUT``: what the page "Try it" loads, and the part of its text that is computed.
+"""``python -m workflow.try_it OUT``: what "Try it" and the live attention maps load, and the text of it that is computed.
 
 Writes ``OUT/static/try/*.js``, classic scripts, since a page opened from disk may load nothing else, and
 ``OUT/about.md``. The networks are the committed ones, the utterances synthetic. PyTorch computes here what the page
@@ -12,6 +12,7 @@ import gzip
 import json
 import sys
 import tarfile
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +23,9 @@ import soundfile
 import torch
 from scipy.signal import resample_poly
 
+from companion import text
 from serlib import attention, config, records
-from serlib.data import facts, features
+from serlib.data import facts, features, splits
 from serlib.files import atomic_write, sha256
 from studies import frontends
 from workflow import onnx_parts, synthetic
@@ -31,7 +33,10 @@ from workflow import onnx_parts, synthetic
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "workflow/onnxruntime-web-1.30.0.tar.xz"
 RUNTIME_SHA256 = "fd0200ecc3658979f660ef976659d5eeb505b03c352379ba4d00397ef3b8fc7c"
-LANGUAGES = {"emodb": "German", "crema-d": "English"}  # the first is shown first
+LANGUAGES = {"emodb": "German", "crema-d": "English"}
+# Weights, each offered with the teacher of its corpus. The first is shown first; on the page of attention maps, MAPS is.
+STUDENTS = ("emodb-student", "crema-d-student")
+MAPS = "emodb-student"
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
 CARDS = (
     "The card of each network, with its training and its accuracies, lies beside it in the repository: `weights/*.md`."
@@ -48,41 +53,63 @@ def main(out: Path) -> None:
     (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
-    rows = {}
-    if len({weights(f"{corpus}-student")[0].config.channels for corpus in LANGUAGES}) > 1:
-        raise ValueError(
-            "weights: one student takes derivatives and another does not; the page makes one image for all"
-        )
-    for corpus in LANGUAGES:
-        network, settings, emotions, result = weights(f"{corpus}-student")
+    rows, titles, images, sizes = {}, {}, {}, {}
+    for name in STUDENTS:
+        corpus = name.partition("-student")[0]
+        network, settings, emotions, own = weights(name)
         teacher, of_teacher, same, _ = weights(f"{corpus}-teacher")
         if (of_teacher, same) != (settings, emotions):
-            raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {corpus}-student")
+            raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {name}")
         with TemporaryDirectory() as folder:
-            parts = [Path(folder, name) for name in ("image", "student", "teacher")]
+            parts = [Path(folder, part) for part in ("image", "student", "teacher")]
             onnx_parts.write_onnx_parts(teacher, settings, emotions, parts[0], parts[2])
             front = getattr(network, "front", None)
             onnx_parts.write_onnx_parts(network, settings, emotions, *parts[:2], front)  # its image is the page's
             image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
             spoken.sort(key=lambda said: -surely_wrong(said, emotions))
+        images[network.config.channels] = image
+        sizes |= {name: len(networks[0]) / 1e6, f"{corpus}-teacher": len(networks[1]) / 1e6}
+        titles[name] = f"{text.display_name(own.run)}, {facts.title(corpus)} ({LANGUAGES[corpus]})"
+        about = {
+            "emotions": emotions,
+            "utterances": spoken,
+            "titles": {role: text.display_name(run) for role, run in (("student", own.run), ("teacher", "teacher"))},
+        }
         write(
-            scripts / f"{corpus}.js",
+            scripts / f"{name}.js",
             {
-                "emotions": emotions,
+                **about,
                 "network": networks[0],
-                "teacher": f"{len(networks[1]) / 1e6:.1f} MB",
-                "utterances": spoken,
+                "channels": network.config.channels,
+                "teacher": f"{corpus}-teacher",
+                "megabytes": f"{sizes[f'{corpus}-teacher']:.1f}",
                 "names": facts.CORPORA[corpus].pattern.replace("(?P<", "(?<"),
-                **reliability(corpus, result),
+                "speakers": sorted(set(own.parts["train"].speaker)),
+                "reliability": reliability(own),
             },
         )
         write(scripts / f"{corpus}-teacher.js", {"network": networks[1]})
+        if name == MAPS:
+            start = first_maps({"teacher": teacher, "student": network}, spoken[0], settings)
+            start["corpus"] = {
+                **about,
+                "name": name,
+                "utterances": [{k: u[k] for k in ("emotion", "text")} for u in spoken],
+            }
         silence = answer(network, torch.zeros(settings.sample_rate), settings)
         for what, said in (("", spoken[0]), (", silence", silence)):
-            rows[facts.title(corpus) + what] = dict(zip(emotions, said["probabilities"], strict=True))
-    titles = {corpus: f"{facts.title(corpus)}, {language}" for corpus, language in LANGUAGES.items()}
-    write(scripts / "settings.js", {**drawing(settings), "network": image, "corpora": titles})
+            rows[titles[name] + what] = dict(zip(emotions, said["probabilities"], strict=True))
+    if len(images) > 1 + (1 in images):
+        raise ValueError("weights: students take different derivatives; the pages make one image for all")
+    # A network of one channel gets the first of them.
+    write(scripts / "image.js", {"network": images[max(images)]})
+    write(scripts / "settings.js", {**drawing(settings), "networks": titles})
+    loads = (
+        sizes[MAPS] + sizes[f"{MAPS.partition('-student')[0]}-teacher"] + (scripts / "runtime.js").stat().st_size / 1e6
+    )
+    start["corpus"]["megabytes"] = f"{loads:.0f}"
+    write(scripts / "start.js", start)
     with atomic_write(out / "about.md") as beside:
         beside.write_text("\n\n".join((expected(rows), limits(settings), CARDS, "")), encoding="utf-8")
 
@@ -100,30 +127,69 @@ def unpack(archive: Path, expected: str) -> dict[str, bytes]:
 
 
 def weights(name: str):
-    """A committed network, the images that it takes, its emotions, the digest of its record's result."""
-    network, about = frontends.load(ROOT / f"weights/{name}.safetensors")
-    return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"], about["result"]
-
-
-def reliability(corpus: str, result: str) -> dict:
-    """What the page says beside every answer, from the records of all folds of the network's run; its training speakers.
+    """A committed network, the images that it takes, its emotions, its record.
 
     Raises:
         ValueError: the record of the network is not among the committed ones.
     """
-    found = records.read_all(ROOT / "results/recordings" / corpus)
-    own = next((record for record in found if record.result == result), None)
+    network, about = frontends.load(ROOT / f"weights/{name}.safetensors")
+    settings = config.from_plain(config.Features, about["features"])
+    own = next((record for record in committed() if record.result == about["result"]), None)
     if own is None:
-        raise ValueError(f"weights/{corpus}-student: no committed record of this network")
-    alike = ("run", "protocol", "configuration")
-    tests = [r.parts["test"] for r in found if all(getattr(r, name) == getattr(own, name) for name in alike)]
+        raise ValueError(f"weights/{name}: no committed record of this network")
+    return network.eval(), settings, about["emotions"], own
+
+
+@cache
+def committed() -> list[records.Record]:
+    return records.read_all(ROOT / "results/recordings")
+
+
+def reliability(own: records.Record) -> str:
+    """What the page says beside every answer: how often networks of the same run are right on new speakers."""
+    new = own.protocol if splits.HELD_OUT[own.protocol] == splits.NEW else "leave-one-speaker-out"
+    alike = ("corpus", "run", "configuration")
+    found = [r for r in committed() if r.protocol == new and all(getattr(r, a) == getattr(own, a) for a in alike)]
+    tests = [record.parts["test"] for record in found]
     right = [a == b for test in tests for a, b in zip(test.true, test.predicted, strict=True)]
     speakers = len({speaker for test in tests for speaker in test.speaker})
-    said = (
+    return (
         f"On {speakers} speakers that it was not trained on, such a network is right for {sum(right) / len(right):.0%} of "
-        f"the utterances ({facts.title(corpus)}). Its percentages are not calibrated: how far to trust them was not measured."
+        f"the utterances ({facts.title(own.corpus)}). Its percentages are not calibrated: how far to trust them was not measured."
     )
-    return {"reliability": said, "speakers": sorted(set(own.parts["train"].speaker))}
+
+
+def first_maps(networks: dict, said: dict, settings: config.Features) -> dict:
+    """What the page of attention maps shows before a network is loaded, and what it says to try: the utterance as it is."""
+    with TemporaryDirectory() as folder:
+        wav = Path(folder, "a.wav")
+        wav.write_bytes(base64.b64decode(said["wav"]))
+        samples = features.read_audio(wav, settings)
+    image = features.image(samples, settings)[0]
+    levels = np.round(255 * image.numpy()).astype(np.uint8).tobytes()
+    looks = {role: answer(network, samples, settings) for role, network in networks.items()}
+    return {
+        **{role: {"attention": said["attention"]} for role, said in looks.items()},
+        "levels": base64.b64encode(levels).decode(),
+        "seconds": len(samples) / settings.sample_rate,
+        "source": {"title": "the synthetic utterance"},
+        "hint": hint(networks, samples, settings),
+    }
+
+
+def hint(networks: dict, samples: torch.Tensor, settings: config.Features) -> str:
+    """What to try, and what then happens to the first utterance: noise as strong as the speech."""
+    noise = torch.randn(len(samples), generator=torch.Generator().manual_seed(0)) * samples.square().mean().sqrt()
+    columns = round(settings.image_size[1] * len(samples) / settings.n_samples)
+    on_sound = {
+        role: [sum(answer(network, heard, settings)["attention"][:columns]) for heard in (samples, samples + noise)]
+        for role, network in networks.items()
+    }
+    losses = {role: before - after for role, (before, after) in on_sound.items()}
+    more, less = sorted(losses, key=losses.get, reverse=True)
+    if losses[more] <= 0:
+        return "Move the noise to 0 dB: both keep looking at the sound."
+    return f"Move the noise to 0 dB: the {more} looks away from the sound more than the {less} does."
 
 
 def surely_wrong(said: dict, emotions: list[str]) -> float:

@@ -3,6 +3,7 @@
 * formulas are MathML, made while the book is rendered: no page typesets anything
 * the theme's icons come from its font, cut down to those that pages show, not from its script of 1.5 MB
 * pictures say their size, and load when they are scrolled to
+* the cell tagged ``live`` is what computes in the browser, where the stage holds the networks
 * what a cell showed by ``companion.notebook.picture`` is numbered and captioned, and comes before parameters and code
 * figures stand in the page itself: their words are in its font, their colours follow light and dark
 * no word of a figure is smaller than :data:`SMALLEST`: where the page is too narrow, the figure scrolls in its frame
@@ -43,6 +44,7 @@ ZOOM = 5 / 3  # CSS pixels a point: words of 9 points are as large as the text a
 HIDDEN = ' aria-hidden="true"'  # of a figure whose label says it all
 ANSWER = "> **Answer.**"  # how the line begins that answers a page's question
 COLOUR = r"#[0-9A-Fa-f]{6}\b"
+LIVE = "```{include} ../book/parts/maps.md\n```"
 DONE = "<!-- light -->\n"  # ends a page that was seen to
 # What docutils does not know: sizes of delimiters, which stretch by themselves, and the dots of either height.
 REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
@@ -183,9 +185,12 @@ def captioned(app, page: str, source: list[str]) -> None:
         return
     book, cells, later = json.loads(source[0]), [], []
     for cell in book["cells"]:
-        if {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", [])):
+        tags = set(cell["metadata"].get("tags", []))
+        if {"parameters", "injected-parameters"} & tags:
             later.append(cell)  # after the first picture
             continue
+        if "live" in tags and Path(app.srcdir, "try/static/try/start.js").exists():
+            cell["source"] = LIVE
         drawn = False
         for output in list(cell.get("outputs", [])):
             about = output.get("metadata", {}).pop("picture", None)

@@ -1,4 +1,6 @@
-/* The page "Try it": samples to a log-Mel image, to probabilities and attention, by ONNX Runtime in this page.
+/* The pages "Try it" and "Where the class token looks" (data-maps on the section): samples to a log-Mel image, to
+   probabilities and attention, by ONNX Runtime in this page. The second begins with a picture that PyTorch computed, and
+   loads the networks when something is moved.
 
    A classic script, and so is all that it loads: a page opened from disk may load nothing else. workflow/try_it.py makes
    those files; each puts one value into window.tryIt. */
@@ -7,9 +9,12 @@
   const here = document.currentScript.src.replace(/[^/]*$/, "");
   const root = document.getElementById("try");
   const part = (name) => document.getElementById(`try-${name}`);
-  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
   const loaded = (window.tryIt ??= {});
+  const maps = "maps" in root.dataset;
   const QUIET = -45; // dB: the noise slider's end, where there is none
+  const PLAIN = {speed: 1, noise: QUIET, shift: 0};
+  const isPlain = (values) => Object.entries(PLAIN).every(([name, value]) => values[name] === value);
   const WIDTH = 6, ROLLOFF = 0.99; // of the resampling filter, torchaudio's
   const LARGEST_FILE = 50e6; // bytes
   const LOUDEST = 1e3; // serlib's, of a sample
@@ -48,28 +53,46 @@
   });
   const session = async (file) => (file.session ??= ort.InferenceSession.create(await file.unpacked));
 
-  async function begin() {
+  async function prepare() {
+    settings = await load("settings");
+    for (const [name, title] of Object.entries(settings.networks)) part("network").add(new Option(title, name));
+    if (maps) {
+      const start = await load("start");
+      part("network").value = start.corpus.name;
+      corpus = start.corpus;
+      list();
+      start.pixels = Float32Array.from(bytes(start.levels), (level) => level / 255);
+      Object.assign(start, PLAIN);
+      show((loaded.result = {...start, plain: start}));
+      part("hint").textContent = start.hint;
+    }
     if (!globalThis.WebAssembly?.validate(new Uint8Array(SIMD))) {
       throw new Error("This browser cannot run the networks: it lacks WebAssembly SIMD. " +
         "Chrome and Edge have it from 91 on, Firefox from 89, Safari from 16.4.");
     }
+  }
+
+  async function begin() {
+    await prepared;
+    if (maps) part("status").textContent = `Loading the networks, ${corpus.megabytes} MB.`;
     const scripts = [load("runtime"), load("ort.wasm.min")];
-    settings = await load("settings");
-    for (const [name, title] of Object.entries(settings.corpora)) part("corpus").add(new Option(title, name));
-    fetched(part("corpus").value);
+    fetched(part("network").value);
     const [runtime] = await Promise.all(scripts);
     const glue = new Blob([runtime.glue], {type: "text/javascript"});
     ort.env.wasm.numThreads = 1; // more would need special headers
     ort.env.wasm.wasmPaths = {mjs: URL.createObjectURL(glue)};
     ort.env.wasm.wasmBinary = await unpacked(runtime.wasm);
-    image = await session(await fetched("settings"));
+    image = await session(await fetched("image"));
+    await choose(part("network").value);
   }
+  let begun;
+  const ready = () => (begun ??= begin());
 
   async function choose(name) {
     const file = await fetched(name), network = await session(file);
-    if (part("corpus").value !== name) return; // another was chosen meanwhile
+    if (part("network").value !== name) return; // another was chosen meanwhile
     corpus = {...file, name, network};
-    part("size").textContent = `Compares the student with its teacher, for which ${file.teacher} are loaded.`;
+    if (!maps) part("size").textContent = `Compares the student with its teacher, for which ${file.megabytes} MB are loaded.`;
     list();
     await pick(own ? "own" : "0");
   }
@@ -272,7 +295,7 @@
       stream.getTracks().forEach((track) => track.stop());
       recorder = null;
       part("record").textContent = "Record";
-      attempt(() => bring(new Blob(chunks), "your recording"));
+      act(() => bring(new Blob(chunks), "your recording"));
     };
     recorder.start();
     part("record").textContent = "Stop";
@@ -281,16 +304,18 @@
 
   // Computing
 
-  /** The channels that the student takes, one after the other: the image, then its derivatives along time. */
+  /** The image, then its derivatives along time, one channel after the other. */
   async function draw(samples) {
     const found = await image.run({samples: new ort.Tensor("float32", samples, [samples.length])});
     return found.channels.data;
   }
-  const pixelsOf = (channels) => channels.subarray(0, settings.image_size[0] * settings.image_size[1]);
+  const area = () => settings.image_size[0] * settings.image_size[1];
+  const pixelsOf = (channels) => channels.subarray(0, area());
 
-  async function answer(network, channels) {
-    const size = [channels.length / pixelsOf(channels).length, ...settings.image_size];
-    const found = await network.run({channels: new ort.Tensor("float32", channels, size)});
+  /** What a network makes of the first of the channels, as many as it takes. */
+  async function answer(network, channels, taken = 1) {
+    const given = channels.subarray(0, taken * area());
+    const found = await network.run({channels: new ort.Tensor("float32", given, [taken, ...settings.image_size])});
     const logits = Array.from(found.logits.data), largest = Math.max(...logits);
     const powers = logits.map((x) => Math.exp(x - largest)), sum = powers.reduce((a, b) => a + b);
     return {logits, probabilities: powers.map((x) => x / sum), attention: Array.from(found.attention.data)};
@@ -310,7 +335,7 @@
     return channels.map((_, i) => channels[i - (i % width) + columns[i % width]]);
   };
 
-  const pressed = () => part("shuffle").getAttribute("aria-pressed") === "true";
+  const pressed = () => part("shuffle")?.getAttribute("aria-pressed") === "true";
   let asked = 0, running = Promise.resolve();
   /** Computes what the controls say; of several requests that wait, the last. */
   function update() {
@@ -318,26 +343,47 @@
     return (running = running.then(() => (mine === asked && source ? attempt(compute) : undefined)));
   }
 
+  const teacherOf = async ({teacher}) => session(await fetched(teacher));
+
+  /** What both networks look at, the sound changed by `values`. */
+  async function looks(of, heard, values) {
+    const samples = changed(heard.samples, values), channels = await draw(samples);
+    const student = await answer(of.network, channels, of.channels);
+    const teacher = await answer(await teacherOf(of), channels);
+    const seconds = samples.length / settings.sample_rate;
+    return {...values, samples, seconds, pixels: pixelsOf(channels), student, teacher};
+  }
+
   async function compute() {
-    const values = Object.fromEntries(["speed", "noise", "shift"].map((name) => [name, Number(part(name).value)]));
+    const values = Object.fromEntries(Object.keys(PLAIN).map((name) => [name, Number(part(name).value)]));
     const began = performance.now(), of = corpus, heard = source; // either may be chosen anew meanwhile
-    const samples = changed(heard.samples, values);
-    const inOrder = await draw(samples);
-    const result = {...values, corpus: of, source: heard, samples, pixels: pixelsOf(inOrder), shuffle: pressed()};
-    result.student = await answer(of.network, inOrder);
-    result.milliseconds = performance.now() - began;
-    loaded.firstInference ??= performance.now(); // milliseconds after the page was asked for
-    if (result.shuffle) {
-      part("says").textContent = "Computing the teacher.";
-      const teacher = await session(await fetched(`${of.name}-teacher`));
-      const other = shuffled(inOrder);
-      result.order = order();
-      result.studentShuffled = await answer(of.network, other);
-      result.teacher = await answer(teacher, result.pixels);
-      result.pixels = pixelsOf(other);
-      result.teacherShuffled = await answer(teacher, result.pixels);
+    const result = {...values, corpus: of, source: heard, shuffle: pressed()};
+    if (maps) {
+      const plain = ((heard.plain ??= {})[of.name] ??= await looks(of, heard, PLAIN));
+      Object.assign(result, isPlain(values) ? plain : await looks(of, heard, values), {plain});
+    } else {
+      result.samples = changed(heard.samples, values);
+      result.seconds = result.samples.length / settings.sample_rate;
+      const inOrder = await draw(result.samples);
+      result.pixels = pixelsOf(inOrder);
+      result.student = await answer(of.network, inOrder, of.channels);
+      loaded.firstInference ??= performance.now(); // milliseconds after the page was asked for
+      if (result.shuffle) await compare(result, inOrder);
     }
+    result.milliseconds = performance.now() - began;
     show((loaded.result = result));
+  }
+
+  /** Student and teacher, the columns in order and shuffled. */
+  async function compare(result, inOrder) {
+    const {corpus: of} = result, other = shuffled(inOrder);
+    part("says").textContent = "Computing the teacher.";
+    const teacher = await teacherOf(of);
+    result.order = order();
+    result.studentShuffled = await answer(of.network, other, of.channels);
+    result.teacher = await answer(teacher, inOrder);
+    result.teacherShuffled = await answer(teacher, other);
+    result.pixels = pixelsOf(other);
   }
 
   // Showing
@@ -349,24 +395,45 @@
   const furthest = (a, b) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
 
   function show(result) {
-    const {student, speed, noise, shift, source} = result;
-    const seconds = source.seconds ?? source.samples.length / settings.sample_rate;
-    const cut = seconds > settings.seconds ? ` The first ${settings.seconds} of ${seconds.toFixed(1)} s are used.` : "";
-    const silent = result.pixels.every((x) => x === 0) ? " But this is silence: the image is black." : "";
-    part("status").textContent = `The student says ${best(student)}.${silent}${cut}`;
-    part("trust").textContent = trust(result);
+    const {speed, noise, shift} = result;
     const texts = {speed: `${speed.toFixed(1)} times`, noise: noise > QUIET ? `${noise} dB`.replace("-", "−") : "none", shift: `${shift} s`};
     for (const [name, text] of Object.entries(texts)) {
       part(name).setAttribute("aria-valuetext", text);
       root.querySelector(`output[for=try-${name}]`).textContent = text;
     }
+    for (const button of versions) button.setAttribute("aria-pressed", String(isSet(button, result)));
     if (part("audio").src) URL.revokeObjectURL(part("audio").src);
-    part("audio").src = URL.createObjectURL(wav(result.samples));
-    probabilities(student.probabilities);
+    part("audio").hidden = !result.samples;
+    if (result.samples) part("audio").src = URL.createObjectURL(wav(result.samples));
     picture();
-    const plain = speed === 1 && noise === QUIET && shift === 0;
+    if (maps) part("status").textContent = shares(result);
+    else tell(result);
+  }
+
+  /** The column of the image, with a fraction, that shows a moment in seconds. */
+  const columnAt = (seconds) =>
+    (((seconds * settings.sample_rate) / settings.hop_length + 0.5) * settings.image_size[1]) / settings.n_frames;
+
+  /** The share of a network's attention on the columns from the beginning of the sound to its end. */
+  function onSound(role, {shift, seconds, [role]: {attention}}) {
+    const heard = attention.slice(Math.floor(columnAt(shift)), Math.ceil(columnAt(seconds)));
+    return percent(heard.reduce((sum, share) => sum + share, 0), 0);
+  }
+  const shares = (result) => `Attention on the sound: ${["teacher", "student"].map((role) =>
+    `${result.corpus.titles[role]} ${onSound(role, result)}` +
+    (isPlain(result) ? "" : ` (as it is: ${onSound(role, result.plain)})`)).join(", ")}.`;
+
+  /** The answer, and how far it is to be trusted. */
+  function tell(result) {
+    const {student, source} = result;
+    const seconds = source.seconds ?? source.samples.length / settings.sample_rate;
+    const cut = seconds > settings.seconds ? ` The first ${settings.seconds} of ${seconds.toFixed(1)} s are used.` : "";
+    const silent = result.pixels.every((x) => x === 0) ? " But this is silence: the image is black." : "";
+    part("status").textContent = `The student says ${best(student)}.${silent}${cut}`;
+    part("trust").textContent = trust(result);
+    probabilities(student.probabilities);
     part("expected").textContent = "";
-    if (source.expected && plain) {
+    if (source.expected && isPlain(result)) {
       const away = furthest(student.probabilities, source.expected.probabilities);
       part("expected").textContent =
         `Expected, by PyTorch when this book was built: ${best(source.expected)}. Largest difference of a probability ` +
@@ -449,20 +516,20 @@
   }
 
   function picture() {
-    const {pixels, samples, shuffle, student, studentShuffled, source} = loaded.result;
-    const attention = (shuffle ? studentShuffled : student).attention;
+    const {pixels, seconds, shuffle, student, studentShuffled, teacher, source, plain, corpus} = loaded.result;
+    const profiles = maps
+      ? Object.entries({teacher, student}).map(([role, {attention}]) => [corpus.titles[role], attention, plain[role].attention])
+      : [["Attention of the student, share of each column", (shuffle ? studentShuffled : student).attention]];
     const [rows, all] = settings.image_size;
-    const frames = settings.sample_rate / settings.hop_length; // a second
-    const columnAt = (seconds) => ((seconds * frames + 0.5) * all) / settings.n_frames;
-    const end = Math.min(settings.seconds, Math.max(2, Math.ceil(samples.length / settings.sample_rate + 0.2)));
+    const end = Math.min(settings.seconds, Math.max(2, Math.ceil(Math.max(seconds, plain?.seconds ?? 0) + 0.2)));
     const shown = shuffle ? all : Math.min(all, Math.round(columnAt(end)));
     const width = part("picture").clientWidth, left = 46, right = 50, inner = width - left - right;
     if (width < 200) return; // not laid out
-    const top = 18, high = 200, below = top + high + 30, low = 70, bottom = below + low;
+    const top = 18, high = 200, low = 70, gap = 30, bottom = top + high + profiles.length * (gap + low);
     const x = (column) => left + (column / shown) * inner;
     const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const size = {viewBox: `0 0 ${width} ${bottom + 40}`, height: bottom + 40, role: "img",
-      "aria-label": "The log-Mel image that the student gets, over its attention to each column"};
+      "aria-label": "The log-Mel image that the networks get, over the attention to each column"};
     for (const [key, value] of Object.entries(size)) drawing.setAttribute(key, value);
     const line = (x1, y1, x2, y2) => svg(drawing, "line", {class: "axis", x1, y1, x2, y2});
     const label = (x, y, anchor, text) => svg(drawing, "text", {x, y, "text-anchor": anchor}, text);
@@ -481,14 +548,18 @@
     label(bar + 12, top + 10, "start", "0");
     label(bar + 12, top + high, "start", `−${settings.dynamic_range}`);
 
-    const largest = Math.max(...attention);
-    const bars = attention.slice(0, shown).map((share, i) =>
-      `M${x(i)} ${bottom}V${bottom - (share / largest) * low}H${x(i + 1)}V${bottom}`);
-    svg(drawing, "path", {class: "bars", d: bars.join("")});
-    label(left, below - 8, "start", "Attention of the student, share of each column");
-    label(left - 8, below + 8, "end", percent(largest));
-    label(left - 8, bottom + 4, "end", "0");
-    line(left, bottom, left + inner, bottom);
+    const largest = Math.max(...profiles.flatMap(([, ...shares]) => shares.flat()));
+    for (const [i, [name, now, before]] of profiles.entries()) {
+      const above = top + high + gap + i * (gap + low), base = above + low;
+      const y = (share) => base - (share / largest) * low;
+      const steps = (shares) => shares.slice(0, shown).map((share, i) => `V${y(share)}H${x(i + 1)}`).join("");
+      svg(drawing, "path", {class: "bars", d: `M${left} ${base}${steps(now)}V${base}`});
+      if (before && !isPlain(loaded.result)) svg(drawing, "path", {class: "before", d: `M${left} ${base}${steps(before)}`});
+      label(left, above - 8, "start", name);
+      label(left - 8, above + 8, "end", percent(largest));
+      label(left - 8, base + 4, "end", "0");
+      line(left, base, left + inner, base);
+    }
     const [step, titled] = shuffle ? [16, "columns, in shuffled order"] : [end > 5 && width < 600 ? 2 : 1, "time, s"];
     for (let at = 0; at <= (shuffle ? shown : end); at += step) {
       const place = x(shuffle ? at : columnAt(at));
@@ -497,13 +568,15 @@
     }
     label(left + inner / 2, bottom + 36, "middle", titled);
 
-    const speech = Math.min(all, Math.ceil(columnAt(samples.length / settings.sample_rate)));
+    const speech = Math.min(all, Math.ceil(columnAt(seconds)));
     const rest = student.attention.slice(speech).reduce((a, b) => a + b, 0);
     const peak = student.attention.indexOf(Math.max(...student.attention));
-    const where = (((peak + 0.5) * settings.n_frames) / all / frames).toFixed(1);
-    const caption =
-      `The log-Mel image of ${source.title}${shuffle ? ", its columns shuffled" : ""}, over the student's attention. It looks ` +
-      `most at ${where}\u00a0s. ${percent(rest)} of its attention is on the black after the end of the sound.`;
+    const where = (((peak + 0.5) * settings.n_frames * settings.hop_length) / all / settings.sample_rate).toFixed(1);
+    const caption = maps
+      ? `The log-Mel image of ${source.title}, over the share of each network's attention that a column gets` +
+        `${isPlain(loaded.result) ? "" : "; the line shows the sound as it is"}.`
+      : `The log-Mel image of ${source.title}${shuffle ? ", its columns shuffled" : ""}, over the student's attention. It looks ` +
+        `most at ${where}\u00a0s. ${percent(rest)} of its attention is on the black after the end of the sound.`;
     part("caption").textContent = caption;
     part("picture").replaceChildren(drawing);
   }
@@ -512,31 +585,36 @@
 
   async function attempt(what) {
     try {
-      await ready;
       await what();
     } catch (error) {
       part("status").textContent = error.message;
       console.warn(error);
     }
   }
-  function reset() {
-    for (const [name, value] of [["speed", 1], ["noise", QUIET], ["shift", 0]]) part(name).value = value;
-    update();
-  }
-  for (const name of ["speed", "noise", "shift"]) part(name).addEventListener("input", update);
-  part("corpus").addEventListener("change", () => attempt(() => choose(part("corpus").value)));
-  part("utterance").addEventListener("change", () => attempt(() => pick(part("utterance").value)));
-  part("file").addEventListener("change", ({target}) => {
-    if (target.files.length) attempt(() => bring(target.files[0], target.files[0].name));
+  /** What a reader asks for, once the networks are there. */
+  const act = (what) => attempt(() => ready().then(what));
+
+  // A version: a button that sets the sliders, those that it does not name as they were.
+  const versions = [...root.querySelectorAll("[data-set]")];
+  const setBy = (button) => ({...PLAIN, ...JSON.parse(button.dataset.set)});
+  const isSet = (button, values) => Object.entries(setBy(button)).every(([name, value]) => values[name] === value);
+  for (const button of versions) button.addEventListener("click", () => {
+    for (const [name, value] of Object.entries(setBy(button))) part(name).value = value;
+    act(update);
   });
-  part("record").addEventListener("click", () => attempt(record));
-  part("reset").addEventListener("click", reset);
-  part("shuffle").addEventListener("click", ({target}) => {
+  for (const name of Object.keys(PLAIN)) part(name).addEventListener("input", () => act(update));
+  part("network").addEventListener("change", ({target: {value}}) => act(() => choose(value)));
+  part("utterance").addEventListener("change", ({target: {value}}) => act(() => pick(value)));
+  part("file").addEventListener("change", ({target: {files: [file]}}) => {
+    if (file) act(() => bring(file, file.name));
+  });
+  part("record").addEventListener("click", () => act(record));
+  part("shuffle")?.addEventListener("click", ({target}) => {
     target.setAttribute("aria-pressed", String(!pressed()));
-    update();
+    act(update);
   });
   new ResizeObserver(() => loaded.result && picture()).observe(part("picture"));
   root.hidden = false;
-  const ready = begin();
-  loaded.ready = attempt(() => choose(part("corpus").value)); // the first answer
+  const prepared = prepare();
+  loaded.ready = attempt(() => (maps ? prepared : ready())); // a first picture is shown
 })();
