@@ -188,8 +188,8 @@ def hint(networks: dict, samples: torch.Tensor, settings: config.Features) -> st
     losses = {role: before - after for role, (before, after) in on_sound.items()}
     more, less = sorted(losses, key=losses.get, reverse=True)
     if losses[more] <= 0:
-        return "Move the noise to 0 dB: both keep looking at the sound."
-    return f"Move the noise to 0 dB: the {more} looks away from the sound more than the {less} does."
+        return "Move the noise to 0 dB. On the first utterance, both then keep looking at the sound."
+    return f"Move the noise to 0 dB. On the first utterance, the {more} then looks away from the sound more than the {less} does."
 
 
 def surely_wrong(said: dict, emotions: list[str]) -> float:

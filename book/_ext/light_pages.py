@@ -221,7 +221,7 @@ def captioned(app, page: str, source: list[str]) -> None:
             }
             cells.append(shown | {"metadata": alone})
             cell["outputs"].remove(output)
-        if drawn or cell["cell_type"] == "markdown":
+        if drawn or (cell["cell_type"] == "markdown" and "live" not in tags):
             cells += later
             later = []
         cells.append(cell)
