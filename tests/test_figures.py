@@ -133,6 +133,22 @@ def test_answer_and_picture_of_a_notebook_come_first_the_picture_numbered(tmp_pa
     assert text_page == ["# Title"]
 
 
+def test_what_computes_in_the_browser_stands_where_the_networks_are(tmp_path):
+    """Before the page's parameters; without networks (``make read``) the notebook's own words stay."""
+    live = {"cell_type": "markdown", "source": "words", "metadata": {"tags": ["live"]}}
+    given = {"cell_type": "code", "source": "x = 1", "metadata": {"tags": ["parameters"]}, "outputs": []}
+    env = SimpleNamespace(doc2path=lambda page: f"{page}.ipynb")
+    app = SimpleNamespace(env=env, outdir=tmp_path, srcdir=tmp_path)
+    start = tmp_path / "try/static/try/start.js"
+    for there, expected in ((False, "words"), (True, light_pages.LIVE)):
+        if there:
+            start.parent.mkdir(parents=True)
+            start.touch()
+        source = [json.dumps({"cells": [given, live]})]
+        light_pages.captioned(app, "notebooks/a", source)
+        assert [cell["source"] for cell in json.loads(source[0])["cells"]] == [expected, "x = 1"]
+
+
 def test_every_run_and_baseline_has_a_name_of_its_own():
     known = [run for run in variants.NAMES if "+" not in run]
     names = [text.display_name(run) for run in known]

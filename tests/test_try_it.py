@@ -153,6 +153,21 @@ def test_the_surest_wrong_answer_comes_first():
     assert [try_it.surely_wrong(one, known) for one in said] == [0, 0.6, 0.8]
 
 
+def test_the_hint_says_which_network_looks_away_more(monkeypatch):
+    """By attention on the columns of the sound, here 13 of 128 for a second, before and with noise."""
+    settings = config.Features()
+    before, after = np.zeros(128), np.zeros(128)
+    before[12] = after[13] = 1  # the sound's last column, and the first behind it
+    answers = {"teacher": [before, after], "student": [before, before]}
+    monkeypatch.setattr(try_it, "answer", lambda role, *_: {"attention": said[role].pop(0)})
+    for more, less in (("teacher", "student"), ("student", "teacher")):
+        said = {more: list(answers["teacher"]), less: list(answers["student"])}
+        words = try_it.hint({role: role for role in answers}, torch.ones(settings.sample_rate), settings)
+        assert words.endswith(f"the {more} then looks away from the sound more than the {less} does.")
+    said = {role: [before, before] for role in answers}
+    assert "both" in try_it.hint({role: role for role in answers}, torch.ones(settings.sample_rate), settings)
+
+
 def pcm(bits: str, rate: int = 16_000, format: str = "WAV", channels: int = 1):
     """What writes a sound as such a file."""
 
