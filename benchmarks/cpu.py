@@ -6,6 +6,9 @@ those of the synthetic speech that ``make book`` made (their silence is computed
 without silence, where nothing can be saved. What is measured while the machine is busy with something else is measured
 again, and at last counts as not measured (``benchmarks.measure``). A part that fails takes nothing from the others, and
 ``--parts`` measures some anew.
+
+Every run stays in the file with its machine and both rates, the newest last, and the worst run judges a target. Pictures
+show the newest run. ``--anew`` forgets earlier runs of what it measures, for after a change of the code that is timed.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -67,14 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/cpu.json")
     names = [part.__name__ for part in PARTS]
     parser.add_argument("--parts", nargs="+", choices=names, metavar="PART", help=f"only some of {', '.join(names)}")
+    parser.add_argument("--anew", action="store_true", help="forget earlier runs of what is measured")
     options = parser.parse_args(arguments)
-    there = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"table": [], "made": {}}
-    before = there if options.parts else {"table": [], "made": {}}
+    nothing = {"runs": [], "table": [], "made": {}}
+    there = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else nothing
+    before = there if options.parts else nothing
     corpus, images = synthetic()
     full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    begun = time.perf_counter()
+    begun, started_at = time.perf_counter(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     limits = machine(5 * options.repeats)
     memory = limits["pass over memory, all cores"]["median"]
     given = {"corpus": corpus, "images": images, "full": full, "memory": memory, "options": options}
@@ -93,13 +99,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 made[name]["processor"] = processor()
     show([line for more in rows.values() for line in more])
     known = {(line["part"], line["what"]): line["runs"] for line in there["table"]}
-    kept = [
-        measure.judged({**line, "part": name}, known.get((name, line["what"]), ()), made[name])
-        for name, more in rows.items()
-        for line in more
-    ]
+    kept = []
+    for name, more in rows.items():
+        for line in more:
+            earlier = () if options.anew and line["measured"] else known.get((name, line["what"]), ())
+            kept.append(measure.judged({**line, "part": name}, earlier, started_at))
     kept += [line for line in before["table"] if line["part"] not in rows]
-    written = {"limits": limits, **before, **found, "made": before["made"] | made}
+    rates = {name.removesuffix(", all cores"): at["median"] for name, at in limits.items() if "all" in name}
+    run = provenance.describe("cpu", threads, time.perf_counter() - begun)
+    run |= {"started": started_at, "processor": processor(), "rounds": options.repeats, "rates": rates}
+    counted = {of["run"] for line in kept for of in line["runs"]}
+    runs = [of for of in (*there["runs"], run) if of["started"] in counted]
+    written = {"limits": limits, **before, **found, "made": before["made"] | made, "runs": runs}
     if "roofline" in found:  # whose points stand under them
         written["limits"] = limits
     written["table"] = sorted(kept, key=lambda line: names.index(line["part"]))

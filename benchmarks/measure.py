@@ -150,18 +150,18 @@ def row(what: str, target: str, spread: Spread | None, reached: bool | None, sai
     return {"what": what, "target": target, "measured": found, "reached": reached, "said": said}
 
 
-def judged(line: dict[str, Any], earlier: Iterable[dict[str, Any]], made: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the table with its ``runs``, one a day and processor, oldest first: the worst is shown and judges.
+def judged(line: dict[str, Any], earlier: Iterable[dict[str, Any]], started: str) -> dict[str, Any]:
+    """A line of the table with its ``runs``, oldest first: the worst is shown and judges.
 
     Args:
         line: see :func:`row`.
         earlier: the runs that are known.
-        made: date and processor of this run.
+        started: names this run.
     """
-    of, runs = {name: made[name] for name in ("date", "processor")}, list(earlier)
+    runs = list(earlier)
     if line["measured"]:
-        runs = [run for run in runs if not of.items() <= run.items()]
-        runs.append(of | {name: line[name] for name in ("measured", "reached", "said")})
+        measured = {name: float(f"{value:.4g}") for name, value in line["measured"].items()}
+        runs.append({"run": started, "measured": measured, **{name: line[name] for name in ("reached", "said")}})
     if not runs:
         return {**line, "runs": []}
     more_is_better = line["target"].endswith(" x") or "share" in line["what"]

@@ -307,25 +307,28 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gai
     return ax
 
 
-def plot_cost(table: pd.DataFrame, cost: Axes, accuracy: Axes) -> None:
-    """A row a network, the cheapest first: its FLOPs (logarithmic) in one panel, its accuracy with its interval in the other.
+def plot_cost(table: pd.DataFrame, operations: Axes, time: Axes, accuracy: Axes) -> None:
+    """A row a classifier, the fewest FLOPs first: FLOPs and milliseconds (logarithmic), and accuracy with its interval.
 
     Args:
-        table: as for :func:`plot_ladder`, ``corpus`` being who measured it ("measured here", else hollow); and flops (NaN:
-            not counted).
+        table: as for :func:`plot_ladder`, ``corpus`` being who measured it ("measured here", else hollow); and flops and
+            milliseconds (NaN: not counted, not measured).
     """
-    table = table.sort_values(["flops", "estimate"], ascending=[True, False], ignore_index=True)
+    table = table.sort_values(["flops", "milliseconds", "estimate"], ascending=[True, True, False], ignore_index=True)
     rows = list(dict.fromkeys(table["what"]))
     plot_ladder(table, accuracy, hollow={*table["corpus"]} - {"measured here"})
-    cost.plot(table["flops"] / 1e9, table["what"].map(rows.index), "o", color=PALETTE[-1])
-    for what in table.loc[table["flops"].isna(), "what"].unique():
-        _number(cost, "not counted", (0.04, rows.index(what)), xycoords=("axes fraction", "data"), va="center")
-    _rows(cost, rows, "GFLOP per image\nor recording", 22)
-    cost.set(xscale="log", ylim=accuracy.get_ylim())
-    accuracy.set_yticks([])
-    plain_numbers(cost.xaxis)
-    if table["flops"].max() > 20 * table["flops"].min():  # else the narrow panel's ticks collide
-        cost.xaxis.set_major_locator(LogLocator(10))
+    flops, milliseconds = table["flops"] / 1e9, table["milliseconds"]
+    for ax, values, axis in ((operations, flops, "GFLOP\nper image"), (time, milliseconds, "ms\nper file")):
+        ax.plot(values, table["what"].map(rows.index), "o", color=PALETTE[-1])
+        for what in table.loc[values.isna(), "what"].unique():
+            _number(ax, "unknown", (0.04, rows.index(what)), xycoords=("axes fraction", "data"), va="center")
+        _rows(ax, rows, axis, 22)
+        ax.set(xscale="log", xmargin=0.12, ylim=accuracy.get_ylim())
+        plain_numbers(ax.xaxis)
+        if values.max() > 5 * values.min():  # else the narrow panel's ticks collide
+            ax.xaxis.set_major_locator(LogLocator(10))
+    for ax in (time, accuracy):
+        ax.set_yticks([])
 
 
 def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role: str = "student") -> Axes:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks import cpu, gpu, measure, million, minutes, peers
+from benchmarks import classifiers, cpu, gpu, measure, million, minutes, peers
+from companion import costs
 from serlib import config
+from serlib.data import features
 from serlib.data.corpora import Corpus, Utterance
 from serlib.model import SpectrogramViT
 from tests.helpers import write_wav
@@ -205,27 +207,54 @@ def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tm
     new = json.loads(out.read_text())
     kept = old["made"]["roofline"]
     assert (new["first"], new["roofline"], new["made"]["roofline"]) == ({"rate": 4.0}, {"rate": 3.0}, kept)
-    assert [(line["part"], line["measured"]["median"]) for line in new["table"]] == [("first", 4.0), ("roofline", 3.0)]
+    newest = [(line["part"], line["runs"][-1]["measured"]["median"]) for line in new["table"]]
+    assert newest == [("first", 4.0), ("roofline", 3.0)]
     assert new["limits"] == old["limits"]  # those of the roofline's run
     assert cpu.main(["--out", str(out), "--repeats", "1", "--parts", "roofline"]) == 0
     assert json.loads(out.read_text())["limits"]["pass over memory, all cores"] == {"median": 3.0}
 
 
 @pytest.mark.parametrize(("target", "worst"), [("2 x", 1.5), ("15", 3.0)])
-def test_the_worst_run_judges_and_a_day_counts_once(target, worst):
-    def run(median: float, reached: bool, date: str, earlier=()) -> dict:
+def test_the_worst_run_judges(target, worst):
+    def run(median: float, reached: bool, started: str, earlier=()) -> dict:
         line = measure.row("a step", target, measure.Spread(1.0, median, 4.0), reached, f"{median}")
-        return measure.judged(line, earlier, {"date": date, "processor": "one", "seconds": 2.0})
+        return measure.judged(line, earlier, started)
 
-    first = run(3.0, target == "2 x", "2026-11-01")
-    both = run(1.5, target != "2 x", "2026-11-02", first["runs"])
-    assert [line["date"] for line in both["runs"]] == ["2026-11-01", "2026-11-02"]
+    first = run(3.0, target == "2 x", "2026-11-01 10:00")
+    both = run(1.5, target != "2 x", "2026-11-01 11:00", first["runs"])
+    assert [line["run"] for line in both["runs"]] == ["2026-11-01 10:00", "2026-11-01 11:00"]
     assert (both["measured"]["median"], both["said"], both["reached"]) == (worst, f"{worst}", False)
-    again = run(3.0, True, "2026-11-02", run(3.0, True, "2026-11-02")["runs"])
-    assert (len(again["runs"]), again["reached"]) == (1, True)
-    busy = measure.judged(measure.row("a step", target, None, None, measure.BUSY), both["runs"], both["runs"][0])
+    busy = measure.judged(measure.row("a step", target, None, None, measure.BUSY), both["runs"], "2026-11-02 10:00")
     assert busy["runs"] == both["runs"]
-    assert measure.judged(measure.row("a step", target, None, None, "busy"), (), both["runs"][0])["runs"] == []
+    assert measure.judged(measure.row("a step", target, None, None, "busy"), (), "2026-11-02 10:00")["runs"] == []
+
+
+def test_runs_stay_with_their_rates_until_they_are_measured_anew(bench, monkeypatch, tmp_path):
+    speeds, measured = iter((9.0, 8.0, 7.0, 6.0, 5.0)), iter((2.0, 3.0, None, 4.0, 5.0))
+
+    def steps(**_):
+        rate = next(measured)
+        return [measure.row("a step", "2 x", rate and measure.Spread(rate, rate, rate), rate and True)], {}
+
+    monkeypatch.setattr(cpu, "machine", lambda _: {"pass over memory, all cores": {"median": next(speeds)}})
+    monkeypatch.setattr(cpu, "PARTS", (steps,))
+    monkeypatch.setattr(cpu, "synthetic", lambda: (bench["corpus"], bench["images"]))
+    clock = iter(f"2026-11-01 1{hour}:00" for hour in range(9))
+    monkeypatch.setattr(cpu, "datetime", Namespace(now=lambda _: Namespace(strftime=lambda _: next(clock))))
+    out = tmp_path / "cpu.json"
+
+    def runs(*given) -> list[tuple[float, float]]:
+        assert cpu.main(["--out", str(out), "--repeats", "1", *given]) == 0
+        found = json.loads(out.read_text())
+        rates = {run["started"]: run["rates"]["pass over memory"] for run in found["runs"]}
+        assert len(rates) == len(found["table"][0]["runs"])
+        return [(run["measured"]["median"], rates[run["run"]]) for run in found["table"][0]["runs"]]
+
+    assert runs() == [(2.0, 9.0)]
+    assert runs() == [(2.0, 9.0), (3.0, 8.0)]
+    assert runs("--anew") == [(2.0, 9.0), (3.0, 8.0)]  # the machine was busy: nothing was measured
+    assert runs("--parts", "steps") == [(2.0, 9.0), (3.0, 8.0), (4.0, 6.0)]
+    assert runs("--anew") == [(5.0, 5.0)]
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
@@ -317,6 +346,45 @@ def test_the_million_is_measured_and_written(monkeypatch, tmp_path):
     assert (found["shards"]["blocks"], found["one file"]["blocks"]) == (1, 2)
     assert len(found["one file"]["own memory, MB"]) == 2
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_cost_of_classifiers_is_written_without_those_whose_package_is_not_there(monkeypatch, tmp_path, capsys):
+    write_wav(tmp_path / "a.wav", 3)
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    monkeypatch.setattr(measure, "rate", lambda: 2e9)
+    monkeypatch.setattr(measure, "memory_rate", lambda: 1e9)
+    monkeypatch.setattr(classifiers, "NETWORKS", ("student-alone",))
+    monkeypatch.setattr(classifiers, "NAMES", ("student-alone", "mel-statistics", "mel-deltas", "opensmile"))
+    out = tmp_path / "classifiers.json"
+    assert classifiers.main(["--data", str(tmp_path), "--repeats", "1", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert list(found["classifiers"]) == ["student-alone", "mel-statistics", "mel-deltas"]
+    assert capsys.readouterr().err.startswith("left out: opensmile: opensmile is not installed: pip install opensmile")
+    assert [at["median"] for at in found["rates"].values()] == [2e9, 1e9]
+    assert found["classifiers"]["student-alone"]["minutes a stage"]["median"] > 0
+    size = {name: cost["megabytes"] for name, cost in found["classifiers"].items()}
+    assert size["student-alone"] == 4 * costs.read()["student-alone"].parameters / 1e6
+    bands, utterances = config.Features.mel_bands, classifiers.UTTERANCES
+    assert size["mel-deltas"] == pytest.approx(8 * 6 * bands * utterances / 1e6, rel=0.03)  # one vector an utterance
+    assert size["mel-statistics"] == pytest.approx(8 * 2 * bands * (3 + classifiers.CLASSES) / 1e6, rel=0.02)
+    speeds = (2.0**i for i in range(99))
+    monkeypatch.setattr(measure, "rate", lambda: next(speeds))
+    assert classifiers.main(["--data", str(tmp_path), "--repeats", "1", "--out", str(out)]) == 1
+    assert capsys.readouterr().out == f"{measure.BUSY}; nothing written\n"
+    assert json.loads(out.read_text()) == found
+
+
+def test_three_seconds_are_the_first_of_several_files(tmp_path):
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for seed, path in enumerate(paths):
+        write_wav(path, 2, seed=seed)
+    samples = [
+        features.read_audio(path, config.Features())
+        for path in (*paths, classifiers.three_seconds(paths, tmp_path / "c.wav"))
+    ]
+    torch.testing.assert_close(samples[2], torch.cat(samples[:2])[:48_000], atol=2**-15, rtol=0)
+    with pytest.raises(SystemExit, match="less than 3 s of speech"):
+        classifiers.three_seconds(paths[:1], tmp_path / "c.wav")
 
 
 def test_minutes_are_of_the_commands_of_make():

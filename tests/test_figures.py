@@ -317,21 +317,23 @@ def test_dots_without_a_hue_stand_on_their_line(ax):
 
 def test_networks_stand_by_their_cost_and_what_was_not_measured_here_is_hollow():
     rows = [
-        ("Teacher", 2.6e9, 0.97, None, None, "published by the paper"),
-        ("Student", 5.3e8, 0.60, 0.5, 0.75, "measured here"),
-        ("Teacher", 2.6e9, 0.61, 0.5, 0.75, "measured here"),
-        ("openSMILE", None, 0.78, 0.7, 0.8, "measured here"),
+        ("Teacher", 2.6e9, 40.0, 0.97, None, None, "published by the paper"),
+        ("Student", 5.3e8, None, 0.60, 0.5, 0.75, "measured here"),
+        ("Teacher", 2.6e9, 40.0, 0.61, 0.5, 0.75, "measured here"),
+        ("openSMILE", None, 200.0, 0.78, 0.7, 0.8, "measured here"),
     ]
-    table = pd.DataFrame(rows, columns=["what", "flops", "estimate", "low", "high", "corpus"])
-    figure, (cost, accuracy) = plt.subplots(1, 2)
-    figures.plot_cost(table, cost, accuracy)
+    table = pd.DataFrame(rows, columns=["what", "flops", "milliseconds", "estimate", "low", "high", "corpus"])
+    figure, (cost, time, accuracy) = plt.subplots(1, 3)
+    figures.plot_cost(table, cost, time, accuracy)
     assert [label.get_text() for label in cost.get_yticklabels()] == ["Student", "Teacher", "openSMILE"]
-    assert [word.get_text() for word in cost.texts] == ["not counted"]
+    for panel, place in ((cost, 2), (time, 0)):
+        assert [(word.get_text(), word.xy[1]) for word in panel.texts] == [("unknown", place)]
+    assert [(x, y) for x, y in time.lines[0].get_xydata().tolist() if x == x] == [(40, 1), (40, 1), (200, 2)]
     drawn = [line for line in accuracy.lines if len(line.get_xdata())]
     filled = {line.get_markerfacecolor() != "none": line.get_xydata().tolist() for line in drawn}
     assert [(x, round(y)) for x, y in filled[True]] == [(60, 0), (61, 1), (78, 2)]
     assert [(x, round(y)) for x, y in filled[False]] == [(97, 1)]
-    assert cost.get_ylim() == accuracy.get_ylim()
+    assert cost.get_ylim() == time.get_ylim() == accuracy.get_ylim()
     plt.close(figure)
 
 
