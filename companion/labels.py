@@ -16,13 +16,14 @@ import pandas as pd
 
 from serlib.files import cell
 
-MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])")
+MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])|^[-+#>%:(=]")
 LABELS = ("corpus", "file", "speaker", "true", "predicted")  # columns of names
 
 
 def markdown(words: object) -> str:
     """``words`` in one line, with a backslash before what Markdown would read."""
-    return MARKUP.sub(r"\\\g<0>", " ".join(str(words).split()))
+    escaped = MARKUP.sub(r"\\\g<0>", " ".join(str(words).split()))
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)  # begins no list
 
 
 def _texts(table: pd.DataFrame) -> list[str]:

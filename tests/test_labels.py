@@ -15,7 +15,10 @@ import pytest
 from bs4 import BeautifulSoup
 from helpers import outcome, tiny_emodb, tiny_record, write_wav
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
 from matplotlib.figure import Figure
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
 from pyarrow import csv
 from test_browser import BOOK, unavailable
 from test_kept import CITATION
@@ -72,6 +75,28 @@ def test_a_name_is_shown_letter_by_letter_in_a_table_and_in_a_sentence(name):
     assert shown(f"| a |\n| --- |\n| Recall is highest for {labels.markdown(name)} (3 %). |") == (
         f"Recall is highest for {name} (3 %)."
     )
+
+
+BEGINNINGS = (
+    "- joy",
+    "+ joy",
+    "1. joy",
+    "2024) joy",
+    "# joy",
+    "> joy",
+    "---",
+    "+++",
+    "(joy)=",
+    "% joy",
+    ":::{note}",
+    "===",
+)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, *BEGINNINGS])
+def test_a_name_that_begins_a_line_is_a_paragraph(name):
+    rendered = create_md_parser(MdParserConfig(enable_extensions={"colon_fence", "dollarmath"}), RendererHTML)
+    assert html.unescape(rendered.render(labels.markdown(name))) == f"<p>{name}</p>\n"
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "$", "$\\frac$", "a\\$b"])

@@ -363,6 +363,7 @@ def test_a_launchers_variable_that_is_no_number_is_named(monkeypatch, capsys, na
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
         RuntimeError("MPS backend out of memory"),
         RuntimeError("std::bad_alloc"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         BrokenProcessPool("A process in the process pool was terminated abruptly while the future was running"),
     ],
     ids=lambda error: str(error)[:20] or "MemoryError",

@@ -43,6 +43,8 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     corpus = corpora.load(record.corpus, options.data)
     if corpus.fingerprint != record.fingerprint:
         raise ValueError(f"{options.data}: not the recordings that {options.record} was made from")
+    if not (ROOT / "results" / record.location).exists():
+        raise ValueError(f"{options.record}: no committed record: its card tells what those say; `make results` first")
     weights = options.out / f"{options.name}.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoints.save(network.half(), weights, **about)

@@ -11,8 +11,8 @@ from serlib.errors import SerlibError, printable
 
 LAUNCHER = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 LAUNCHER += ("SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK")
-# Messages of PyTorch's allocators on a processor and on an accelerator, and of a pool of processes that lost one.
-NO_MEMORY = "out of memory|allocate memory|bad_alloc|terminated abruptly|start new thread"
+# Messages of PyTorch's allocators on a processor and on an accelerator, of a pool that lost a process, of the loader.
+NO_MEMORY = "out of memory|allocate memory|bad_alloc|terminated abruptly|start new thread|to map segment"
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 RESUMES = "the same command goes on where this one stopped"
 
@@ -53,7 +53,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         options.command(options)
         print(end="", flush=True)  # while a reader that has gone can still be caught; stdout may be closed
         return 0
-    except (KeyboardInterrupt, MemoryError, RuntimeError, SerlibError, OSError) as error:
+    except (KeyboardInterrupt, MemoryError, RuntimeError, ImportError, SerlibError, OSError) as error:
         try:
             print(end="", flush=True)
         except OSError:  # Python would try again at its end
