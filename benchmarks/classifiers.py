@@ -1,10 +1,10 @@
 """``python -m benchmarks.classifiers``: what each classifier of the book costs the person who uses it.
 
 Milliseconds from a file of three seconds to the emotion, megabytes of what prediction reads, and of networks the minutes of
-a training stage, from those of a step. All classifiers take turns in one run, on one thread, in rounds around which the machine's rates stay the
-same (``benchmarks.measure``). None of this depends on what was learned: networks have drawn weights, and classifiers of
-statistics are fitted on drawn values, of as many utterances as a fold of EmoDB trains on. A support vector machine keeps the
-values of each of those utterances.
+a training stage, from the time of a step. All classifiers take turns in one run, on one thread, in rounds around which the
+machine's rates stay the same (``benchmarks.measure``). None of this depends on what was learned: networks have drawn
+weights, and classifiers of statistics are fitted on drawn values, of as many utterances as a fold of EmoDB trains on. A
+support vector machine keeps the values of each of those utterances.
 
 A student costs the same with and without a teacher. A classifier whose package is not installed is left out.
 """
