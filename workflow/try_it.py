@@ -12,6 +12,7 @@ import gzip
 import json
 import sys
 import tarfile
+import tomllib
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,6 @@ import soundfile
 import torch
 from scipy.signal import resample_poly
 
-from companion import text
 from serlib import attention, config, records
 from serlib.data import facts, features, splits
 from serlib.files import atomic_write, sha256
@@ -37,6 +37,8 @@ LANGUAGES = {"emodb": "German", "crema-d": "English"}
 # Weights, each offered with the teacher of its corpus. The first is shown first; on the page of attention maps, MAPS is.
 STUDENTS = ("emodb-student", "crema-d-student")
 MAPS = "emodb-student"
+# Not by companion.text, with which a change of any wording would export the networks anew.
+NAMES = tomllib.loads((ROOT / "companion/names.toml").read_text(encoding="utf-8"))
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
 CARDS = (
     "The card of each network, with its training and its accuracies, lies beside it in the repository: `weights/*.md`."
@@ -70,11 +72,11 @@ def main(out: Path) -> None:
             spoken.sort(key=lambda said: -surely_wrong(said, emotions))
         images[network.config.channels] = image
         sizes |= {name: len(networks[0]) / 1e6, f"{corpus}-teacher": len(networks[1]) / 1e6}
-        titles[name] = f"{text.display_name(own.run)}, {facts.title(corpus)} ({LANGUAGES[corpus]})"
+        titles[name] = f"{display_name(own.run)}, {facts.title(corpus)} ({LANGUAGES[corpus]})"
         about = {
             "emotions": emotions,
             "utterances": spoken,
-            "titles": {role: text.display_name(run) for role, run in (("student", own.run), ("teacher", "teacher"))},
+            "titles": {role: display_name(run) for role, run in (("student", own.run), ("teacher", "teacher"))},
         }
         write(
             scripts / f"{name}.js",
@@ -138,6 +140,12 @@ def weights(name: str):
     if own is None:
         raise ValueError(f"weights/{name}: no committed record of this network")
     return network.eval(), settings, about["emotions"], own
+
+
+def display_name(run: str) -> str:
+    """As :func:`companion.text.display_name`."""
+    base, *steps = run.split("+")
+    return " + ".join((NAMES[base], *steps))
 
 
 @cache
