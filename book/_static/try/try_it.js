@@ -613,7 +613,7 @@
     target.setAttribute("aria-pressed", String(!pressed()));
     act(update);
   });
-  new ResizeObserver(() => loaded.result && picture()).observe(part("picture"));
+  new ResizeObserver(() => settings && loaded.result && picture()).observe(part("picture"));
   root.hidden = false;
   const prepared = prepare();
   loaded.ready = attempt(() => (maps ? prepared : ready())); // a first picture is shown
