@@ -521,11 +521,16 @@ def test_a_teacher_with_a_changed_bit_teaches_nothing(tmp_path):
 
     tiny_run(tmp_path, epochs=1)
     corpus = load("emodb", tmp_path / "emodb", speech="synthetic")
-    options = argparse.Namespace(networks=cli.PAPER)
-    given = (options, "small", tmp_path / "run.json", corpus, splits.split(corpus, "random", 0))
-    assert cli._teacher(*given)[1] == records.read(tmp_path / "run.json").result
-    one_bit(tmp_path / "run.safetensors", -9)
-    with pytest.raises(ValueError, match=r"run\.safetensors: .*changed since they were written: fetch or train them"):
+    record = records.read(tmp_path / "run.json")
+    path = tmp_path / record.location
+    path.parent.mkdir(parents=True)
+    for suffix in (".json", ".safetensors"):
+        (tmp_path / f"run{suffix}").rename(path.with_suffix(suffix))
+    options = argparse.Namespace(networks=cli.PAPER, out=tmp_path)
+    given = (options, "small", path, corpus, splits.split(corpus, "random", 0))
+    assert cli._teacher(*given)[1] == record.result
+    one_bit(path.with_suffix(".safetensors"), -9)
+    with pytest.raises(ValueError, match=r"\.safetensors: .*changed since they were written: fetch or train them"):
         cli._teacher(*given)
 
 

@@ -29,6 +29,7 @@ from test_render import rendered as rendered
 from companion import figures, labels, notebook, results, text
 from companion.__main__ import main
 from serlib import cli, records
+from serlib.data import facts
 from serlib.data.corpora import Corpus, Excluded, Utterance
 from workflow import describe, execute, listeners
 
@@ -249,7 +250,7 @@ def test_names_run_nowhere_in_a_built_page(checkout, rendered, monkeypatch):
     for cell in nbformat.read(ROOT / "notebooks/this_build.ipynb", as_version=4).cells:
         if "build.corpora()" in cell.source:
             *before, last = ast.parse(cell.source).body
-            known = {"build": SimpleNamespace(corpora=lambda: [corpus]), "labels": labels, "text": text}
+            known = {"build": SimpleNamespace(corpora=lambda: [corpus]), "facts": facts, "labels": labels, "text": text}
             exec(compile(ast.Module(before, []), "", "exec"), known)  # nosec B102
             tables.append(eval(compile(ast.Expression(last.value), "", "eval"), known).data)  # nosec B307
     assert len(tables) == 2
