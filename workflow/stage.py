@@ -59,7 +59,8 @@ def main(
         renew(fresh, stage, ("book", "docs", "companion", "serlib"))
 
 
-TEMPLATES = Environment(  # nosec B701: pages are Markdown, and names from tables are escaped by companion.labels
+# Pages are Markdown, and names from tables are escaped by companion.labels.
+TEMPLATES = Environment(  # nosec B701
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 )
 
