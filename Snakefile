@@ -259,7 +259,7 @@ rule notebook:
     params:
         given=lambda w: [f"{name}={value!r}" for name, value in NOTEBOOKS[w.name][0].items()],
         read=lambda w: read_by(w.name),
-    shell: "{PYTHON:q} workflow/execute.py notebooks/{wildcards.name:q}.ipynb {output:q} {params.given:q} 2>&1 | keep {log:q}"
+    shell: "{PYTHON:q} -m workflow.execute notebooks/{wildcards.name:q}.ipynb {output:q} {params.given:q} 2>&1 | keep {log:q}"
 
 
 rule try_it:

@@ -156,10 +156,15 @@ def observed(phone: BrowserContext, book: str = BOOK.as_uri()) -> tuple[Page, li
         if message.type == "error":
             problems.append(f"console: {message.text}")
 
+    def failed(request: Request) -> None:
+        # the page's own sound may be replaced by the next before it is loaded
+        if not (request.url.startswith("blob:") and request.failure == "net::ERR_ABORTED"):
+            problems.append(f"request failed: {request.url} {request.failure}")
+
     page.on("request", asked)
     page.on("console", said)
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-    page.on("requestfailed", lambda request: problems.append(f"request failed: {request.url} {request.failure}"))
+    page.on("requestfailed", failed)
     return page, problems, files
 
 

@@ -173,7 +173,8 @@ def hostile(folder: Path) -> dict[str, str]:
 def test_a_page_has_the_bytes_of_the_books_in_a_hostile_environment_too(checkout):
     """All but its last cell, which names the commit."""
     page, env = checkout / "new/deep/fig4_teacher.ipynb", hostile(checkout / "hostile")
-    command = (sys.executable, ROOT / "workflow/execute.py", ROOT / "notebooks/fig4_teacher.ipynb", page)
+    env["PYTHONPATH"] = str(ROOT)
+    command = (sys.executable, "-m", "workflow.execute", ROOT / "notebooks/fig4_teacher.ipynb", page)
     result = subprocess.run(watched(checkout / "log", *command), cwd=checkout, env=env, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
     assert sent(checkout / "log") == []

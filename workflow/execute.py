@@ -1,4 +1,4 @@
-"""Execute a notebook: ``execute.py IN OUT [NAME=VALUE ...]``.
+"""``python -m workflow.execute IN OUT [NAME=VALUE ...]``: execute a notebook.
 
 papermill runs it with the given parameters in a kernel that knows none of the user's settings; what would differ from
 run to run (time stamps, versions of the kernel) is taken out; the result takes its name only when every cell has run and
