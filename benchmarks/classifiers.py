@@ -2,8 +2,8 @@
 
 Milliseconds from a file of three seconds to the emotion, megabytes of what prediction reads, and of networks the minutes of
 a training stage, from the time of a step. All classifiers take turns in one run, on one thread, in rounds around which the
-machine's rates stay the same (``benchmarks.measure``). None of this depends on what was learned: networks have drawn
-weights, and classifiers of statistics are fitted on drawn values, of as many utterances as a fold of EmoDB trains on. A
+machine's rates stay the same (``benchmarks.measure``). None of this depends on what was learned, so networks have drawn
+weights. Classifiers of statistics are fitted on drawn values, of as many utterances as a fold of EmoDB trains on. A
 support vector machine keeps the values of each of those utterances.
 
 A student costs the same with and without a teacher. A classifier whose package is not installed is left out.
@@ -35,6 +35,7 @@ from serlib import config
 from serlib.data import features
 from serlib.engine import provenance
 from serlib.errors import SerlibError
+from serlib.files import atomic_write
 from studies import baselines, frontends, variants
 
 SETTINGS = config.Features()
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = provenance.describe("cpu", 1, time.perf_counter() - started) | {"processor": cpu.processor()}
     rates = {"matrix product": spread(times.rates), "pass over memory": spread(times.memory)}
     about = {"made": made, "rates": rates, "rounds": options.repeats, "utterances": UTTERANCES}
-    options.out.write_text(json.dumps(about | {"classifiers": costs}, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(options.out) as beside:
+        beside.write_text(json.dumps(about | {"classifiers": costs}, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

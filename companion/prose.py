@@ -81,10 +81,9 @@ def near(accuracy: pd.DataFrame) -> list[str]:
     """What came near the published accuracy: the student on its training set, and with copies of test utterances in it."""
     rows = accuracy[accuracy["what"] == front.TRAINED]
     trained = ", ".join(f"{facts.title(row.corpus)} {100 * row.estimate:.0f} %" for row in rows.itertuples())
-    copied = bool(accuracy["what"].str.startswith(front.COPIES).any())
-    return [f"on the training set ({trained})"] * bool(trained) + [
-        "with copies of test utterances in training"
-    ] * copied
+    copied = accuracy["what"].str.startswith(front.COPIES).any()
+    said = {f"on the training set ({trained})": trained, "with copies of test utterances in training": copied}
+    return [words for words, measured in said.items() if measured]
 
 
 def copied(copies: pd.DataFrame) -> list[str]:
