@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import install_import_hook
 
 # Before the hook, behind which all that the package imports would be compiled anew.
-for name in ("beartype", "lightning", "matplotlib.pyplot", "torchaudio", "torchvision"):
+for name in ("beartype", "lightning_fabric", "matplotlib.pyplot", "torchaudio", "torchvision"):
     import_module(name)
 
 torch.set_num_threads(1)

@@ -41,8 +41,9 @@ SETTLED = """async () => {
 
 # Serious findings as "rule: how it fails, where". A long table is looked at by its first rows, a picture by its label, which
 # is all that assistive technology reads of one without links, code by its text. Contrast is that of the first words of
-# each colour, size and weight on each background: as many as a page has looks, not as many as it has words.
-AXE = """async () => {
+# each colour, size and weight on each background: each look of the book once, given those that other pages had.
+AXE = """async (seen) => {
+    const tried = new Set(seen);
     document.querySelectorAll("svg.figure:not(:has(a))").forEach(svg => svg.replaceChildren());
     const background = (node, known) => {
         if (!node || known.has(node)) return known.get(node) ?? "";
@@ -53,32 +54,34 @@ AXE = """async () => {
         return known.get(node);
     };
     const spoken = (node) => [...node.childNodes].some(child => child.nodeType === Node.TEXT_NODE && child.data.trim());
-    const first = (dark) => {
-        document.documentElement.dataset.theme = dark ? "dark" : "light";
-        const [looks, known] = [new Map(), new Map()];
+    const first = (theme) => {
+        document.documentElement.dataset.theme = theme;
+        const [words, known] = [[], new Map()];
         for (const node of document.body.querySelectorAll("*")) {
             if (!spoken(node) || !node.checkVisibility({visibilityProperty: true})) continue;
             const {color, fill, fontSize, fontWeight} = getComputedStyle(node);
-            const look = [color, fill, fontSize, fontWeight, background(node, known)].join();
-            if (!looks.has(look)) looks.set(look, node);
+            const look = [theme, color, fill, fontSize, fontWeight, background(node, known)].join();
+            if (!tried.has(look)) words.push(node);
+            tried.add(look);
         }
-        return [...looks.values()];
+        return words;
     };
     const options = {resultTypes: ["violations"], preload: false};
     const found = async (name, context, rules) => (await axe.run(context, {...options, ...rules})).violations
         .filter(found => ["serious", "critical"].includes(found.impact))
         .flatMap(found => found.nodes.map(
             node => `${name}, ${found.id}: ${node.failureSummary} ${node.html.slice(0, 200)}`));
-    const contrast = {runOnly: ["color-contrast"]};
     const rules = {"color-contrast": {enabled: false}, "label-content-name-mismatch": {enabled: true}};
-    const contrasts = [
-        ...await found("light", {include: first(false)}, contrast),
-        ...await found("dark", {include: first(true)}, contrast),
-    ];
+    const contrasts = [];
+    for (const theme of ["light", "dark"]) {
+        const include = first(theme);
+        if (include.length) contrasts.push(...await found(theme, {include}, {runOnly: ["color-contrast"]}));
+    }
     document.querySelectorAll("tbody").forEach(body => [...body.rows].slice(5).forEach(row => row.remove()));
     document.querySelectorAll("pre").forEach(code => { code.textContent = code.textContent; });
-    return [...contrasts, ...await found("any", document, {rules})];
+    return [[...contrasts, ...await found("any", document, {rules})], [...tried]];
 }"""
+LOOKS: list[str] = []  # that were tried
 
 FINDINGS = """(limit) => {
     const texts = (selector) => [...document.querySelectorAll(selector)].map(node => node.textContent);
@@ -183,7 +186,8 @@ def test_page(name: str, phone: BrowserContext) -> None:
     problems += [f"a table is cut on a desktop: {of}" for of, _ in page.evaluate(CUT)]
     page.set_viewport_size(PHONE)
     page.evaluate(AXE_SCRIPT)
-    problems += [f"axe, {text}" for text in page.evaluate(AXE)]
+    serious, LOOKS[:] = page.evaluate(AXE, LOOKS)
+    problems += [f"axe, {text}" for text in serious]
     page.close()
 
     if weight > HEAVIEST and name not in HEAVIER:

@@ -145,7 +145,16 @@ def test_help_does_not_wait_for_torch(package, commands):
     assert all(f"  {name}" in done.stdout for name in commands)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "serlib.cli" in imported
-    assert not imported & {"torch", "numpy", "scipy", "sklearn", "lightning", "soundfile", "matplotlib", "pandas"}
+    assert not imported & {
+        "torch",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "lightning_fabric",
+        "soundfile",
+        "matplotlib",
+        "pandas",
+    }
 
 
 # Corpora
@@ -647,10 +656,11 @@ def test_a_reader_that_has_gone_is_no_error(folder):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("words", ["flops student-alone", "flops", "flops --help", "--help"])
-def test_an_answer_that_cannot_be_written_is_one_line(words):
+@pytest.mark.parametrize("words", ["evaluate {}/teacher-seed0.json", "evaluate {}", "flops --help", "--help"])
+def test_an_answer_that_cannot_be_written_is_one_line(words, root):
+    records = root / "results/recordings/emodb/128x128/short/random-0"
     with Path("/dev/full").open("w") as full:
-        done = module("-m", "serlib", *words.split(), stdout=full)
+        done = module("-m", "serlib", *(word.format(records) for word in words.split()), stdout=full)
     assert (done.returncode, done.stderr) == (1, "serlib: standard output: No space left on device\n")
 
 

@@ -334,7 +334,7 @@ for line in ("table --out results.csv", "claims", "claims --markdown"):
 
 
 def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
-    """onnxruntime, which lightning and export load, did: to its maker, with a number for this machine below ~/.cache."""
+    """onnxruntime, which export loads, did: to its maker, with a number for this machine below ~/.cache."""
     here, environment = surroundings(tmp_path)
     command = watched(tmp_path / "log", sys.executable, "-c", COMMANDS)
     ran = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)

@@ -3,7 +3,7 @@
 import base64
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 from scipy.signal import resample_poly
 
 from serlib import attention, config
@@ -44,16 +44,21 @@ def served() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(params=["disk", "http"])
-def page(request, phone, served) -> Iterator[Page]:
+@contextmanager
+def first_answer(phone: BrowserContext, book: str) -> Iterator[Page]:
     """The page after its first answer; at the end, whatever went wrong on it."""
-    book = BOOK.as_uri() if request.param == "disk" else served
     page, problems, _ = observed(phone, book)
     page.goto(f"{book}/book/try_it.html")
     page.evaluate("tryIt.ready")
     yield page
     page.close()
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def page(phone) -> Iterator[Page]:
+    with first_answer(phone, BOOK.as_uri()) as page:
+        yield page
 
 
 def after(page: Page, act) -> dict:
@@ -64,8 +69,8 @@ def after(page: Page, act) -> dict:
     return page.evaluate("tryIt.result")
 
 
-def test_it_answers_as_pytorch_does(page, tmp_path):
-    """One visit: the first utterance, a file, the sliders, silence, the other corpus, what is no sound, the columns."""
+def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
+    """One visit over http and one from disk: the first utterance, a file, the sliders, silence, the other corpus, what is no sound, the columns."""
     student, settings, emotions, _ = try_it.weights("emodb-student")
 
     def answer(network, image, order=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,6 +92,8 @@ def test_it_answers_as_pytorch_does(page, tmp_path):
     (tmp_path / "first.wav").write_bytes(base64.b64decode(first["wav"]))
     image = features.image(features.read_audio(tmp_path / "first.wav", settings), settings)
     agree(page.evaluate("tryIt.result.student"), student, image)
+    with first_answer(phone, served) as over_http:
+        assert over_http.evaluate("tryIt.result.student.logits") == page.evaluate("tryIt.result.student.logits")
     likeliest = emotions[int(answer(student, image)[0].argmax())]
     assert page.inner_text("#try-status").startswith(f"The student says {likeliest}, ")
     assert "As expected." in page.inner_text("#try-expected")

@@ -59,20 +59,20 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
         committed = evidence.read(ROOT).predictions
-        beside.write_text(card(record, weights, changed, committed), encoding="utf-8")
+        noise = results.seed_noise(committed)
+        beside.write_text(card(record, weights, changed, committed, noise), encoding="utf-8")
     print(weights)
 
 
-def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame) -> str:
+def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame, noise: pd.DataFrame) -> str:
     """The model card in Markdown; what it says of the run's other folds and seeds is of ``committed``, the prediction rows
-    of every committed record. ``changed``: test predictions that half precision changes.
+    of every committed record, and their ``noise``. ``changed``: test predictions that half precision changes.
     """
     images = record.configuration.features
     test, train = record.parts["test"], record.parts["train"]
     predicted, alike = results.predictions([record]), [*results.CONDITION, "run"]
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
-    every = results.test(committed.merge(predicted[alike].drop_duplicates(), on=alike))
-    noise = results.seed_noise(committed)
+    every = results.test(committed).merge(predicted[alike].drop_duplicates(), on=alike)
     known = facts.CORPORA.get(record.corpus)
     follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
     steps = f": {text.added(record.run)}" if "+" in record.run else ""

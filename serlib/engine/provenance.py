@@ -12,7 +12,7 @@ from typing import Any
 
 def library_versions() -> dict[str, str]:
     """The versions on which predictions may depend."""
-    return {name: metadata.version(name) for name in ("torch", "torchaudio", "lightning", "numpy")}
+    return {name: metadata.version(name) for name in ("torch", "torchaudio", "lightning-fabric", "numpy")}
 
 
 def describe(device: str, threads: int, seconds: float) -> dict[str, Any]:
