@@ -230,7 +230,7 @@ for number, experiment in enumerate(experiments.experiments_of(CORPUS) if CORPUS
         message: f"evidence, {CORPUS}: {experiment.title}"
         input:
             [f"build/runs/{place}" for place in experiment.places(CORPUS, SHAPE)],
-            [f"build/probes/{place}" for place in experiment.probes(CORPUS, SHAPE)],
+            [f"build/probes/{place}" for place in experiment.places(CORPUS, SHAPE, experiment.probed)],
 
 
 rule evidence:

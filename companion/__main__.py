@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser, command = cli.commands("companion", "The evidence on Kim & Lee (2024): what is measured, and what it says.")
 
-    sub = command("claims", _claims, "What is found of each claim, by the stated rule.")
-    sub.add_argument("--markdown", action="store_true", help="a line a claim in Markdown, for pages")
-
+    command("claims", _claims, "What is found of each claim, by the stated rule.")
     sub = command("table", _table, "Every prediction of every record as one table, a row each.")
     sub.add_argument("records", nargs="*", type=Path, help="records, or folders of them (default: the committed ones)")
     sub.add_argument("--out", type=Path, required=True, help="the .csv file to write, or .parquet")
@@ -39,13 +37,9 @@ def _claims(options: argparse.Namespace) -> None:
     if not RESULTS.is_dir():
         raise SerlibError(f"{RESULTS}: no such folder; run it in the folder of the repository")
     verdicts = evidence.read(Path()).rows("verdicts")
-    if options.markdown:
-        line = "**{}:** {part}. **{}.** {sentence}"
-        print("\n".join(line.format(of["claim"].capitalize(), of["finding"].capitalize(), **of) for of in verdicts))
-    else:
-        rows = [(of["claim"], of["part"], of["finding"], of["sentence"]) for of in verdicts]
-        widths = (12, 30, None, max(30, shutil.get_terminal_size().columns - 64))
-        print(tabulate(rows, ("claim", "part", "finding", "what it rests on"), maxcolwidths=widths))
+    rows = [(of["claim"], of["part"], of["finding"], of["sentence"]) for of in verdicts]
+    widths = (12, 30, None, max(30, shutil.get_terminal_size().columns - 64))
+    print(tabulate(rows, ("claim", "part", "finding", "what it rests on"), maxcolwidths=widths))
 
 
 def _table(options: argparse.Namespace) -> None:

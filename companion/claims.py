@@ -28,12 +28,12 @@ NETWORKS = {"teacher": "teacher", "student-pooled": "student", "student-tokens":
 
 
 class Finding(StrEnum):
-    """What is found of a comparison, and of a part of a claim."""
+    """What is found of a comparison, and of a part of a claim; the most decided first."""
 
     SUPPORTED = "supported"
-    UNCLEAR = "unclear"
-    NOT_REACHED = "not reached"
     RULED_OUT = "ruled out"
+    NOT_REACHED = "not reached"
+    UNCLEAR = "unclear"
     PENDING = "pending"
 
 

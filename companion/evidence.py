@@ -46,7 +46,7 @@ COLUMNS = {
     "comparisons": [
         "family", "measure", "first", "second", *INTERVAL, "adjusted", "label", "lacks", "corpus", "held_out", "protocol",
         "schedule", "second_schedule", "image", "fingerprint", "precision", "epochs", "folds", "seed_numbers", "utterances",
-        "device", "first_estimate", "first_low", "first_high", "second_estimate", "second_low", "second_high",
+        "device", "first_estimate", "second_estimate",
     ],
     "positions": [*PROBED, "image", "fingerprint", "layer", "last", *INTERVAL, "folds", "utterances"],
     "orders": [*PROBED, "order", *INTERVAL, "changed", "folds", "utterances"],

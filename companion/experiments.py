@@ -39,7 +39,6 @@ def makeable(run: str, schedule: str) -> bool:
     return run in variants.NAMES and (schedule in config.SCHEDULES or schedule == variants.BASELINE)
 
 
-IMAGES = config.Features().images
 STUDENTS = ("student-alone", "student-alone-long", "student-pooled", "student-tokens")
 PROTOCOL = ("teacher", *STUDENTS)
 # The claims on patches and coordinates at the student's size: each run differs from the student alone by one choice.
@@ -48,6 +47,7 @@ AT_STUDENT_SIZE = ("student-square-patches", "student-horizontal-patches", "stud
 NORMALISED = (f"student-alone{variants.SPEAKER_NORM}+deltas",)
 ABLATIONS = ("student-no-matching-stage", "teacher-square-patches", "teacher-horizontal-patches", "teacher-no-position")
 SIMPLER = ("teacher-square-patches", "teacher-no-position")  # what the claims on patches and position compare with
+DRAWS = tuple((draw, draw) for draw in range(5))  # of random splits, draw k is trained with seed k: both vary together
 # Baselines without a package of their own; on new speakers one more, which takes no other split.
 FREE = ("majority", "mel-statistics", "mel-deltas")
 FREE_APART = (*FREE, "mel-deltas" + variants.SPEAKER_NORM)
@@ -65,28 +65,20 @@ class Experiment:
     schedule: str = "paper-bf16"
     probed: tuple[str, ...] = ()  # runs whose tokens are probed as well
 
-    def places(self, corpus: str, images: str = IMAGES) -> Iterator[str]:
-        """Where the records lie below a folder of runs; ``images`` as ``serlib.config.Features.images`` names them."""
-        yield from self._places(corpus, images, self.runs)
+    def places(
+        self, corpus: str, images: str = config.Features().images, runs: tuple[str, ...] | None = None
+    ) -> Iterator[str]:
+        """Where the records of ``runs`` (None: all) lie below a folder of runs, or their probes below one of probes.
 
-    def probes(self, corpus: str, images: str = IMAGES) -> Iterator[str]:
-        """Where the probes lie below a folder of probes; ``images`` as for :meth:`places`."""
-        yield from self._places(corpus, images, self.probed)
-
-    def _places(self, corpus: str, images: str, runs: Iterable[str]) -> Iterator[str]:
-        for fold, seed in self.cells:
-            for run in runs:
-                yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed, images)
+        ``images`` as ``serlib.config.Features.images`` names them.
+        """
+        for (fold, seed), run in product(self.cells, self.runs if runs is None else runs):
+            yield records.location("recordings", corpus, self.schedule, self.protocol, fold, run, seed, images)
 
 
 def cells(folds: Iterable[int], seeds: Iterable[int] = (0,)) -> tuple[tuple[int, int], ...]:
     """Every fold with every seed, seed by seed."""
     return tuple((fold, seed) for seed, fold in product(seeds, folds))
-
-
-def draws(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Of random splits, draw k is trained with seed k, so that both vary together."""
-    return tuple((number, number) for number in numbers)
 
 
 def experiments_of(corpus: str) -> list[Experiment]:
@@ -101,7 +93,7 @@ def experiments_of(corpus: str) -> list[Experiment]:
     actors, others, every, seeds = corpus == "crema-d", corpus != "crema-d", cells(folds), (0, 1, 2)
     alone, none = ("student-alone",), variants.BASELINE
     # Copies of test utterances in training; CREMA-D has 29,768 versions, so its networks train for 16 epochs.
-    drawn, copies = (draws(range(3)), "search-bf16") if actors else (draws(range(5)), "paper")
+    drawn, copies = (DRAWS[:3], "search-bf16") if actors else (DRAWS, "paper")
     mixed = Experiment("augmented, then split: the student alone", "augmented-leaky", drawn, alone, copies)
     split = Experiment("split, then augmented: the student alone", "augmented-grouped", drawn, alone, copies)
     table = [  # who has it, and the experiment
@@ -118,15 +110,15 @@ def experiments_of(corpus: str) -> list[Experiment]:
         (True, Experiment("the protocol, speaker-independent", apart, every, PROTOCOL, probed=PROTOCOL)),
         (True, Experiment("the protocol, speaker-independent, two more seeds", apart, cells(folds, (1, 2)), PROTOCOL, probed=PROTOCOL)),
         (True, Experiment("ablations, speaker-independent", apart, every, ABLATIONS, probed=("teacher-no-position",))),
-        (True, Experiment("the protocol, one random split", "random", draws([0]), PROTOCOL, "paper", probed=PROTOCOL)),
+        (True, Experiment("the protocol, one random split", "random", DRAWS[:1], PROTOCOL, "paper", probed=PROTOCOL)),
         (True, Experiment("the student alone in single precision, speaker-independent", apart, every, alone, "paper")),
-        (True, Experiment("the student alone, logged, random splits", "random", draws(range(5)), alone, "logged")),
+        (True, Experiment("the student alone, logged, random splits", "random", DRAWS, alone, "logged")),
         (True, Experiment("the student alone, logged, speaker-independent", apart, every, alone, "logged")),
         (others, mixed),
         (others, split),
         (True, Experiment("the claims at the student's size, speaker-independent", apart, cells(folds, seeds), AT_STUDENT_SIZE)),
-        (True, Experiment("the protocol, four more random splits", "random", draws([1, 2, 3, 4]), PROTOCOL, probed=PROTOCOL)),
-        (True, Experiment("ResNet-18, one random split", "random", draws([0]), ("resnet-18",), none)),
+        (True, Experiment("the protocol, four more random splits", "random", DRAWS[1:], PROTOCOL, probed=PROTOCOL)),
+        (True, Experiment("ResNet-18, one random split", "random", DRAWS[:1], ("resnet-18",), none)),
         (others, Experiment("per-speaker normalisation of the student, speaker-independent", apart, every, NORMALISED)),
         (True, Experiment("ResNet-18, speaker-independent", apart, every, variants.RESNETS, none)),
         (True, Experiment("openSMILE and a speaker network, speaker-independent", apart, every, PACKAGED, none)),

@@ -9,7 +9,6 @@ import textwrap
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -267,10 +266,6 @@ def _rows(ax: Axes, names: Sequence[str], x: str, width: int = 24, below: float 
     ax.tick_params(axis="y", length=0)
 
 
-def _number(ax: Axes, words: str, place: tuple[float, float], **look: Any) -> None:
-    ax.annotate(words, place, fontsize=9, **look)
-
-
 def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gains: bool = False) -> Axes:
     """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
 
@@ -294,7 +289,7 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gai
         look = {"xytext": (0, -5), "va": "top"} if number else {"xytext": (0, 5), "va": "bottom"}  # they stay apart
         for place in zip(of["estimate"], y, strict=True):
             words = f"{place[0]:{'+.1f' if gains else '.0f'}}"
-            _number(ax, words, place, textcoords="offset points", ha="center", color=colour, **look)
+            ax.annotate(words, place, fontsize=9, textcoords="offset points", ha="center", color=colour, **look)
         ax.plot([], [], marker, color=colour, label=corpus)
     x = "points of accuracy (WA)" if gains else "accuracy (WA), %"
     _rows(ax, rows, x, below=0.3 * (len(corpora) > 1))
@@ -321,7 +316,8 @@ def plot_cost(table: pd.DataFrame, operations: Axes, time: Axes, accuracy: Axes)
     for ax, values, axis in ((operations, flops, "GFLOP\nper image"), (time, milliseconds, "ms\nper file")):
         ax.plot(values, table["what"].map(rows.index), "o", color=PALETTE[-1])
         for what in table.loc[values.isna(), "what"].unique():
-            _number(ax, "unknown", (0.04, rows.index(what)), xycoords=("axes fraction", "data"), va="center")
+            place = (0.04, rows.index(what))
+            ax.annotate("unknown", place, fontsize=9, xycoords=("axes fraction", "data"), va="center")
         _rows(ax, rows, axis, 22)
         ax.set(xscale="log", xmargin=0.12, ylim=accuracy.get_ylim())
         plain_numbers(ax.xaxis)

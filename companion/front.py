@@ -145,13 +145,13 @@ def _linked(row: Any) -> str:
             if row.what == PUBLISHED
             else "evidence.html#listeners"
         )
-        return f"../notebooks/{page}#!{quote(f'{corpus}, {what}: {100 * row.estimate:.2f} %')}"
+        return f"../notebooks/{page}#!{quote(f'{corpus}, {what}: {text.share(row.estimate, 2)}')}"
     name = text.display_name(row.run)
     if "finding" in row._fields:
         name += f" minus {text.display_name(row.beside)}"
         words = f"{name}, {corpus}, {row.protocol}: {text.points(row)} points, {text.counted(row)}, {row.finding}"
         return f"verdicts.html?rows={quote(f'{corpus} {splits.NEW} {name}')}#!{quote(words)}"
-    words = f"{name}, {corpus}, {row.protocol}: {100 * row.estimate:.1f} %, {text.counted(row)}"
+    words = f"{name}, {corpus}, {row.protocol}: {text.share(row.estimate, 1)}, {text.counted(row)}"
     return f"../notebooks/accuracy.html?rows={quote(f'{corpus} {name} {row.protocol}')}#!{quote(words)}"
 
 

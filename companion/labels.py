@@ -1,5 +1,6 @@
-"""Names from people's tables and files, as they are written into pages and CSV: letter by letter, and never as code.
+"""Names and shares as pages write them; names from people's tables and files letter by letter, and never as code.
 
+* :func:`display_name`, :func:`share`: a run's name, and a share of one in per cent, wherever they are written;
 * :func:`markdown`: Markdown, HTML and mathematics in a name are shown, not read;
 * :func:`cells`: a name that a spreadsheet would compute is text;
 * :func:`misread`: columns whose names pandas' defaults take for numbers or missing values; :func:`call` does not.
@@ -10,7 +11,9 @@ SVG as XML.
 
 import io
 import re
+import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +21,19 @@ from serlib.files import cell
 
 MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])|^[-+#>%:(=]")
 LABELS = ("corpus", "file", "speaker", "true", "predicted")  # columns of names
+# How a reader meets each run and baseline.
+DISPLAY_NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
+
+
+def display_name(run: str) -> str:
+    """``Student alone`` for ``student-alone``; of a run with steps, their names as well."""
+    base, *steps = run.split("+")
+    return " + ".join((DISPLAY_NAMES[base], *steps))
+
+
+def share(value: float, digits: int = 0, sign: str = "") -> str:
+    """``59 %`` for 0.59: a share of one in per cent, on one line; by the ``sign`` ``+`` a difference has one."""
+    return f"{100 * value:{sign}z.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def markdown(words: object) -> str:
@@ -27,9 +43,7 @@ def markdown(words: object) -> str:
 
 
 def _texts(table: pd.DataFrame) -> list[str]:
-    return [
-        c for c in table if not pd.api.types.is_numeric_dtype(table[c]) and not pd.api.types.is_bool_dtype(table[c])
-    ]
+    return list(table.select_dtypes(exclude=["number", "bool"]))
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -210,8 +210,7 @@ def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
 
 
 def _sides(first: metrics.Interval, second: metrics.Interval) -> dict[str, float]:
-    both = {"first": first, "second": second}
-    return {f"{side}_{name}": getattr(at, name) for side, at in both.items() for name in ("estimate", "low", "high")}
+    return {"first_estimate": first.estimate, "second_estimate": second.estimate}
 
 
 def _positions_compared(tokens: pd.DataFrame) -> Rows:
@@ -272,7 +271,8 @@ def verdicts(compared: pd.DataFrame, beside: pd.DataFrame, orders: pd.DataFrame)
     """A row a part of a claim: the finding, and a sentence that says what it rests on."""
     for part in claims.PARTS:
         rows = rows_of(part, compared, beside)
-        said = {"finding": claims.finding(part, rows).value, "sentence": text.sentence(part, rows, orders)}
+        found = claims.finding(part, rows)
+        said = {"finding": found.value, "sentence": text.sentence(part, rows, orders, found)}
         yield {"claim": part.claim, "part": part.says} | said
 
 

@@ -216,9 +216,8 @@ class Build:
 
     def _place(self, run: str, *split: Any) -> str:
         """Of a run, protocol, fold and seed, below a folder of runs."""
-        protocol, fold, seed = split
-        images = self.settings.images
-        return records.location(self.speech, self.corpus, self.schedule, protocol, fold, run, seed, images)
+        where = (self.speech, self.corpus, self.schedule, *split[:2], run, split[2])
+        return records.location(*where, self.settings.images)
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
         """A run's trained network, in eval mode: of this build; of examples, the committed one."""

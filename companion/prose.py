@@ -16,7 +16,6 @@ from serlib.files import below
 from studies import variants
 
 MODULES = (claims, config, corpora, costs, facts, front, metrics, paper, results, splits, text)
-ORDER = ("supported", "ruled out", "not reached", "unclear", "pending")  # of findings, the most decided first
 
 
 def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
@@ -38,12 +37,12 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
         "whence": {"author": "the maintainers of the companion"} | dict(whence),
         "number": "{:,}".format,
         "features": config.Features(),
-        "order": ORDER,
+        "order": [finding.value for finding in claims.Finding],
         "parts": lambda findings, claim="": parts(evidence.verdicts, findings, claim),
         "of_claims": [vars(claim) | _of_claim(evidence, claim.key) for claim in paper.CLAIMS],
         "near": near(pictures["accuracy"]),
-        "copied": copied(front.copies(evidence)),
-        "matched": matched(pictures["beside"]),
+        "copied": list(front.copies(evidence).itertuples()),
+        "matched": [row for row in pictures["beside"].itertuples() if row.what == front.MATCHED],
         "shown": {name: text.estimates(table, form[name]) for name, table in pictures.items()},
         "gains_above": f"{(pictures['gains']['low'] > 0).sum()} of {len(pictures['gains'])}",
         "published_range": published_range(),
@@ -80,25 +79,10 @@ def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "") -> l
 def near(accuracy: pd.DataFrame) -> list[str]:
     """What came near the published accuracy: the student on its training set, and with copies of test utterances in it."""
     rows = accuracy[accuracy["what"] == front.TRAINED]
-    trained = ", ".join(f"{facts.title(row.corpus)} {100 * row.estimate:.0f} %" for row in rows.itertuples())
+    trained = ", ".join(f"{facts.title(row.corpus)} {text.share(row.estimate)}" for row in rows.itertuples())
     copied = accuracy["what"].str.startswith(front.COPIES).any()
     said = {f"on the training set ({trained})": trained, "with copies of test utterances in training": copied}
     return [words for words, measured in said.items() if measured]
-
-
-def copied(copies: pd.DataFrame) -> list[str]:
-    """What :data:`companion.front.RUN` reaches with copies in training, corpus by corpus: unchanged utterances first."""
-    return [
-        f"{100 * row.estimate:.1f}\N{NO-BREAK SPACE}% on {facts.title(row.corpus)} ({row.speakers} speakers; published "
-        f"{100 * row.stated:.2f}\N{NO-BREAK SPACE}%; all versions {100 * row.versions:.0f}\N{NO-BREAK SPACE}%)"
-        for row in copies.itertuples()
-    ]
-
-
-def matched(beside: pd.DataFrame) -> list[str]:
-    """What the student with teacher reaches on new speakers, corpus by corpus."""
-    rows = beside[beside["what"] == front.MATCHED].itertuples()
-    return [f"{100 * row.estimate:.0f}\N{NO-BREAK SPACE}% ({facts.title(row.corpus)})" for row in rows]
 
 
 def published_range() -> str:
@@ -132,11 +116,7 @@ def changes(run: config.Run) -> str:
 def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     """What the rule of :mod:`companion.reach` chose, what that gains on new speakers, and how far it is from openSMILE."""
     tries = evidence.tries
-    if tries.empty:
-        return "Nothing was tried yet."
     run, tried = reach.chosen(tries), len(tries) - 1
-    if run == reach.PLAIN:
-        return f"{tried} additions were tried and none gains more than seeds differ, so none is chosen."
     said = [f"{tried} additions were tried. Chosen: {text.added(run)} (`{run}`)."]
     other = reach.chosen_as_committed(tries)
     if other != run:
@@ -150,10 +130,10 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     for corpus, of in here.groupby("corpus", sort=False):
         rows = {row.second: row for row in of.itertuples()}
         gained, svm = rows[reach.PLAIN], rows.get("opensmile")
-        sides = [100 * at for at in (gained.first_estimate, gained.second_estimate)]
+        sides = [text.share(at, 1) for at in (gained.first_estimate, gained.second_estimate)]
         beside = f" Minus {text.display_name('opensmile')}: {text.points(svm)} points." if svm else ""
         said.append(
-            f"{facts.title(corpus)} ({text.counted(gained)}, {gained.epochs:.0f} epochs): {measure} {sides[0]:.1f} %, without "
-            f"it {sides[1]:.1f} %, gain {text.points(gained)} points, {text.label(gained)}.{beside}"
+            f"{facts.title(corpus)} ({text.counted(gained)}, {gained.epochs:.0f} epochs): {measure} {sides[0]}, without "
+            f"it {sides[1]}, gain {text.points(gained)} points, {text.label(gained)}.{beside}"
         )
     return " ".join(said)

@@ -359,29 +359,27 @@ def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.Da
     numbers about the training set's mean. Both are in columns squared.
     """
     made_from = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in found}
-    none = {"image": "", "fingerprint": ""}
-    made = [pd.DataFrame(columns=[*_PROBED, *none, "layer", "last", "file", "speaker", "variation", "missed"])]
+    none, made = {"image": "", "fingerprint": ""}, []
     for p in probed:
         about = {name: getattr(p, name) for name in _PROBED} | made_from.get(p.result, none)
-        each = {"file": p.file, "speaker": p.speaker, "variation": p.variation}
-        of_layers = (
-            each | about | {"layer": of, "last": of == p.last, "missed": missed} for of, missed in p.errors.items()
-        )
-        made += map(pd.DataFrame, of_layers)
-    return pd.concat(made[1:] or made, ignore_index=True)
+        about |= {"file": p.file, "speaker": p.speaker, "variation": p.variation}
+        made += [about | {"layer": of, "last": of == p.last, "missed": missed} for of, missed in p.errors.items()]
+    return _stacked(made, [*_PROBED, *none, "layer", "last", "file", "speaker", "variation", "missed"])
 
 
 def orders(probed: Iterable[Any]) -> pd.DataFrame:
     """One row a test utterance and order of its columns: what names the run, speaker, predicted label, correct."""
-    made = [pd.DataFrame(columns=[*_PROBED, "order", "speaker", "predicted", "correct"])]
+    made = []
     for p in probed:
         about = {name: getattr(p, name) for name in _PROBED}
         for order, labels in p.predicted.items():
             right = np.equal(p.true, labels).astype(float)
-            made.append(
-                pd.DataFrame(about | {"order": order, "speaker": p.speaker, "predicted": labels, "correct": right})
-            )
-    return pd.concat(made[1:] or made, ignore_index=True)
+            made.append(about | {"order": order, "speaker": p.speaker, "predicted": labels, "correct": right})
+    return _stacked(made, [*_PROBED, "order", "speaker", "predicted", "correct"])
+
+
+def _stacked(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(map(pd.DataFrame, tables), ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")

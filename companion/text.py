@@ -9,9 +9,7 @@ Rows are those of the tables of :mod:`companion.evidence`.
 """
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,26 +17,16 @@ from IPython.display import Markdown
 
 from companion import costs, experiments, results
 from companion.claims import Finding, Kind, Part
-from serlib import metrics, records
+from companion.labels import display_name, share
+from serlib import records
 from serlib.data import facts, splits
 from studies import variants
-
-# How a reader meets each run and baseline.
-DISPLAY_NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
-
-
-def display_name(run: str) -> str:
-    """``Student alone`` for ``student-alone``; of a run with steps, their names as well."""
-    base, *steps = run.split("+")
-    return " + ".join((DISPLAY_NAMES[base], *steps))
 
 
 def added(run: str) -> str:
     """What the steps of a run add: ``light convolutions before the patches; dropout``, without steps "nothing"."""
     return "; ".join(experiments.ADDS[step] for step in run.split("+")[1:]) or "nothing"
 
-
-SPEAKERS = {"recordings": "people", "synthetic": "synthetic"}
 
 Shown = Any  # an Interval, or a row of a table with the same columns
 
@@ -90,11 +78,6 @@ def label(row: Any) -> str:
     return f"{row.label}: {row.lacks}" if row.lacks else row.label
 
 
-def bound(row: Any) -> str:
-    """``at most +1.6``: how large a gain can still be, in points; of R2 the number."""
-    return f"at most {100 * row.bound:+z.1f}"
-
-
 def estimates(table: pd.DataFrame, form: str = "z.0f") -> str:
     """``EmoDB: training set 100, listeners 94. CREMA-D: ...``: in per cent, of a table of corpus, what and estimate."""
     said = (
@@ -108,7 +91,7 @@ def estimates(table: pd.DataFrame, form: str = "z.0f") -> str:
 def extremes(shares: Mapping[str, float]) -> str:
     """``from 35 % (fear) to 81 % (anger)``: the smallest and the largest of some shares, with their names."""
     low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    return f"from {100 * shares[low]:.0f} % ({low}) to {100 * shares[high]:.0f} % ({high})"
+    return f"from {share(shares[low])} ({low}) to {share(shares[high])} ({high})"
 
 
 def spread(values: Mapping[str, float]) -> str:
@@ -128,16 +111,18 @@ def ranges(numbers: Iterable[int]) -> str:
 # What is found
 
 
-def sentence(part: Part, rows: pd.DataFrame, orders: pd.DataFrame) -> str:
-    """What a part of a claim rests on, on new speakers: measured differences, in brackets the label that they have."""
+def sentence(part: Part, rows: pd.DataFrame, orders: pd.DataFrame, found: Finding) -> str:
+    """What a part of a claim rests on, on new speakers: measured differences, in brackets how their label differs from what is
+    ``found`` of the part, and what they lack."""
     if part.kind is Kind.PROVED:
         return "Impossible with any weights: the student's decision does not depend on the order of the columns."
     if part.kind is Kind.COUNTED:
         return f"The student needs {share_of_operations()} of the teacher's operations."
     said: dict[str, list[str]] = {}
     for row in _nearest(part, rows).itertuples():
-        said.setdefault(label(row), []).append(_measured(part, row))
-    measured = ". ".join(f"{', '.join(these)} ({found})" for found, these in said.items()) or "Not measured"
+        differs = row.lacks if row.label == found else label(row)
+        said.setdefault(f" ({differs})" if differs else "", []).append(_measured(part, row))
+    measured = ". ".join(", ".join(these) + differs for differs, these in said.items()) or "Not measured"
     return " ".join((f"{measured}.", *(shuffling(orders, *part.pairs[0]) if part.shuffled else ())))
 
 
@@ -170,10 +155,10 @@ def _measured(part: Part, row: Any) -> str:
     """``EmoDB +12.9 points``, with the bound where a gain is unclear."""
     where = facts.title(row.corpus)
     if part.kind is Kind.PUBLISHED:
-        return f"{display_name(row.run)} {100 * row.estimate:.1f} % on {where} (published: {100 * row.stated:.2f} %)"
+        return f"{display_name(row.run)} {share(row.estimate, 1)} on {where} (published: {share(row.stated, 2)})"
     if part.kind is Kind.POSITION:
         return f"{where} R2 {row.first_estimate:.2f} with, {row.second_estimate:.2f} without"
-    most = f" ({bound(row)})" if row.label == Finding.UNCLEAR else ""
+    most = f" (at most {100 * row.bound:+z.1f})" if row.label == Finding.UNCLEAR else ""
     over = f" over {display_name(row.second)}" if len(part.pairs) > 1 else ""
     return f"{where} {100 * row.estimate:+z.1f} points{most}{over}"
 
@@ -181,7 +166,7 @@ def _measured(part: Part, row: Any) -> str:
 def share_of_operations() -> str:
     """``20.5 %``: what the student needs of the teacher's operations."""
     counted = costs.read()
-    return f"{100 * counted[costs.STUDENT].flops / counted[costs.TEACHER].flops:.1f} %"
+    return share(counted[costs.STUDENT].flops / counted[costs.TEACHER].flops, 1)
 
 
 # Tables that several pages share
@@ -240,12 +225,6 @@ def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
     return found
 
 
-def side(row: Any, name: str) -> metrics.Interval:
-    """The accuracy of the "first" or the "second" run of a comparison."""
-    at = (getattr(row, f"{name}_{part}") for part in ("estimate", "low", "high"))
-    return metrics.Interval(*at, speakers=int(row.speakers), seeds=int(row.seeds))
-
-
 def commands(runs: pd.DataFrame) -> Markdown:
     """For each schedule and protocol the one command of the graph that makes the records of ``runs`` again.
 
@@ -280,7 +259,7 @@ def sources(used: Iterable[records.Record]) -> Markdown:
     """Where the numbers of a page came from: run, split, seed, commit, date and seconds of every record used."""
     return Markdown(
         "\n".join(
-            f"- `{r.run}`: {facts.title(r.corpus)}, {SPEAKERS[r.speech]}, `{r.protocol}` {r.fold}, seed {r.seed}, `{r.schedule}`; "
+            f"- `{r.run}`: {facts.title(r.corpus)}, {'people' if r.speech == 'recordings' else 'synthetic'}, `{r.protocol}` {r.fold}, seed {r.seed}, `{r.schedule}`; "
             f"{r.provenance['seconds']:.0f} s with code `{r.provenance['commit'][:8]}`{' + changes' * r.provenance['dirty']}, "
             f"result `{r.result[:12]}`."
             for r in used

@@ -18,15 +18,18 @@ def plain(markup: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
 
 
+def articles(book: Path = BOOK) -> list[str]:
+    """The HTML of each page's article."""
+    pages = (path.read_text(encoding="utf-8") for path in sorted(book.glob("*/*.html")))
+    found = (re.search(r'(?s)<article class="bd-article".*?</article>', page) for page in pages)
+    return [article[0] for article in found if article]
+
+
 def counts(book: Path = BOOK) -> dict[str, float]:
     """By name what is counted; ``longest table`` is the most rows of a table that is not folded."""
-    articles = [
-        article[0]
-        for path in sorted(book.glob("*/*.html"))
-        if (article := re.search(r'(?s)<article class="bd-article".*?</article>', path.read_text(encoding="utf-8")))
-    ]
-    pictures = sum(len(re.findall(r"<figure\b(?:(?!</figure>).)*?<(?:svg|img)\b", of, re.DOTALL)) for of in articles)
-    read = [re.sub(UNREAD, " ", of) for of in articles]
+    pages = articles(book)
+    pictures = sum(len(re.findall(r"<figure\b(?:(?!</figure>).)*?<(?:svg|img)\b", of, re.DOTALL)) for of in pages)
+    read = [re.sub(UNREAD, " ", of) for of in pages]
     open_rows, rows, tables, lengths = [0], 0, 0, []
     for of in read:
         tables += of.count("<table")

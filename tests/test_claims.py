@@ -82,7 +82,7 @@ def test_a_gain_is_supported_where_every_deciding_difference_is_above_zero():
 def test_two_of_three_seeds_are_pending_whatever_the_interval():
     finding, sentence = gain(*transfer(ALWAYS, HALF, HALF, seeds=2))
     assert finding is Finding.PENDING
-    assert "pending: 2 of 3 seeds" in sentence
+    assert sentence.endswith("over Student alone (twice the epochs) (2 of 3 seeds).")  # the finding says pending
 
 
 def test_two_kinds_of_device_decide_nothing():
@@ -107,7 +107,7 @@ def test_a_second_pair_that_does_not_gain_leaves_the_part_unclear():
     finding, sentence = gain(*transfer(ALWAYS, HALF, ALWAYS))
     assert finding is Finding.UNCLEAR
     assert "+45.8 points over Student alone (supported)" in sentence
-    assert "+0.0 points (at most +0.0) over Student alone (twice the epochs) (unclear)" in sentence
+    assert sentence.endswith("+0.0 points (at most +0.0) over Student alone (twice the epochs).")
 
 
 def test_a_second_pair_that_is_not_there_leaves_the_part_pending():
@@ -248,7 +248,7 @@ def test_accuracies_are_held_against_what_is_published():
     assert part("accuracy", says, made(*both_networks(PERFECT)))[0] is Finding.SUPPORTED
     finding, sentence = part("accuracy", says, made(*both_networks(HALF)))
     assert finding is Finding.NOT_REACHED
-    assert "Student with teacher 50.0 % on EmoDB (published: 98.83 %)" in sentence
+    assert sentence.endswith("Student with teacher 50.0\xa0% on EmoDB (published: 98.83\xa0%).")
     assert part("accuracy", says, made(*both_networks(HALF, seeds=2)))[0] is Finding.PENDING
     known = made(*both_networks(HALF), *both_networks(PERFECT, protocol="random"))
     assert part("accuracy", says, known)[0] is Finding.NOT_REACHED
@@ -274,7 +274,7 @@ def test_what_is_counted_and_what_is_proved_needs_no_record(monkeypatch):
     assert part("transfer", "the teacher passes position on", made())[0] is Finding.RULED_OUT
     finding, sentence = part("cost", "the student needs fewer operations", made())
     assert finding is Finding.SUPPORTED
-    assert sentence == "The student needs 20.5 % of the teacher's operations."
+    assert sentence == "The student needs 20.5\xa0% of the teacher's operations."
     monkeypatch.setattr(claims, "fewer_operations", lambda: False)
     assert part("cost", "the student needs fewer operations", made())[0] is Finding.RULED_OUT
 

@@ -385,8 +385,6 @@ def test_claims_prints_each_part_of_each_claim(run, fail):
     start = head.index("finding")
     found = [row[start:].split("  ")[0] for row in rows if row[start:].strip() and row[start - 1] == " "]
     assert sum(cell in set(Finding) for cell in found) == len(PARTS)
-    printed = run("claims", "--markdown")
-    assert all(f"{part.says}. **" in printed for part in PARTS)
 
 
 def test_table_has_a_row_a_prediction(run, fail, trained, monkeypatch):

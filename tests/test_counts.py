@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.counts import BOOK, counts
+from tests.counts import BOOK, UNREAD, articles, counts, plain
 
 MOST = {
     "pages": 22,
@@ -15,6 +15,7 @@ MOST = {
     "mean words a sentence": 22,
     "longest sentence": 35,
 }
+CODE = UNREAD.replace("pre", "pre|code")
 PAGE = """<article class="bd-article"><p>One, two 3. Four five six seven!</p><pre>code</pre>
 <figure><div><svg><text>drawn</text></svg></div><figcaption>Eight nine.</figcaption></figure>
 <table><tbody><tr><td>a</td></tr><tr><td>b</td></tr></tbody></table>
@@ -34,6 +35,7 @@ def test_the_book_is_short() -> None:
     found = counts()
     assert {name: found[name] for name, most in MOST.items() if found[name] > most} == {}
     assert found["pictures"] >= found["tables"]
+    assert [said for of in articles() for said in re.findall(r".{,30}\d%.{,9}", plain(re.sub(CODE, "", of)))] == []
 
 
 @pytest.mark.skipif(not BOOK.exists(), reason="no book is built: make book")

@@ -51,7 +51,7 @@ def test_the_answer_on_accuracy_names_every_corpus_that_is_measured():
     measured = {facts.title(row["corpus"]) for row in evidence.read(ROOT).rows("published")}
     answer = shown("accuracy").split("**The claim**")[1]
     assert len(measured) > 1
-    assert [name for name in measured if not re.search(f"Student with teacher [0-9.]+ % on {name}", answer)] == []
+    assert [name for name in measured if not re.search(rf"Student with teacher [0-9.]+\s% on {name}", answer)] == []
 
 
 @pytest.mark.parametrize("name", ["fig3_coordinates", "position"])

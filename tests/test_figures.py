@@ -21,7 +21,7 @@ from matplotlib.colors import to_rgb, to_rgba
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from benchmarks.figures import plot_roofline, plot_spreads
-from companion import experiments, figures, text
+from companion import experiments, figures, labels, text
 from serlib import config, records
 from serlib.data import features
 from studies import variants
@@ -152,7 +152,7 @@ def test_what_computes_in_the_browser_stands_where_the_networks_are(tmp_path):
 def test_every_run_and_baseline_has_a_name_of_its_own():
     known = [run for run in variants.NAMES if "+" not in run]
     names = [text.display_name(run) for run in known]
-    assert {*text.DISPLAY_NAMES} == {*known, *experiments.GONE_RUNS}
+    assert {*labels.DISPLAY_NAMES} == {*known, *experiments.GONE_RUNS}
     assert len(set(names)) == len(names)
 
 

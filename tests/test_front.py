@@ -89,11 +89,11 @@ def test_a_point_leads_to_its_row_and_says_what_stands_behind_it(evidence, tmp_p
     (row,) = (row for row in tables["accuracy"].itertuples() if row.what == front.RANDOM)
     address, _, words = front._linked(row).partition("#!")
     assert address == "../notebooks/accuracy.html?rows=EmoDB%20Student%20alone%20random"
-    assert unquote(words) == "Student alone, EmoDB, random: 100.0 %, 6 speakers, 6 seeds"
+    assert unquote(words) == "Student alone, EmoDB, random: 100.0\xa0%, 6 speakers, 6 seeds"
     (stated,) = (row for row in tables["accuracy"].itertuples() if row.what == front.PUBLISHED)
     address, _, words = front._linked(stated).partition("#!")
     assert address == "../notebooks/audit_granularity.html#the-arithmetic-of-the-printed-numbers"
-    assert unquote(words) == "EmoDB, published (split not stated): 98.83 %"
+    assert unquote(words) == "EmoDB, published (split not stated): 98.83\xa0%"
 
 
 def test_the_data_of_a_picture_have_a_line_for_each_row(evidence, tmp_path: Path) -> None:

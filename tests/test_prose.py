@@ -116,8 +116,9 @@ def test_what_a_figure_shows_is_said_in_words() -> None:
     said = "EmoDB: training set 100, published (split not stated) 99, speaker-independent 60, Student with teacher, speaker-independent 61. mine: listeners 94, rounded 44."
     assert text.estimates(table) == said
     assert text.estimates(table[-1:], ".1f") == "mine: rounded 44.4."
-    assert text.extremes({"fear": 0.354, "anger": 0.81, "joy": 0.5}) == "from 35 % (fear) to 81 % (anger)"
-    assert prose.matched(table) == [f"61{NO_BREAK}% (EmoDB)"]
+    shares = {"fear": 0.354, "anger": 0.81, "joy": 0.5}
+    assert text.extremes(shares) == f"from 35{NO_BREAK}% (fear) to 81{NO_BREAK}% (anger)"
+    assert [text.share(-0.0001), text.share(0.0349, 1, "+")] == [f"0{NO_BREAK}%", f"+3.5{NO_BREAK}%"]
 
 
 def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: P
     said = page("index", prose.values(tmp_path))
     assert "**It holds that** the student needs fewer operations." in said
     assert "the teacher passes position on" in said.split("**It does not hold that**")[1]
-    near = "on the training set (EmoDB 100 %) and with copies of test utterances in training. "
+    near = f"on the training set (EmoDB 100{NO_BREAK}%) and with copies of test utterances in training. "
     assert f"was approached only {near}" in said
     copied = f"100.0{NO_BREAK}% on EmoDB (1 speakers; published 98.83{NO_BREAK}%; all versions 100{NO_BREAK}%)"
     assert f"the student alone is right for unchanged test utterances: {copied}." in said

@@ -12,7 +12,6 @@ import gzip
 import json
 import sys
 import tarfile
-import tomllib
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +23,7 @@ import soundfile
 import torch
 from scipy.signal import resample_poly
 
+from companion.labels import display_name, share  # companion.text would export the networks anew after an edit
 from serlib import attention, config, records
 from serlib.data import facts, features, splits
 from serlib.files import atomic_write, sha256
@@ -37,8 +37,6 @@ LANGUAGES = {"emodb": "German", "crema-d": "English"}
 # Weights, each offered with the teacher of its corpus. The first is shown first; on the page of attention maps, MAPS is.
 STUDENTS = ("emodb-student", "crema-d-student")
 MAPS = "emodb-student"
-# Not by companion.text, with which a change of any wording would export the networks anew.
-NAMES = tomllib.loads((ROOT / "companion/names.toml").read_text(encoding="utf-8"))
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")  # one speaker says one sentence in each
 CARDS = (
     "The card of each network, with its training and its accuracies, lies beside it in the repository: `weights/*.md`."
@@ -55,23 +53,19 @@ def main(out: Path) -> None:
     (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
-    rows, titles, images, sizes = {}, {}, {}, {}
+    rows, titles, images, networks = {}, {}, {}, {}
     for name in STUDENTS:
         corpus = name.partition("-student")[0]
         network, settings, emotions, own = weights(name)
         teacher, of_teacher, same, _ = weights(f"{corpus}-teacher")
         if (of_teacher, same) != (settings, emotions):
             raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {name}")
+        for stem, trained in ((f"{corpus}-teacher", teacher), (name, network)):
+            if stem not in networks:
+                images[trained.config.channels], networks[stem] = exported(trained, settings, emotions)
         with TemporaryDirectory() as folder:
-            parts = [Path(folder, part) for part in ("image", "student", "teacher")]
-            onnx_parts.write_onnx_parts(teacher, settings, emotions, parts[0], parts[2])
-            front = getattr(network, "front", None)
-            onnx_parts.write_onnx_parts(network, settings, emotions, *parts[:2], front)  # its image is the page's
-            image, *networks = (packed(path.read_bytes()) for path in parts)
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
-            spoken.sort(key=lambda said: -surely_wrong(said, emotions))
-        images[network.config.channels] = image
-        sizes |= {name: len(networks[0]) / 1e6, f"{corpus}-teacher": len(networks[1]) / 1e6}
+        spoken.sort(key=lambda said: -surely_wrong(said, emotions))
         titles[name] = f"{display_name(own.run)}, {facts.title(corpus)} ({LANGUAGES[corpus]})"
         about = {
             "emotions": emotions,
@@ -82,16 +76,16 @@ def main(out: Path) -> None:
             scripts / f"{name}.js",
             {
                 **about,
-                "network": networks[0],
+                "network": networks[name],
                 "channels": network.config.channels,
                 "teacher": f"{corpus}-teacher",
-                "megabytes": f"{sizes[f'{corpus}-teacher']:.1f}",
+                "megabytes": f"{len(networks[f'{corpus}-teacher']) / 1e6:.1f}",
                 "names": facts.CORPORA[corpus].pattern.replace("(?P<", "(?<"),
                 "speakers": sorted(set(own.parts["train"].speaker)),
                 "reliability": reliability(own),
             },
         )
-        write(scripts / f"{corpus}-teacher.js", {"network": networks[1]})
+        write(scripts / f"{corpus}-teacher.js", {"network": networks[f"{corpus}-teacher"]})
         if name == MAPS:
             start = first_maps({"teacher": teacher, "student": network}, spoken[0], settings)
             start["corpus"] = {
@@ -107,13 +101,19 @@ def main(out: Path) -> None:
     # A network of one channel gets the first of them.
     write(scripts / "image.js", {"network": images[max(images)]})
     write(scripts / "settings.js", {**drawing(settings), "networks": titles})
-    loads = (
-        sizes[MAPS] + sizes[f"{MAPS.partition('-student')[0]}-teacher"] + (scripts / "runtime.js").stat().st_size / 1e6
-    )
-    start["corpus"]["megabytes"] = f"{loads:.0f}"
+    loaded = (MAPS, f"{MAPS.partition('-student')[0]}-teacher", "runtime")
+    start["corpus"]["megabytes"] = f"{sum((scripts / f'{stem}.js').stat().st_size for stem in loaded) / 1e6:.0f}"
     write(scripts / "start.js", start)
     with atomic_write(out / "about.md") as beside:
         beside.write_text("\n\n".join((expected(rows), limits(settings), CARDS, "")), encoding="utf-8")
+
+
+def exported(network, settings: config.Features, emotions: list[str]) -> tuple[str, str]:
+    """The image that a network takes, and the network, as :func:`packed` ONNX files."""
+    with TemporaryDirectory() as folder:
+        image, path = Path(folder, "image"), Path(folder, "network")
+        onnx_parts.write_onnx_parts(network, settings, emotions, image, path, getattr(network, "front", None))
+        return packed(image.read_bytes()), packed(path.read_bytes())
 
 
 def unpack(archive: Path, expected: str) -> dict[str, bytes]:
@@ -142,12 +142,6 @@ def weights(name: str):
     return network.eval(), settings, about["emotions"], own
 
 
-def display_name(run: str) -> str:
-    """As :func:`companion.text.display_name`."""
-    base, *steps = run.split("+")
-    return " + ".join((NAMES[base], *steps))
-
-
 @cache
 def committed() -> list[records.Record]:
     return records.read_all(ROOT / "results/recordings")
@@ -162,7 +156,7 @@ def reliability(own: records.Record) -> str:
     right = [a == b for test in tests for a, b in zip(test.true, test.predicted, strict=True)]
     speakers = len({speaker for test in tests for speaker in test.speaker})
     return (
-        f"On {speakers} speakers that it was not trained on, such a network is right for {sum(right) / len(right):.0%} of "
+        f"On {speakers} speakers that it was not trained on, such a network is right for {share(sum(right) / len(right))} of "
         f"the utterances ({facts.title(own.corpus)}). Its percentages are not calibrated: how far to trust them was not measured."
     )
 
@@ -253,7 +247,8 @@ def drawing(settings: config.Features) -> dict:
 
 def expected(rows: dict[str, dict[str, float]]) -> str:
     """The probabilities that the page should show."""
-    lines = [f"- {name}: {', '.join(f'{e} {share:.1%}' for e, share in said.items())}." for name, said in rows.items()]
+    chances = {name: ", ".join(f"{e} {share(at, 1)}" for e, at in said.items()) for name, said in rows.items()}
+    lines = [f"- {name}: {said}." for name, said in chances.items()]
     first = "The probabilities of the first utterance and of silence, computed by PyTorch when this book was built:"
     return "\n".join(("## Expected output", "", first, "", *lines))
 
