@@ -56,13 +56,13 @@ bench: .venv/installed
 .venv/installed: SIZE := PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way
 .venv/installed: WANTED := -r requirements.lock
 .venv-read/installed: SIZE := about 500 MB, a minute
-.venv-read/installed: WANTED := --no-compile -c requirements.lock $(READS)
+.venv-read/installed: WANTED := -c requirements.lock $(READS)
 .venv/installed .venv-read/installed: requirements.lock pyproject.toml
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5) and "serlib: Python 3.11.5 or newer is needed; name it as in make PYTHON=python3.11")'
 	@"$$PYTHON" -m workflow.run check
 	@test -x $(@D)/bin/python || "$$PYTHON" -m venv $(@D)
 	@echo "Installing into $(@D) ($(SIZE))"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(WANTED) $$PIP_ARGS
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(WANTED) $$PIP_ARGS
 	@test $(@D) != .venv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
