@@ -94,8 +94,8 @@ STAGED = expand("build/book/notebooks/{name}.ipynb", name=NOTEBOOKS)
 PROSE = [str(path) for part in ("book", "docs") for path in below(part, "") if path.is_file() and "__pycache__" not in path.parts]
 
 
-rule book:
-    input: "_build/html/index.html", "_build/html/data/croissant.json"
+rule book: # and what it was made of, so that what is deleted is made again
+    input: "_build/html/index.html", "_build/html/data/croissant.json", STAGED, ALL_RUNS, PROBES, [f"{run[:-4]}safetensors" for run in ALL_RUNS]
 
 
 rule runs:

@@ -24,6 +24,7 @@ SETTINGS = {
     "app.update.enabled": False,
     "toolkit.telemetry.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
+    "privacy.resistFingerprinting": True,  # what reads a canvas gets noise
 }
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import os
 import warnings
 import zipfile
 from functools import partial
@@ -22,17 +23,20 @@ FILES = {"1001_DFA_ANG_XX.wav": b"anger" * 500, "1002_IEO_SAD_LO.wav": b"sadness
 
 
 class Server:
-    """Serves the files below ``folder``; ``asked`` lists the paths that were asked for."""
+    """Serves the first ``sent`` bytes of the files below ``folder``; ``asked`` lists the paths that were asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.asked = folder, []
+        self.folder, self.asked, self.sent = folder, [], None
         folder.mkdir()
-        asked = self.asked
+        server = self
 
         class Handler(SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.path)
+                server.asked.append(self.path)
                 super().do_GET()
+
+            def copyfile(self, source, outputfile) -> None:
+                outputfile.write(source.read()[: server.sent])
 
             def log_message(self, *arguments) -> None:
                 pass
@@ -74,7 +78,7 @@ def serve_files(server: Server, files: dict[str, bytes] = FILES) -> None:
 
 def serve_archive(server: Server, files: dict[str, bytes] = FILES) -> str:
     """Puts an archive on the server, in the layout of EmoDB's; its address."""
-    with zipfile.ZipFile(server.folder / "emodb.zip", "w") as archive:
+    with zipfile.ZipFile(server.folder / "emodb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("erklaerung.txt", "what else is in the archive")
         for name, content in files.items():
             archive.writestr(f"wav/{name}", content)
@@ -121,6 +125,11 @@ def test_an_interrupted_download_is_continued(server, published, tmp_path):
     server.asked.clear()
     download.fetch("crema-d", tmp_path / "crema-d", server.address)
     assert server.asked == ["/1002_IEO_SAD_LO.wav"]
+    path = tmp_path / "crema-d/AudioWAV/1002_IEO_SAD_LO.wav"
+    path.unlink()
+    os.mkfifo(path)  # whoever reads it waits
+    with pytest.raises(OSError, match="not a regular file"):
+        download.fetch("crema-d", tmp_path / "crema-d", server.address)
 
 
 def test_a_wrong_hash_is_refused_by_name_and_the_file_not_kept(server, published, tmp_path):
@@ -190,7 +199,13 @@ def test_a_page_in_place_of_the_archive_is_refused_and_the_archive_fetched_later
 
 
 @pytest.mark.parametrize("name", ["emodb", "crema-d"])
-def test_an_address_that_does_not_answer_is_named(server, published, tmp_path, name):
+def test_an_address_that_does_not_answer_is_named(server, published, tmp_path, name, capsys, monkeypatch):
+    """One that ends in the middle of a file, too: the message begins a line."""
+    serve_files(server)
+    address, server.sent = serve_archive(server) if name == "emodb" else server.address, 20
+    monkeypatch.setitem(download.ADDRESSES, name, (address,))
+    assert download.main([name, "--data", str(tmp_path / name)]) == 1
+    assert f"\nworkflow.download: {address}: no answer" in capsys.readouterr().err
     server.stop()
     message = refusal(name, tmp_path / name, server.address)
     assert message.startswith(f"{server.address}: no answer")
@@ -241,12 +256,14 @@ def half(server, published, tmp_path):
 
 
 def test_with_the_address_down_an_archive_that_lies_there_is_used_and_kept(server, half):
-    address = serve_archive(server)
+    """Of the archive only the recordings that were published replace what is there."""
+    address = serve_archive(server, FILES | {"mine.wav": b"of the archive"})
     (half / download.ARCHIVE).write_bytes((server.folder / "emodb.zip").read_bytes())
+    (half / "wav/mine.wav").write_bytes(b"my own")
     before = everything(half)
     server.stop()
     download.fetch("emodb", half, address)
-    assert contents(half / "wav") == FILES
+    assert contents(half / "wav") == FILES | {"mine.wav": b"my own"}
     after = everything(half)
     _, bad = FILES
     assert {name: after[name] for name in after if name != f"wav/{bad}"} == {
@@ -254,25 +271,34 @@ def test_with_the_address_down_an_archive_that_lies_there_is_used_and_kept(serve
     }
 
 
-@pytest.mark.parametrize("lying", ["no archive", "an archive cut in half", "another archive"])
+def damaged(archive: Path, how: str) -> bytes:
+    """An archive, cut in half, with a bit changed in a file that is packed, or with a name that is no text."""
+    content = bytearray(archive.read_bytes())
+    if how == "name":
+        return bytes(content).replace("Ä".encode(), b"\xc3\xff")
+    content[content.index(name := b"wav/1002_IEO_SAD_LO.wav") + len(name)] |= 6
+    return bytes(content[: len(content) // 2] if how == "cut" else content)
+
+
+@pytest.mark.parametrize("lying", [None, "cut", "bit", "name", "another"])
 def test_with_the_address_down_nothing_is_touched(server, half, lying):
-    address = serve_archive(server, FILES if "cut" in lying else {"1001_DFA_ANG_XX.wav": b"other"})
-    content = (server.folder / "emodb.zip").read_bytes()
-    if lying != "no archive":
-        (half / download.ARCHIVE).write_bytes(content[: len(content) // 2] if "cut" in lying else content)
+    address = serve_archive(server, {"1001_DFA_ANG_XX.wav": b"other"} if lying == "another" else FILES | {"Ä": b"more"})
+    if lying:
+        archive = server.folder / "emodb.zip"
+        (half / download.ARCHIVE).write_bytes(archive.read_bytes() if lying == "another" else damaged(archive, lying))
     before = everything(half)
     server.stop()
     assert refusal("emodb", half, address).startswith(f"{address}: no answer")
     assert everything(half) == before
 
 
-@pytest.mark.parametrize("served", ["another", "a file short", "cut", "a page"])
+@pytest.mark.parametrize("served", ["another", "a file short", "cut", "bit", "name", "a page"])
 def test_a_wrong_archive_touches_nothing(server, half, served):
-    files = dict(list(FILES.items())[:1]) if served == "a file short" else dict.fromkeys(FILES, b"other")
-    address = serve_archive(server, FILES if served == "cut" else files)
+    files = {"another": dict.fromkeys(FILES, b"other"), "a file short": dict(list(FILES.items())[:1])}
+    address = serve_archive(server, files.get(served, FILES | {"Ä": b"more"}))
     archive = server.folder / "emodb.zip"
-    if served in ("cut", "a page"):
-        archive.write_bytes(archive.read_bytes()[:-30] if served == "cut" else b"<html>moved</html>")
+    if served not in files:
+        archive.write_bytes(b"<html>moved</html>" if served == "a page" else damaged(archive, served))
     before = everything(half)
     assert refusal("emodb", half, address).startswith(f"{address}: not the published file")
     assert everything(half) == before

@@ -145,6 +145,7 @@ REFUSED = {
     "24 bits in four bytes": (in_bytes(24, 4), "samples of 24 bits in 4 bytes: save it as 16, 24 or 32 bits"),
     "16 bits in three bytes": (in_bytes(16, 3, order=">"), "samples of 16 bits in 3 bytes"),
     "20 bits in four bytes": (in_bytes(20, 4, channels=2, extensible=True), "samples of 20 bits in 4 bytes"),
+    "two samples in the bytes of one": (in_bytes(16, 2).replace(b"\2\0\x10\0data", b"\1\0\x10\0data"), "samples of 16 bits in 1 bytes: "),
     "sound after ten seconds": (floats(np.pad(SPEECH, (160_000, 0))), "silence in the first 10 s"),
     "no samples": (floats(np.zeros(0)), "no samples"),
     "samples under a right file size": (with_sizes(None, 80_000), "truncated: 64,000 of 80,000 bytes of samples"),

@@ -34,6 +34,7 @@ CHANGES = {
     "prose": ("book/index.md",),
     "model": ("serlib/model.py",),
     "features": ("serlib/data/features.py",),
+    "deleted": (),
     "telling": tuple(f"companion/{name}.py" for name in ("paper", "claims", "figures", "prose")),
 }
 
@@ -54,6 +55,11 @@ def planned(tmp_path_factory) -> dict[str, set[str]]:
         for file in changed:
             with (folder / file).open("a", encoding="utf-8") as text:
                 text.write("\n")
+        if name == "deleted":
+            (folder / "build").unlink()
+            shutil.copytree(ROOT / "build", folder / "build", copy_function=os.link)
+            (folder / "build/book/notebooks/fig5_student.ipynb").unlink()
+            next((folder / "build/runs").rglob("student-alone-seed0.safetensors")).unlink()
         cases.append((folder, ("--", "book")))
     found = dry_runs(tmp_path_factory.mktemp("said"), *cases)
     assert [status for status, _ in found] == [0] * len(cases), found
@@ -98,6 +104,13 @@ def test_a_second_run_does_nothing(planned):
 @built
 def test_a_changed_notebook_is_executed_alone(planned):
     assert planned["notebook"] == {"notebook fig5_student", "rendering the book"}
+
+
+@built
+def test_what_a_whole_book_was_made_of_and_is_gone_is_made_again(planned):
+    made = {job.split(":")[0] for job in planned["deleted"]}
+    gone = {"notebook fig5_student", "training student-alone"}
+    assert made == gone | {"probing student-alone", "notebook this_build", "rendering the book"}
 
 
 @built

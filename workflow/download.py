@@ -1,4 +1,4 @@
-"""``python -m workflow.download CORPUS``: fetches a corpus. Every file is checked against its published SHA-256 before it takes its place.
+"""``python -m workflow.download CORPUS``: fetches a corpus. Recordings are checked against their published SHA-256 before they take their place.
 
 * CREMA-D (Cao et al. 2014): file by file from the corpus's own repository;
 * EmoDB (Burkhardt et al. 2005): the archive at the corpus's own address;
@@ -6,7 +6,9 @@
 """
 
 import argparse
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from serlib import cli
 from serlib.data.corpora import CorpusError, manifest
 from serlib.engine.command import run
-from serlib.files import UNFINISHED, below, sha256
+from serlib.files import UNFINISHED, below, require_file, sha256
 from workflow.files import copy
 
 ADDRESSES = {  # of each corpus, in the order in which they are tried
@@ -71,13 +73,14 @@ def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
         if (folder / ARCHIVE).is_file():
             reason = _unpack(folder / ARCHIVE, unpacked, hashes)
         if reason:
-            pooch.retrieve(address, known_hash=None, path=place, fname=fetched.name, progressbar=True)
+            with tqdm(total=1, unit="B", unit_scale=True) as bar:  # ends its line, whatever happens
+                pooch.retrieve(address, known_hash=None, path=place, fname=fetched.name, progressbar=bar)
             reason = _unpack(fetched, unpacked, hashes)
         if reason:
             raise ValueError(reason)
         for path in below(unpacked, ""):
             target = folder / path.relative_to(unpacked)
-            if path.is_file() and (target.parent.name == "wav" or not target.exists()):
+            if path.is_file() and ((path.parent == unpacked / "wav" and path.name in hashes) or not target.exists()):
                 copy(path, target)
 
 
@@ -86,7 +89,7 @@ def _unpack(archive: Path, place: Path, hashes: dict[str, str]) -> str:
     try:
         with zipfile.ZipFile(archive) as content:
             content.extractall(place)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # of the disk
             raise
         return str(error) or type(error).__name__
@@ -108,6 +111,8 @@ def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:
     registry = {file: f"sha256:{value}" for file, value in hashes.items()}
     source = pooch.create(folder / "AudioWAV", address, registry=registry)
     for file in tqdm(hashes, "download", unit="file"):
+        if (there := folder / "AudioWAV" / file).exists() and not there.is_file():
+            require_file(there)  # says what it is; whoever reads a pipe waits
         source.fetch(file)
 
 

@@ -237,7 +237,7 @@ def drawing(settings: config.Features) -> dict:
     peaks = librosa.mel_frequencies(bands + 2, fmin=c.low_frequency, fmax=c.high_frequency)[1:-1]
     at = np.interp(TICKS, peaks, (np.arange(bands) + 0.5) / bands)
     colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
-    names = ("sample_rate", "hop_length", "seconds", "n_frames", "dynamic_range", "image_size")
+    names = ("sample_rate", "hop_length", "window_length", "seconds", "n_frames", "dynamic_range", "image_size")
     return {
         **{name: getattr(c, name) for name in names},
         "ticks": list(zip(TICKS, at.tolist(), strict=True)),

@@ -176,7 +176,7 @@ def _data(content: bytes) -> tuple[int, int]:
             (size64,) = struct.unpack_from("<Q", content, place + 8)
         if name == b"fmt " and place + 16 <= len(content):
             kind, channels, block, bits = struct.unpack_from(f"{WAV[content[:4]][0]}2H8x2H", content, place)
-            if kind in (1, 3, 0xFFFE) and block > -(-bits // 8) * channels > 0:  # libsndfile would read the padding
+            if kind in (1, 3, 0xFFFE) and 0 < -(-bits // 8) * channels != block:  # padding or parts would be read
                 raise AudioError(f"samples of {bits} bits in {block / channels:g} bytes: save it as 16, 24 or 32 bits")
         if name == b"data":
             return size64 if content[:4] == b"RF64" and size == 0xFFFFFFFF else size, len(content) - place

@@ -17,7 +17,7 @@
   const isPlain = (values) => Object.entries(PLAIN).every(([name, value]) => values[name] === value);
   const WIDTH = 6, ROLLOFF = 0.99; // of the resampling filter, torchaudio's
   const LARGEST_FILE = 50e6; // bytes
-  const LOUDEST = 1e3; // serlib's, of a sample
+  const LOUDEST = 1e3, SHORT = 0.5; // serlib's, of a sample; seconds of a file that is noted
   const RATES = [1_000, 192_000]; // Hz: a file of the highest takes two seconds to resample
   // The smallest module with a SIMD instruction, which the runtime needs.
   const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
@@ -66,9 +66,9 @@
       show((loaded.result = {...start, plain: start}));
       part("hint").textContent = start.hint;
     }
-    if (!globalThis.WebAssembly?.validate(new Uint8Array(SIMD))) {
-      throw new Error("This browser cannot run the networks: it lacks WebAssembly SIMD. " +
-        "Chrome and Edge have it from 91 on, Firefox from 89, Safari from 16.4.");
+    if (!globalThis.WebAssembly?.validate(new Uint8Array(SIMD)) || !globalThis.DecompressionStream) {
+      throw new Error("This browser cannot run the networks: it lacks WebAssembly SIMD or DecompressionStream. " +
+        "Chrome and Edge have both from 91 on, Firefox from 113, Safari from 16.4.");
     }
   }
 
@@ -176,11 +176,11 @@
   /** One sample of a WAV file in [-1, 1], by its coding (1: whole numbers, 3: floating point) and bits. */
   const READERS = {
     "1,8": (view, at) => (view.getUint8(at) - 128) / 128,
-    "1,16": (view, at) => view.getInt16(at, true) / 2 ** 15,
-    "1,24": (view, at) => (view.getInt8(at + 2) * 2 ** 16 + view.getUint16(at, true)) / 2 ** 23,
-    "1,32": (view, at) => view.getInt32(at, true) / 2 ** 31,
-    "3,32": (view, at) => view.getFloat32(at, true),
-    "3,64": (view, at) => view.getFloat64(at, true),
+    "1,16": (view, at, little) => view.getInt16(at, little) / 2 ** 15,
+    "1,24": (view, at, little) => (view.getInt8(at + 2 * little) * 2 ** 16 + view.getUint16(at + !little, little)) / 2 ** 23,
+    "1,32": (view, at, little) => view.getInt32(at, little) / 2 ** 31,
+    "3,32": (view, at, little) => view.getFloat32(at, little),
+    "3,64": (view, at, little) => view.getFloat64(at, little),
   };
 
   /** Rate and samples (mean of the channels) of a WAV file by its header, as serlib reads it; null for another format.
@@ -188,20 +188,20 @@
   function readWav(buffer) {
     const view = new DataView(buffer);
     const name = (at) => String.fromCharCode(...new Uint8Array(buffer, at, 4));
-    if (buffer.byteLength < 12 || name(0) !== "RIFF" || name(8) !== "WAVE") return null;
-    let format, data, fact = 0;
+    if (buffer.byteLength < 12 || !["RIFF", "RIFX", "RF64"].includes(name(0)) || name(8) !== "WAVE") return null;
+    const little = name(0) !== "RIFX", word = (at) => view.getUint16(at, little), double = (at) => view.getUint32(at, little);
+    let format, data, fact = 0, declared64 = 0;
     for (let at = 12; at + 8 <= buffer.byteLength; ) {
-      const kind = name(at), size = view.getUint32(at + 4, true);
+      const kind = name(at), size = double(at + 4);
       const there = Math.min(size, buffer.byteLength - at - 8);
+      if (kind === "ds64" && there >= 16) declared64 = Number(view.getBigUint64(at + 16, true));
       if (kind === "fmt " && there >= 16) {
-        let coding = view.getUint16(at + 8, true);
-        if (coding === 0xfffe && there >= 26) coding = view.getUint16(at + 32, true); // the extensible form
-        format = {coding, channels: view.getUint16(at + 10, true), rate: view.getUint32(at + 12, true),
-          block: view.getUint16(at + 20, true), bits: view.getUint16(at + 22, true)};
+        const stated = word(at + 8), coding = stated === 0xfffe && there >= 26 ? word(at + 32) : stated; // the extensible form
+        format = {coding, channels: word(at + 10), rate: double(at + 12), block: word(at + 20), bits: word(at + 22)};
       }
-      if (kind === "fact" && there >= 4) fact = view.getUint32(at + 8, true);
+      if (kind === "fact" && there >= 4) fact = double(at + 8);
       if (kind === "data") {
-        data = {at: at + 8, declared: size, there: buffer.byteLength - at - 8};
+        data = {at: at + 8, declared: declared64 && size === 0xffffffff ? declared64 : size, there: buffer.byteLength - at - 8};
         break;
       }
       at += 8 + size + (size % 2);
@@ -212,14 +212,26 @@
       throw new Error(`cut off: ${data.there.toLocaleString("en")} of ${data.declared.toLocaleString("en")} bytes of samples`);
     }
     if (!format.channels || !format.rate) throw new Error("a WAV file without channels or sampling rate");
-    const width = format.block / format.channels || format.bits / 8, frame = width * format.channels; // 24 bits may fill 4 bytes
-    const read = READERS[`${format.coding},${8 * width}`];
-    if (!read) return {...format, seconds: fact / format.rate}; // compressed: the browser may know it
+    const {coding, channels, block, bits, rate} = format, width = Math.ceil(bits / 8), frame = width * channels;
+    const read = READERS[`${coding},${8 * width}`];
+    if (!read && coding !== 1 && coding !== 3) return {...format, seconds: fact / rate}; // compressed: the browser may know it
+    if (block !== frame) {
+      throw new Error(`samples of ${bits} bits in ${+(block / channels).toPrecision(6)} bytes: save it as 16, 24 or 32 bits`);
+    }
+    if (!read) throw new Error(`samples of ${bits} bits (coding ${coding}) are not read. Convert it to 16-bit PCM`);
     const samples = new Float32Array(Math.floor((unknown ? data.there : data.declared) / frame));
     for (let i = 0; i < samples.length; i++) {
-      for (let c = 0; c < format.channels; c++) samples[i] += read(view, data.at + i * frame + c * width) / format.channels;
+      for (let c = 0; c < channels; c++) samples[i] += read(view, data.at + i * frame + c * width, little) / channels;
     }
-    return {...format, samples};
+    return {...format, unknown, samples};
+  }
+
+  /** Rate and seconds that a FLAC file declares; null for another format. Chromium plays half a file without a word. */
+  function readFlac(buffer) {
+    const view = new DataView(buffer);
+    if (buffer.byteLength < 42 || view.getUint32(0) !== 0x664c6143) return null; // fLaC
+    const rate = view.getUint32(18) >>> 12, samples = (view.getUint8(21) % 16) * 2 ** 32 + view.getUint32(22);
+    return rate ? {rate, seconds: samples / rate} : null;
   }
 
   /** Samples at the networks' rate, of as many seconds as the fastest speed uses: computed here, as PyTorch does, for
@@ -236,12 +248,12 @@
 
   /** What the browser makes of a file that is no plain WAV: the mean of its channels. */
   async function decoded(buffer, header) {
-    const rate = header?.rate || settings.sample_rate;
+    const rate = header?.rate >= 8_000 ? header.rate : settings.sample_rate; // a context of less is not to be had
     let audio;
     try { // a context converts to its rate
       audio = await new OfflineAudioContext(1, 1, rate).decodeAudioData(buffer);
     } catch {
-      throw new Error(header
+      throw new Error(header?.coding
         ? `a compressed WAV file (coding ${header.coding}), which this browser cannot read. Convert it to 16-bit PCM`
         : "no sound that this browser can read. Try a WAV file of 16-bit PCM, or an MP3 file");
     }
@@ -252,20 +264,32 @@
     for (let c = 0; c < audio.numberOfChannels; c++) {
       audio.getChannelData(c).forEach((x, i) => (samples[i] += x / audio.numberOfChannels));
     }
-    return {samples, rate};
+    return {samples, rate, channels: audio.numberOfChannels};
+  }
+
+  /** Refuses what serlib refuses; says what serlib notes. */
+  function noted({samples, rate, channels, unknown}) {
+    const seconds = samples.length / rate, window = settings.window_length / settings.sample_rate, notes = [];
+    if (!samples.length) throw new Error("no samples");
+    if (!samples.every(Number.isFinite)) throw new Error("a sample is not a finite number");
+    const loudest = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    if (loudest > LOUDEST) throw new Error(`a sample of ${loudest.toExponential(0)}: they lie between -1 and 1`);
+    if (seconds < window) throw new Error(`${samples.length} samples: shorter than a window of ${1000 * window} ms`);
+    if (unknown) notes.push("a header without the length of the samples");
+    if (channels > 1) notes.push(`${channels} channels, averaged`);
+    if (seconds < SHORT) notes.push(`shorter than ${SHORT} s`);
+    if (rate < settings.sample_rate) notes.push(`${rate.toLocaleString("en")} Hz: nothing above ${rate / 2_000} kHz`);
+    if (seconds > settings.seconds) notes.push(`longer than ${settings.seconds} s, the rest is left out`);
+    return notes.length ? ` Note: ${notes.join("; ")}.` : "";
   }
 
   /** Opens or receives what a reader brings. */
   async function bring(blob, title) {
     try {
       if (blob.size > LARGEST_FILE) throw new Error(`larger than ${LARGEST_FILE / 1e6} MB. Cut it`);
-      const buffer = await blob.arrayBuffer(), header = readWav(buffer);
-      const read = header?.samples ? header : await decoded(buffer, header), heard = read.samples;
-      if (!heard.length) throw new Error("no samples");
-      if (!heard.every(Number.isFinite)) throw new Error("a sample is not a finite number");
-      const loudest = heard.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-      if (loudest > LOUDEST) throw new Error(`a sample of ${loudest.toExponential(0)}: they lie between -1 and 1`);
-      own = {samples: resampled(read), seconds: heard.length / read.rate, title, speaker: speakerOf(title)};
+      const buffer = await blob.arrayBuffer(), header = readWav(buffer) ?? readFlac(buffer);
+      const read = header?.samples ? header : await decoded(buffer, header);
+      own = {samples: resampled(read), notes: noted(read), title, speaker: speakerOf(title)};
     } catch (error) {
       throw new Error(`${title}: ${error.message}.`);
     }
@@ -279,7 +303,9 @@
   let recorder = null;
   async function record() {
     if (recorder) return recorder.stop();
-    if (!navigator.mediaDevices) throw new Error("No microphone here: open the book from disk, localhost or https.");
+    if (!navigator.mediaDevices || !window.MediaRecorder) {
+      throw new Error("No microphone here: open the book from disk, localhost or https, in a browser that records.");
+    }
     const plain = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
     let stream;
     try {
@@ -426,10 +452,8 @@
   /** The answer, and how far it is to be trusted. */
   function tell(result) {
     const {student, source} = result;
-    const seconds = source.seconds ?? source.samples.length / settings.sample_rate;
-    const cut = seconds > settings.seconds ? ` The first ${settings.seconds} of ${seconds.toFixed(1)} s are used.` : "";
     const silent = result.pixels.every((x) => x === 0) ? " But this is silence: the image is black." : "";
-    part("status").textContent = `The student says ${best(student)}.${silent}${cut}`;
+    part("status").textContent = `The student says ${best(student)}.${silent}${source.notes ?? ""}`;
     part("trust").textContent = trust(result);
     probabilities(student.probabilities);
     part("expected").textContent = "";
@@ -504,15 +528,19 @@
     return node;
   }
 
-  /** Pixels in [0, 1] by the colour map, as the address of a picture. */
+  /** Pixels in [0, 1] by the colour map, as the address of a picture: a bitmap of 256 colours, its last row first. Browsers
+      that resist fingerprinting read noise from a canvas. */
   function coloured(width, height, level) {
-    const canvas = Object.assign(document.createElement("canvas"), {width, height});
-    const context = canvas.getContext("2d"), data = context.createImageData(width, height);
-    for (let i = 0; i < width * height; i++) {
-      data.data.set([...settings.colours[Math.round(255 * level(i % width, Math.floor(i / width)))], 255], 4 * i);
+    const line = 4 * Math.ceil(width / 4), start = 54 + 4 * 256, view = new DataView(new ArrayBuffer(start + line * height));
+    view.setUint16(0, 0x424d);
+    const words = [[2, view.byteLength], [10, start], [14, 40], [18, width], [22, height], [26, 0x80001]]; // one plane, 8 bits
+    for (const [at, value] of words) view.setUint32(at, value, true);
+    settings.colours.forEach((colour, i) => colour.forEach((part, c) => view.setUint8(56 + 4 * i - c, part)));
+    for (let row = 0; row < height; row++) {
+      const at = start + (height - 1 - row) * line;
+      for (let column = 0; column < width; column++) view.setUint8(at + column, Math.round(255 * level(column, row)));
     }
-    context.putImageData(data, 0, 0);
-    return canvas.toDataURL();
+    return `data:image/bmp;base64,${btoa(String.fromCharCode(...new Uint8Array(view.buffer)))}`;
   }
 
   function picture() {
