@@ -78,7 +78,7 @@ def test_a_name_is_shown_letter_by_letter_in_a_table_and_in_a_sentence(name):
     )
 
 
-BEGINNINGS = (
+BEGINNINGS = [
     "- joy",
     "+ joy",
     "1. joy",
@@ -91,7 +91,7 @@ BEGINNINGS = (
     "% joy",
     ":::{note}",
     "===",
-)
+]
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, *BEGINNINGS])

@@ -439,20 +439,10 @@ def test_a_checkout_has_the_same_bytes_whatever_git_is_told(tmp_path, setting):
     ]
     files.append(str(next((ROOT / "results/recordings").rglob("*.json")).relative_to(ROOT)))
     run_git(tmp_path, "init", "-q")
-    (tmp_path / ".git/objects/info/alternates").write_text(
-        f"{provenance.git(ROOT, 'rev-parse', '--path-format=absolute', '--git-path', 'objects')}\n"
-    )
-    run_git(
-        tmp_path,
-        "-c",
-        setting,
-        "checkout",
-        "-q",
-        provenance.git(ROOT, "rev-parse", "HEAD"),
-        "--",
-        ".gitattributes",
-        *files,
-    )
+    objects = provenance.git(ROOT, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+    (tmp_path / ".git/objects/info/alternates").write_text(f"{objects}\n")
+    commit = provenance.git(ROOT, "rev-parse", "HEAD")
+    run_git(tmp_path, "-c", setting, "checkout", "-q", commit, "--", ".gitattributes", *files)
     for file in files:
         assert (tmp_path / file).read_bytes().count(b"\r\n") == (ROOT / file).read_bytes().count(b"\r\n"), file
         assert len((tmp_path / file).read_bytes()) == len((ROOT / file).read_bytes()), file
