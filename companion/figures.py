@@ -285,12 +285,12 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gai
             face = colour if filled else "none"
             ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
         if "url" in of:  # a wide, unseen mark that leads to the row behind the dot
-            ax.scatter(of["estimate"], y, s=260, alpha=0, urls=[url or None for url in of["url"]])
+            ax.scatter(of["estimate"], y, s=260, alpha=0, zorder=9, urls=[url or None for url in of["url"]])
         look = {"xytext": (0, -5), "va": "top"} if number else {"xytext": (0, 5), "va": "bottom"}  # they stay apart
         for place in zip(of["estimate"], y, strict=True):
             words = f"{place[0]:{'+.1f' if gains else '.0f'}}"
             ax.annotate(words, place, fontsize=9, textcoords="offset points", ha="center", color=colour, **look)
-        ax.plot([], [], marker, color=colour, label=corpus)
+        ax.plot([], [], marker, color=colour, markerfacecolor="none" if corpus in hollow else colour, label=corpus)
     x = "points of accuracy (WA)" if gains else "accuracy (WA), %"
     _rows(ax, rows, x, below=0.3 * (len(corpora) > 1))
     if gains:
@@ -298,7 +298,7 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gai
     else:
         ax.set_xlim(right=101)
     if corpora:
-        ax.figure.legend(loc="outside upper right", ncols=len(corpora))
+        ax.figure.legend(loc="outside upper right", ncols=len(corpora) if len("".join(corpora)) < 40 else 2)
     return ax
 
 

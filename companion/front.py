@@ -7,6 +7,7 @@
 * :func:`draw`: all as SVG, with the data as CSV.
 """
 
+import math
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from serlib.data import facts, splits
 
 RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
-PUBLISHED = "published\n(split not stated)"
+PUBLISHED = "published\n(split not known)"
 MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # what was published
 TRAINED, COPIES = "training set", "copies of an utterance\non both sides"
 RANDOM = f"random split,\n{splits.KNOWN}"
@@ -80,19 +81,18 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
 def copies(evidence: Evidence) -> pd.DataFrame:
     """A row a corpus: accuracy (WA) of :data:`RUN` on test utterances of which the training set holds versions.
 
-    ``estimate``, ``low``, ``high`` are of the unchanged ones, ``versions`` of all four, ``stated`` is published.
+    ``estimate``, ``low``, ``high`` are of the unchanged ones, ``versions`` of all four; ``apart`` is of unchanged ones whose
+    versions are kept apart, NaN where that was not measured; ``stated`` is published.
     """
     table = evidence.accuracies
-    here = table[
-        table["longest"] & table["run"].eq(RUN) & table["protocol"].eq("augmented-leaky") & table["measure"].eq("WA")
-    ]
-    whole = here[here["part"] == "test"].set_index("corpus")["estimate"]
-    rows = here[here["part"] == "unchanged"].sort_values(
-        "corpus", key=lambda names: names.map(list(facts.CORPORA).index)
-    )
-    return rows.assign(
-        versions=rows["corpus"].map(whole), stated=[published(name, "student-pooled") for name in rows["corpus"]]
-    )
+    here = table[table["longest"] & table["run"].eq(RUN) & table["measure"].eq("WA")]
+    of = {key: rows.set_index("corpus") for key, rows in here.groupby(["protocol", "part"])}
+    if ("augmented-leaky", "unchanged") not in of:
+        return pd.DataFrame()
+    rows = of["augmented-leaky", "unchanged"].reindex([*facts.CORPORA]).dropna(subset="estimate").reset_index()
+    others = {"versions": ("augmented-leaky", "test"), "apart": ("augmented-grouped", "unchanged")}
+    found = {name: rows["corpus"].map(of[key]["estimate"]) if key in of else math.nan for name, key in others.items()}
+    return rows.assign(**found, stated=[published(name, "student-pooled") for name in rows["corpus"]])
 
 
 def differences(evidence: Evidence) -> pd.DataFrame:
@@ -140,11 +140,7 @@ def _linked(row: Any) -> str:
     """Where a point of :func:`ladder` or :func:`differences` leads, and what is said of it."""
     corpus, what = facts.title(row.corpus), " ".join(row.what.split())
     if not row.run:  # published, or heard by people
-        page = (
-            "audit_granularity.html#the-arithmetic-of-the-printed-numbers"
-            if row.what == PUBLISHED
-            else "evidence.html#listeners"
-        )
+        page = "audit_granularity.html" if row.what == PUBLISHED else "evidence.html#listeners"
         return f"../notebooks/{page}#!{quote(f'{corpus}, {what}: {text.share(row.estimate, 2)}')}"
     name = text.display_name(row.run)
     if "finding" in row._fields:

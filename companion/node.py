@@ -84,7 +84,7 @@ def _interval(at: metrics.Interval) -> dict[str, Any]:
 
 
 def accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    """A row a run, condition, part and measure; part "unchanged" are the test utterances whose copies are in training.
+    """A row a run, condition, part and measure; part "unchanged" is without the changed versions of test utterances.
 
     ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol. ``independent`` marks
     of them those with every fold of one protocol whose test speakers are new, the same for all runs of a corpus: the
@@ -111,7 +111,7 @@ def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
             "unlabelled": variants.SPEAKER_NORM in about["run"],
         }
         parts = dict(iter(of_run.groupby("part", observed=True)))
-        if about["held_out"] == splits.VERSIONS:
+        if about["protocol"] in splits.AUGMENTED:
             tested = parts["test"]
             parts["unchanged"] = tested[tested["file"].astype(str).eq(tested["utterance"].astype(str))]
         for part, of in parts.items():

@@ -40,7 +40,6 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
         "order": [finding.value for finding in claims.Finding],
         "parts": lambda findings, claim="": parts(evidence.verdicts, findings, claim),
         "of_claims": [vars(claim) | _of_claim(evidence, claim.key) for claim in paper.CLAIMS],
-        "near": near(pictures["accuracy"]),
         "copied": list(front.copies(evidence).itertuples()),
         "matched": [row for row in pictures["beside"].itertuples() if row.what == front.MATCHED],
         "shown": {name: text.estimates(table, form[name]) for name, table in pictures.items()},
@@ -74,15 +73,6 @@ def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "") -> l
     ]
     small = rows["part"].str.removesuffix(f", {claims.SMALL}")
     return list(dict.fromkeys(rows["part"].where(rows["finding"].ne("pending"), small)))
-
-
-def near(accuracy: pd.DataFrame) -> list[str]:
-    """What came near the published accuracy: the student on its training set, and with copies of test utterances in it."""
-    rows = accuracy[accuracy["what"] == front.TRAINED]
-    trained = ", ".join(f"{facts.title(row.corpus)} {text.share(row.estimate)}" for row in rows.itertuples())
-    copied = accuracy["what"].str.startswith(front.COPIES).any()
-    said = {f"on the training set ({trained})": trained, "with copies of test utterances in training": copied}
-    return [words for words, measured in said.items() if measured]
 
 
 def published_range() -> str:

@@ -125,6 +125,8 @@ def here(tmp_path, monkeypatch):
     """A folder as the pages suppose it."""
     tiny_emodb(tmp_path / "data/emodb", texts=("a01", "a02"))
     write_wav(tmp_path / "speech.wav")
+    write_wav(tmp_path / "other.wav", seed=1)
+    (tmp_path / "mine.csv").write_text("path,speaker,emotion\nspeech.wav,anna,anger\nother.wav,ben,neutral\n")
     monkeypatch.delenv("SERLIB_DATA", raising=False)
     monkeypatch.setattr(config, "RUNS", {name: small(run) for name, run in config.RUNS.items()})
     monkeypatch.setattr(config, "SCHEDULES", {k: replace(s, epochs=1) for k, s in config.SCHEDULES.items()})

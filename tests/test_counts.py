@@ -46,6 +46,7 @@ def test_every_picture_of_a_page_has_a_caption_its_data_and_its_code() -> None:
         for picture in re.findall(r"(?s)<figure\b.*?</figure>", path.read_text(encoding="utf-8")):
             if not re.search(r"<(?:svg|img)\b", picture):
                 continue
+            assert all(int(width) <= 358 for width in re.findall(r"<svg\b[^>]*min-width: (\d+)px", picture)), path.stem
             links = [
                 path.parent / link
                 for link in re.findall(r'<a\b[^>]*?href="([^"#?]+)"[^>]*>', picture.partition("<figcaption")[2])

@@ -29,7 +29,7 @@ def test_accuracies_stand_by_how_the_test_set_was_chosen(evidence, tmp_path: Pat
     table = front.ladder(evidence, tmp_path).set_index("what")
     assert set(table["corpus"]) == {"emodb"}
     expected = {
-        "published\n(split not stated)": 0.9883,
+        "published\n(split not known)": 0.9883,
         "training set": 1.0,
         "random split,\nspeaker-dependent": 1.0,
         "speaker-independent": 0.5,
@@ -92,8 +92,8 @@ def test_a_point_leads_to_its_row_and_says_what_stands_behind_it(evidence, tmp_p
     assert unquote(words) == "Student alone, EmoDB, random: 100.0\xa0%, 6 speakers, 6 seeds"
     (stated,) = (row for row in tables["accuracy"].itertuples() if row.what == front.PUBLISHED)
     address, _, words = front._linked(stated).partition("#!")
-    assert address == "../notebooks/audit_granularity.html#the-arithmetic-of-the-printed-numbers"
-    assert unquote(words) == "EmoDB, published (split not stated): 98.83\xa0%"
+    assert address == "../notebooks/audit_granularity.html"
+    assert unquote(words) == "EmoDB, published (split not known): 98.83\xa0%"
 
 
 def test_the_data_of_a_picture_have_a_line_for_each_row(evidence, tmp_path: Path) -> None:

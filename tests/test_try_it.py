@@ -72,8 +72,9 @@ def after(page: Page, act) -> dict:
 
 
 def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
-    """One visit over http and one from disk: the first utterance, a file, the sliders, silence, the other corpus, what is no sound, the columns."""
-    student, settings, emotions, _ = try_it.weights("emodb-student")
+    """One visit over http and one from disk: the first utterance, a file, another student, the sliders, silence, what is no
+    sound, the columns, the other corpus."""
+    student, settings, emotions, _ = try_it.weights(try_it.STUDENTS[0])
 
     def answer(network, image, order=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``order``: of the columns that patches are cut from, each with its derivatives."""
@@ -90,9 +91,12 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
         for kind, expected in zip(kinds, answer(network, image, order), strict=True):
             assert np.abs(np.array(found[kind]) - expected).max() < NEAR, kind
 
-    first = page.evaluate("tryIt['emodb-student'].utterances[0]")
-    (tmp_path / "first.wav").write_bytes(base64.b64decode(first["wav"]))
-    image = features.image(features.read_audio(tmp_path / "first.wav", settings), settings)
+    def first(name: str) -> torch.Tensor:
+        said = page.evaluate("(name) => tryIt[name].utterances[0]", name)
+        (tmp_path / "first.wav").write_bytes(base64.b64decode(said["wav"]))
+        return features.image(features.read_audio(tmp_path / "first.wav", settings), settings)
+
+    image = first(try_it.STUDENTS[0])
     agree(page.evaluate("tryIt.result.student"), student, image)
     with first_answer(phone, served) as over_http:
         assert over_http.evaluate("tryIt.result.student.logits") == page.evaluate("tryIt.result.student.logits")
@@ -109,6 +113,12 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
         features.image(samples, settings),
     )
 
+    student, *_ = try_it.weights("emodb-student")  # of another split, which gets derivatives
+    agree(
+        after(page, lambda: page.select_option("#try-network", "emodb-student"))["student"],
+        student,
+        features.image(samples, settings),
+    )
     for name, known in {
         "08a01Fa.wav": "Speaker 08 was in training",
         "03a01Fa.wav": "Speaker 03 was not in training",
@@ -138,6 +148,7 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
     teacher, *_ = try_it.weights("emodb-teacher")
     order = found["order"]
     assert sorted(order) == list(range(settings.image_size[1])) != order
+    image = first("emodb-student")
     agree(found["student"], student, image)
     agree(found["studentShuffled"], student, image, order)
     agree(found["teacher"], teacher, image)
@@ -394,7 +405,7 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
 def test_a_sound_file_is_read_as_serlib_reads_it(kind, opened, tmp_path):
     """Whatever the browser would make of it: Firefox takes floating point of 64 bits for twice as many samples."""
     visit(opened, "book/try_it.html")
-    student, settings, *_ = try_it.weights("emodb-student")
+    student, settings, *_ = try_it.weights(try_it.STUDENTS[0])
     write, said = FILES[kind]
     sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
     write(tmp_path / "a.wav", sound)

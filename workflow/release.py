@@ -1,7 +1,8 @@
 """``python workflow/release.py RECORD NAME --data FOLDER``: trained weights as they are committed, with their card.
 
 Writes ``weights/NAME.safetensors`` (half precision) and ``weights/NAME.md``, every number of it from the record, and from
-predicting the test recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads them.
+predicting the test recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads them. A run
+that was trained again, with another outcome than its committed record, has its own as ``weights/NAME.json``.
 """
 
 import argparse
@@ -43,10 +44,13 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     corpus = corpora.load(record.corpus, options.data)
     if corpus.fingerprint != record.fingerprint:
         raise ValueError(f"{options.data}: not the recordings that {options.record} was made from")
-    if not (ROOT / "results" / record.location).exists():
+    committed = ROOT / "results" / record.location
+    if not committed.exists():
         raise ValueError(f"{options.record}: no committed record: its card tells what those say; `make results` first")
     weights = options.out / f"{options.name}.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
+    if records.read(committed).result != record.result:
+        records.write(record, weights.with_suffix(".json"))
     checkpoints.save(network.half(), weights, **about)
     halved, _ = frontends.load(weights)
     wanted = config.from_plain(config.Features, about["features"])
@@ -58,9 +62,8 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
-        committed = evidence.read(ROOT).predictions
-        noise = results.seed_noise(committed)
-        beside.write_text(card(record, weights, changed, committed, noise), encoding="utf-8")
+        known = evidence.read(ROOT).predictions
+        beside.write_text(card(record, weights, changed, known, results.seed_noise(known)), encoding="utf-8")
     print(weights)
 
 
@@ -74,7 +77,16 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
     every = results.test(committed).merge(predicted[alike].drop_duplicates(), on=alike)
     known = facts.CORPORA.get(record.corpus)
-    follows = f", following `{record.configuration.run.teacher}`" if record.configuration.run.teacher else ""
+    teacher = followed(record, weights.parent)
+    follows = f", following [{teacher}]({teacher}.md)" if teacher else ""
+    beside = f" `weights/{teacher}.safetensors`, with its record, was the teacher." if teacher else ""
+    if weights.with_suffix(".json").exists():
+        same = results.accuracy(every[every["fold"].eq(record.fold) & every["seed"].eq(record.seed)])
+        beside += (
+            f" It was trained again, and its record is `{weights.stem}.json`: WA {text.percent(results.accuracy(tested))}. The "
+            f"committed run, from the teacher in single precision, has {text.percent(same)}. So much do two runs differ on "
+            f"{len(test.file)} utterances."
+        )
     steps = f": {text.added(record.run)}" if "+" in record.run else ""
     command = (
         f"python -m {'serlib' if record.run in config.RUNS else 'studies'} train {record.corpus} --data data/{record.corpus} --run {record.run} --schedule "
@@ -117,7 +129,7 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     language = f"one language ({known.language})" if known else "one corpus's language"
     return (
         f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
-        f"Made by `{command}`, halved by `workflow/release.py`. Brackets hold an interval ({100 * metrics.LEVEL:.0f} %), here over speakers, in the second table over seeds as well.\n\n"
+        f"Made by `{command}`, halved by `workflow/release.py`.{beside} Brackets hold an interval ({100 * metrics.LEVEL:.0f} %), here over speakers, in the second table over seeds as well.\n\n"
         "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
         "mean recall.\n\n"
         f"What to expect of such a network: every committed record of the same run, schedule and protocol ({which}). "
@@ -131,6 +143,20 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
         "It says nothing about what a person feels, and it does not know speakers, languages or rooms other than the "
         "corpus's. It must not be used to judge people.\n"
     )
+
+
+def followed(record: records.Record, folder: Path) -> str:
+    """The name of the released weights that a student followed; "" for a run without a teacher.
+
+    Raises:
+        ValueError: they are not in ``folder``.
+    """
+    if not record.teacher:
+        return ""
+    for path in sorted(folder.glob("*-teacher.safetensors")):
+        if frontends.load(path)[1]["result"] == record.teacher:
+            return path.stem
+    raise ValueError(f"{folder}: no weights of the teacher that {record.location} followed; release them first")
 
 
 def _speakers(part: records.Part) -> str:
