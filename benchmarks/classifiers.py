@@ -34,6 +34,7 @@ from benchmarks import cpu, measure
 from serlib import config
 from serlib.data import features
 from serlib.engine import provenance
+from serlib.engine.command import run
 from serlib.errors import SerlibError
 from serlib.files import atomic_write
 from studies import baselines, frontends, variants
@@ -53,7 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="a folder of recordings (default: the synthetic speech of make book)")
     parser.add_argument("--repeats", type=int, default=30, help="rounds; training steps: a fifth of them")
     parser.add_argument("--out", type=Path, default=cpu.ROOT / "benchmarks/classifiers.json")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(command=measure_all)
+    return run(parser, arguments)
+
+
+def measure_all(options: argparse.Namespace) -> None:
+    """Measures every classifier and writes what it costs.
+
+    Raises:
+        SerlibError: too little speech, no rounds, or a machine that is busy all the time; nothing is written.
+    """
+    if options.repeats < 1:
+        raise SerlibError(f"--repeats {options.repeats}: at least 1 round is measured")
     started, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)
     classify, steps, sizes = {}, {}, {}
@@ -75,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         learning = measure.rounds(steps, -(-options.repeats // 5))
     torch.set_num_threads(threads)
     if any(map(math.isnan, times.rates + learning.rates)):
-        print(f"{measure.BUSY}; nothing written")
-        return 1
+        raise SerlibError(f"{measure.BUSY}; nothing written")
     costs = {}
     for name in classify:
         costs[name] = {"milliseconds": spread(times[name], 1000), "megabytes": sizes[name] / 1e6}
@@ -90,7 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {"made": made, "rates": rates, "rounds": options.repeats, "utterances": UTTERANCES}
     with atomic_write(options.out) as beside:
         beside.write_text(json.dumps(about | {"classifiers": costs}, indent=1) + "\n", encoding="utf-8")
-    return 0
 
 
 def spread(values: Sequence[float], scale: float = 1) -> dict[str, float]:
@@ -105,9 +115,7 @@ def three_seconds(paths: Sequence[Path], out: Path) -> Path:
         if len(samples) >= length:
             soundfile.write(out, samples[:length], SETTINGS.sample_rate)
             return out
-    raise SystemExit(
-        f"serlib: less than {SECONDS} s of speech in WAV files: name recordings by --data, or run `make book`"
-    )
+    raise SerlibError(f"less than {SECONDS} s of speech in WAV files: name recordings by --data, or run `make book`")
 
 
 def draw(name: str) -> torch.nn.Module:

@@ -16,6 +16,7 @@ from companion import costs
 from serlib import config
 from serlib.data import features
 from serlib.data.corpora import Corpus, Utterance
+from serlib.errors import SerlibError
 from serlib.model import SpectrogramViT
 from tests.helpers import write_wav
 
@@ -370,7 +371,12 @@ def test_the_cost_of_classifiers_is_written_without_those_whose_package_is_not_t
     speeds = (2.0**i for i in range(99))
     monkeypatch.setattr(measure, "rate", lambda: next(speeds))
     assert classifiers.main(["--data", str(tmp_path), "--repeats", "1", "--out", str(out)]) == 1
-    assert capsys.readouterr().out == f"{measure.BUSY}; nothing written\n"
+    assert capsys.readouterr().err.endswith(f"benchmarks.classifiers: {measure.BUSY}; nothing written\n")
+    assert classifiers.main(["--data", str(tmp_path), "--repeats", "0", "--out", str(out)]) == 1
+    assert capsys.readouterr().err == "benchmarks.classifiers: --repeats 0: at least 1 round is measured\n"
+    (tmp_path / "a.wav").write_text("no sound")
+    assert classifiers.main(["--data", str(tmp_path), "--repeats", "1", "--out", str(out)]) == 1
+    assert capsys.readouterr().err.startswith(f"benchmarks.classifiers: {tmp_path}/a.wav: unreadable: ")
     assert json.loads(out.read_text()) == found
 
 
@@ -383,7 +389,7 @@ def test_three_seconds_are_the_first_of_several_files(tmp_path):
         for path in (*paths, classifiers.three_seconds(paths, tmp_path / "c.wav"))
     ]
     torch.testing.assert_close(samples[2], torch.cat(samples[:2])[:48_000], atol=2**-15, rtol=0)
-    with pytest.raises(SystemExit, match="less than 3 s of speech"):
+    with pytest.raises(SerlibError, match="less than 3 s of speech"):
         classifiers.three_seconds(paths[:1], tmp_path / "c.wav")
 
 

@@ -219,6 +219,7 @@ def test_search_finds_what_a_word_means_first(words: str, phone: BrowserContext)
     page.wait_for_function("document.querySelector('.search-summary')?.innerText.includes('found')")
     first = page.locator("#search-results li a").first.get_attribute("href")
     line = page.locator("#search-results li").first.locator("p.context").inner_text()
+    assert page.evaluate("Search.htmlToText('/book/index.html') === WORDS['book/index.html'][0]")  # not index.html's
     page.close()
     assert line.lower().removeprefix("data ").startswith(words.lower())
     assert first.startswith("book/glossary.html")

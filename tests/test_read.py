@@ -17,7 +17,7 @@ from companion import evidence, front
 from serlib import config, flops, records
 from serlib.model import SpectrogramViT
 from tests.helpers import tiny_record
-from workflow import read, run, spoken
+from workflow import graph, read, run, spoken
 
 ROOT = Path(__file__).parents[1]
 READ = """
@@ -74,7 +74,7 @@ def test_the_book_is_made_of_what_is_installed_for_it_and_says_that_nothing_was_
 
 
 def test_a_notebook_whose_pictures_are_not_kept_is_named(tmp_path, capsys):
-    """As nbstripout leaves it."""
+    """As nbstripout leaves it; and as a merge or a full disk does."""
     notebook = json.loads((ROOT / "notebooks/fig5_student.ipynb").read_text())
     for cell in notebook["cells"]:
         cell |= {"outputs": []} if cell["cell_type"] == "code" else {}
@@ -83,6 +83,12 @@ def test_a_notebook_whose_pictures_are_not_kept_is_named(tmp_path, capsys):
     assert read.main(tmp_path, tmp_path / "build/read") == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"serlib: {tmp_path}/notebooks/fig5_student.ipynb: no picture is kept of ")
+    for content in (f"<<<<<<< HEAD\n{json.dumps(notebook)}", ""):
+        (path := tmp_path / "notebooks/fig5_student.ipynb").write_text(content)
+        assert read.main(tmp_path, tmp_path / "build/read") == 1
+        with pytest.raises(SystemExit):
+            graph.check_page(str(path), {})
+        assert capsys.readouterr().err == 2 * f"serlib: {path}: no notebook; `git checkout` restores it\n"
 
 
 def test_predictions_are_made_again_where_they_can_be_kept_and_no_old_ones_stay(tmp_path, monkeypatch):

@@ -161,7 +161,10 @@ def code(*sources: str) -> list[str]:
 
 def check_page(notebook: str, given: Mapping[str, object]) -> None:
     """End with one line if a notebook does not take what this build gives it, before anything is trained."""
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    try:
+        cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError):
+        stop(f"{notebook}: no notebook; `git checkout` restores it")
     (declared,) = ("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
     try:
         parameters.check(declared, [f"{name} = {value!r}" for name, value in given.items()])

@@ -24,7 +24,11 @@ def main(root: Path, stage: Path) -> int:
     commit = provenance.commit(root)["commit"]
     note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
     for source in below(root / "notebooks", ".ipynb"):
-        notebook = nbformat.read(source, as_version=4)
+        try:
+            notebook = nbformat.read(source, as_version=4)
+        except ValueError:  # a merge left its marks, or the file was cut
+            print(f"serlib: {source}: no notebook; `git checkout` restores it", file=sys.stderr)
+            return 1
         if missing := without_picture(notebook):
             print(
                 f"serlib: {source}: no picture is kept of {missing[0]!r}: `make notebooks` executes it", file=sys.stderr
