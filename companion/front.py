@@ -106,7 +106,7 @@ def differences(evidence: Evidence) -> pd.DataFrame:
         if part := tested.get((row.family, row.first, row.second)):
             over = f", over {text.display_name(row.second)}" if len(part.pairs) > 1 else ""
             about = (row.first, row.second, row.family, text.label(row), row.protocol, row.speakers, row.seeds)
-            what = textwrap.fill(part.says + over, 30)
+            what = textwrap.fill(part.says + over + " (pending)" * bool(row.lacks), 30)
             rows.append((row.corpus, what, row.estimate, row.low, row.high, *about))
     columns = [*COLUMNS, "run", "beside", "claim", "finding", "protocol", "speakers", "seeds"]
     return pd.DataFrame(rows, columns=columns).astype({"speakers": "Int64", "seeds": "Int64"})

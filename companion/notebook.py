@@ -32,8 +32,6 @@ SYNTHETIC = (
     '<span class="synthetic">synthetic speech</span> This build trained its own runs on it. They show that the machinery '
     "works, and say nothing about people. What is said of people's recordings rests on committed records."
 )
-
-
 SPEECH = ("examples", "synthetic", "recordings")
 RANGES = dict.fromkeys(("fold", "training_seed", "shuffle_seed", "draw"), (0, 2**32 - 1))
 RANGES |= {"num_classes": (2, config.MOST_CLASSES)}
@@ -266,9 +264,10 @@ class Build:
         if self.speech == "synthetic":
             return Markdown(SYNTHETIC)
         if self.speech == "examples":
+            held_out = splits.HELD_OUT[records.read(next(iter(self._shown.values()))).protocol]
             return Markdown(
-                f"The utterance is from the test set of {facts.title(self.corpus)}, which the networks never saw. A rule chose it before anyone "
-                "looked ([how](../book/corpora.html#utterances-that-figures-show))."
+                f"The utterance is from a test set of {facts.title(self.corpus)} ({held_out}); no network was trained on it. A rule "
+                "chose it before anyone looked ([how](../book/corpora.html#utterances-that-figures-show))."
             )
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule
         return text.note(

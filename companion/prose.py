@@ -67,12 +67,11 @@ def _of_claim(evidence: Evidence, claim: str) -> dict[str, Any]:
 
 
 def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "") -> list[str]:
-    """The parts of a claim, or of all, with one of some findings, each once; at both sizes of network, pending is one."""
-    rows = verdicts[
-        verdicts["finding"].isin(findings) & verdicts["claim"].isin([claim] if claim else verdicts["claim"])
-    ]
-    small = rows["part"].str.removesuffix(f", {claims.SMALL}")
-    return list(dict.fromkeys(rows["part"].where(rows["finding"].ne("pending"), small)))
+    """The parts of a claim, or of all, with one of some findings, each once; pending at both sizes of network is one."""
+    rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
+    either = rows["part"].str.removesuffix(f", {claims.SMALL}")
+    both = rows["finding"].eq("pending") & either.duplicated(keep=False)
+    return list(dict.fromkeys(rows["part"].where(~both, either + ", at both sizes")))
 
 
 def published_range() -> str:
@@ -107,13 +106,16 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     """What the rule of :mod:`companion.reach` chose, what that gains on new speakers, and how far it is from openSMILE."""
     tries = evidence.tries
     run, tried = reach.chosen(tries), len(tries) - 1
-    said = [f"{tried} additions were tried. Chosen: {text.added(run)} (`{run}`)."]
+    earlier = evidence.comparisons["family"].eq("additions, for choosing").sum()
+    said = [
+        f"{tried} additions were tried by one rule, {earlier} in an earlier search. Chosen: {text.added(run)} (`{run}`)."
+    ]
     other = reach.chosen_as_committed(tries)
     if other != run:
         means = 100 * tries.set_index("run")["mean"][[other, run]].to_numpy()
         said.append(
             f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(other)} instead "
-            f"({means[0]:.1f} on the actors for choosing, {means[1]:.1f} for the other)."
+            f"(UA {means[0]:.1f} on the actors for choosing, {means[1]:.1f} for the other)."
         )
     table = evidence.comparisons
     here = table[table["family"].eq("steps") & table["measure"].eq(measure) & table["first"].eq(run)]

@@ -1,7 +1,7 @@
 """What the paper's student reaches from scratch, at no more than its FLOPs: steps chosen on CREMA-D's actors for choosing.
 
 The rule, committed before any of its runs (42cb958). It was read as "at about its FLOPs" when its results were known; what
-either reading chooses is reported:
+either reading chooses is named:
 
 * a run's score is its unweighted accuracy on the 9 actors of ``actor-selection``, which holds them out of the training of
   the 63; the 19 test actors of ``actor-split`` and EmoDB have no part in it;
@@ -133,12 +133,6 @@ def gflops(record: records.Record) -> float:
 def normalised(run: str) -> str:
     """The same run, normalised by each speaker's unlabelled utterances."""
     return PLAIN + variants.SPEAKER_NORM + run.removeprefix(PLAIN)
-
-
-def not_tried() -> list[str]:
-    """The steps that could have been tried."""
-    named = {step for run in (*INPUTS, *STEPS) for step in run.split("+")}
-    return [step for step in experiments.ADDS if step not in named]
 
 
 def report_pairs(tries: pd.DataFrame) -> list[tuple[str, str]]:

@@ -128,7 +128,7 @@ def test_the_answer_says_what_holds_what_does_not_and_what_came_near(tmp_path: P
     ]
     evidence_of(tmp_path, *outcome("student-alone", half), *copied[0], *copied[1], *outcome("student-pooled", half))
     said = page("index", prose.values(tmp_path))
-    assert f"is right for 50{NO_BREAK}% (EmoDB, 6 speakers; published 98.83{NO_BREAK}%). The paper's" in said
+    assert f"is right for 50{NO_BREAK}% (EmoDB, 6 speakers, 1 seed; published 98.83{NO_BREAK}%). The paper's" in said
     unaltered = f"100.0{NO_BREAK}% of the unaltered ones on EmoDB (50 epochs, 1 draw). With all copies"
     assert f"Then the student alone is right for {unaltered} kept apart, the same training" in said
     assert f"reaches 50.0{NO_BREAK}% on EmoDB. Whether the paper tested so is not known." in said

@@ -1,7 +1,7 @@
 """``python -m workflow.describe FOLDER [--crate]``: the table of predictions, described for machines.
 
 FOLDER gets ``predictions.csv.gz``, a row for every prediction of every committed record; ``croissant.json``, its
-description in Croissant 1.0; ``runs.csv`` and ``runs.json``, a row a run with its accuracies. With ``--crate`` (needs ``pip install -e '.[archive]'``), ``ro-crate-metadata.json``
+description in Croissant 1.0; ``runs.csv`` and ``runs.json``, a row a run with its accuracies, device, seconds and commit. With ``--crate`` (needs ``pip install -e '.[archive]'``), ``ro-crate-metadata.json``
 describes the checkout: the workflow, its settings and profiles, records, weights and notebooks.
 """
 
@@ -65,8 +65,8 @@ CONTEXT = {
 }
 
 
-def write(table: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
-    """The table, its description and the table of runs; the same predictions give the same bytes."""
+def write(table: pd.DataFrame, records: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
+    """The table, its description and the table of runs; the same predictions and ``records`` give the same bytes."""
     with (
         atomic_write(folder / TABLE) as beside,
         beside.open("wb") as raw,
@@ -75,6 +75,7 @@ def write(table: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
         labels.cells(table).to_csv(packed, index=False)
     named = [*results.CONDITION, *results.CELL, "run"]
     runs = table.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
+    runs = runs.merge(records.reindex(columns=[*named, "device", "hardware", "seconds", "commit"]), "left", named)
     for name, text in {
         "runs.csv": labels.cells(runs).to_csv(index=False),
         "runs.json": runs.to_json(orient="records", indent=1),
@@ -152,7 +153,8 @@ def main() -> None:
     options = parser.parse_args()
     root = Path(__file__).parents[1]
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    write(evidence.read(root).predictions, options.folder, citation)
+    found = evidence.read(root)
+    write(found.predictions, found.runs, options.folder, citation)
     if options.crate:
         crate(root, options.folder, citation)
 
