@@ -78,7 +78,8 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     every = results.test(committed).merge(predicted[alike].drop_duplicates(), on=alike)
     known = facts.CORPORA.get(record.corpus)
     teacher = followed(record, weights.parent)
-    follows = f", following [{teacher}]({teacher}.md)" if teacher else ""
+    named = f"[{teacher}]({teacher}.md)" if teacher else f"`{record.configuration.run.teacher}`"
+    follows = f", following {named}" if record.teacher else ""
     beside = f" `weights/{teacher}.safetensors`, with its record, was the teacher." if teacher else ""
     if weights.with_suffix(".json").exists():
         same = results.accuracy(every[every["fold"].eq(record.fold) & every["seed"].eq(record.seed)])
@@ -146,17 +147,9 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
 
 
 def followed(record: records.Record, folder: Path) -> str:
-    """The name of the released weights that a student followed; "" for a run without a teacher.
-
-    Raises:
-        ValueError: they are not in ``folder``.
-    """
-    if not record.teacher:
-        return ""
-    for path in sorted(folder.glob("*-teacher.safetensors")):
-        if frontends.load(path)[1]["result"] == record.teacher:
-            return path.stem
-    raise ValueError(f"{folder}: no weights of the teacher that {record.location} followed; release them first")
+    """The name of the released weights that a student followed; "" for a run without a teacher, or with another."""
+    released = {frontends.load(path)[1]["result"]: path.stem for path in folder.glob("*-teacher.safetensors")}
+    return released.get(record.teacher, "")
 
 
 def _speakers(part: records.Part) -> str:
