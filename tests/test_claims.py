@@ -223,7 +223,7 @@ def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates
         ]
         return part("coordinate encoding", "coordinates raise accuracy", made(probed=probed))[1]
 
-    costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB, 10 speakers, 1 seed). {} that the"
+    costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB, 10 speakers, 3 seeds). {} that the"
     all_of_it, nothing = "100.0 [100.0,\xa0100.0]", "0.0 [0.0,\xa00.0]"
     assert costs_of.format(f"{all_of_it} and {nothing}", "A sign") in said(1, 0)
     assert costs_of.format(f"{all_of_it} and {all_of_it}", "No evidence") in said(1, 1)
