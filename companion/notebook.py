@@ -254,10 +254,8 @@ class Build:
     def verdict(self, claim: str) -> Markdown:
         """What is found of each part of a claim."""
         parts = [row for row in self.evidence.verdicts.itertuples() if row.claim == claim]
-        lines = [f"- {row.part}: **{row.finding}**. {row.sentence}" for row in parts]
-        return text.note(
-            "\n".join(("**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n", *lines))
-        )
+        lines = ["**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n"]
+        return text.note("\n".join(lines + [f"- {row.part}: **{row.finding}**. {row.sentence}" for row in parts]))
 
     def about(self) -> Markdown:
         """What every page says first: whose speech its numbers are made from."""

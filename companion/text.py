@@ -164,13 +164,9 @@ def _measured(part: Part, row: Any, found: Finding) -> str:
         said = f"{where} {100 * row.estimate:+z.1f} points" + f" over {display_name(row.second)}" * (
             len(part.pairs) > 1
         )
-        about = f"{_sides(row)}; " + f"at most {100 * row.bound:+z.1f}; " * (row.label == Finding.UNCLEAR)
+        about = f"{100 * row.first_estimate:.1f} against {100 * row.second_estimate:.1f}; "
+        about += f"at most {100 * row.bound:+z.1f}; " * (row.label == Finding.UNCLEAR)
     return f"{said} ({about}{counts}{'; ' * bool(differs)}{differs})"
-
-
-def _sides(row: Any) -> str:
-    """``61.5 against 48.6``: what both runs reach on the folds and seeds that they share, in per cent."""
-    return f"{100 * row.first_estimate:.1f} against {100 * row.second_estimate:.1f}"
 
 
 def share_of_operations() -> str:
@@ -215,7 +211,7 @@ def titles(rows: pd.DataFrame) -> pd.Series:
 EN_DASH = "\N{EN DASH}"
 UNLABELLED = ", uses unlabelled utterances of the test speakers"
 _MADE = ("corpus, split", "folds; seeds", "utterances, speakers", "device")
-COMPARISON_HEAD = ("runs", "points (WA %)", "finding", "at most, one-sided", *_MADE)
+COMPARISON_HEAD = ("runs", "points", "finding", "at most, one-sided", *_MADE)
 
 
 def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -231,7 +227,7 @@ def comparison_rows(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
         where = f"{row.title}, {row.held_out}"
         where += f", {row.epochs:.0f} epochs" * (row.epochs < results.PAPER_EPOCHS)
         made = (where, f"{row.folds}; {row.seed_numbers}", f"{row.utterances:,.0f}, {row.speakers:.0f}", row.device)
-        found.append((runs, f"{points(row)} ({_sides(row)})", label(row), f"{100 * row.bound:+z.1f}", *made))
+        found.append((runs, points(row), label(row), f"{100 * row.bound:+z.1f}", *made))
     return found
 
 

@@ -82,7 +82,9 @@ def test_a_gain_is_supported_where_every_deciding_difference_is_above_zero():
 def test_two_of_three_seeds_are_pending_whatever_the_interval():
     finding, sentence = gain(*transfer(ALWAYS, HALF, HALF, seeds=2))
     assert finding is Finding.PENDING
-    assert sentence.endswith("over Student alone (twice the epochs) (2 of 3 seeds).")  # the finding says pending
+    assert sentence.endswith(
+        "over Student alone (twice the epochs) (95.8 against 50.0; 6 speakers; 2 of 3 seeds)."
+    )  # the finding says pending
 
 
 def test_two_kinds_of_device_decide_nothing():
@@ -106,8 +108,8 @@ def test_two_kinds_of_device_decide_nothing():
 def test_a_second_pair_that_does_not_gain_leaves_the_part_unclear():
     finding, sentence = gain(*transfer(ALWAYS, HALF, ALWAYS))
     assert finding is Finding.UNCLEAR
-    assert "+45.8 points over Student alone (supported)" in sentence
-    assert sentence.endswith("+0.0 points (at most +0.0) over Student alone (twice the epochs).")
+    assert "+45.8 points over Student alone (95.8 against 50.0; 6 speakers, 3 seeds; supported)" in sentence
+    assert sentence.endswith("(twice the epochs) (95.8 against 95.8; at most +0.0; 6 speakers, 3 seeds).")
 
 
 def test_a_second_pair_that_is_not_there_leaves_the_part_pending():
@@ -122,7 +124,7 @@ def test_an_unclear_gain_says_how_large_it_can_be():
     finding, sentence = gain(*transfer(MIXED, HALF, HALF))
     assert finding is Finding.UNCLEAR
     at = metrics.interval([0.5 if i % 2 else -0.5 for i in range(6)], SPEAKERS)
-    assert f"EmoDB +0.0 points (at most {100 * at.bound:+.1f})" in sentence
+    assert f"EmoDB +0.0 points over Student alone (50.0 against 50.0; at most {100 * at.bound:+.1f}; 6" in sentence
 
 
 def test_a_corpus_that_does_not_gain_leaves_the_part_unclear():
@@ -221,9 +223,10 @@ def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates
         ]
         return part("coordinate encoding", "coordinates raise accuracy", made(probed=probed))[1]
 
-    costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB): {} that the"
-    assert costs_of.format("100.0 and 0.0", "a sign") in said(1, 0)
-    assert costs_of.format("100.0 and 100.0", "no evidence") in said(1, 1)
+    costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB, 10 speakers, 3 seeds). {} that the"
+    all_of_it, nothing = "100.0 [100.0,\xa0100.0]", "0.0 [0.0,\xa00.0]"
+    assert costs_of.format(f"{all_of_it} and {nothing}", "A sign") in said(1, 0)
+    assert costs_of.format(f"{all_of_it} and {all_of_it}", "No evidence") in said(1, 1)
     assert "Shuffling" not in part("coordinate encoding", "coordinates tell tokens their column", made())[1]
 
 
@@ -248,7 +251,7 @@ def test_accuracies_are_held_against_what_is_published():
     assert part("accuracy", says, made(*both_networks(PERFECT)))[0] is Finding.SUPPORTED
     finding, sentence = part("accuracy", says, made(*both_networks(HALF)))
     assert finding is Finding.NOT_REACHED
-    assert sentence.endswith("Student with teacher 50.0\xa0% on EmoDB (published: 98.83\xa0%).")
+    assert sentence.endswith("Student with teacher 50.0\xa0% on EmoDB (published: 98.83\xa0%; 6 speakers, 3 seeds).")
     assert part("accuracy", says, made(*both_networks(HALF, seeds=2)))[0] is Finding.PENDING
     known = made(*both_networks(HALF), *both_networks(PERFECT, protocol="random"))
     assert part("accuracy", says, known)[0] is Finding.NOT_REACHED

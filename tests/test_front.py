@@ -61,7 +61,7 @@ def test_differences_have_the_label_of_the_evidence(evidence, tmp_path: Path) ->
     (row,) = front.differences(evidence).itertuples()
     assert (row.claim, row.corpus, row.estimate) == ("transfer", "emodb", pytest.approx(0.5))
     assert row.finding == "pending: 1 of 3 seeds"
-    assert " ".join(row.what.split()) == "a teacher raises the student's accuracy, over Student alone"
+    assert " ".join(row.what.split()) == "a teacher raises the student's accuracy, over Student alone (pending)"
     address, _, words = front._linked(row).partition("#!")
     wanted = "EmoDB%20speaker-independent%20Student%20with%20teacher%20minus%20Student%20alone"
     assert address == f"verdicts.html?rows={wanted}"

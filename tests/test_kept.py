@@ -13,7 +13,7 @@ import yaml
 from packaging.utils import canonicalize_name
 
 import serlib
-from companion import results
+from companion import node, results
 from serlib import records
 from serlib.files import sha256
 from tests.helpers import tiny_record
@@ -82,7 +82,10 @@ def table() -> pd.DataFrame:
 
 def test_every_column_of_the_table_is_described_as_it_is(tmp_path):
     given = table()
-    describe.write(given, tmp_path, CITATION)
+    made = node.runs([tiny_record(), tiny_record(fold=1)])
+    describe.write(given, made, tmp_path, CITATION)
+    about = ["device", "seconds", "commit"]
+    assert pd.read_csv(tmp_path / "runs.csv")[about].equals(made[about])
     described = json.loads((tmp_path / "croissant.json").read_text())
     (file,), (rows,) = described["distribution"], described["recordSet"]
     assert file["sha256"] == sha256(tmp_path / file["contentUrl"])
@@ -96,7 +99,7 @@ def test_every_column_of_the_table_is_described_as_it_is(tmp_path):
 
 def test_the_same_records_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        describe.write(table(), tmp_path / name, CITATION)
+        describe.write(table(), node.runs([tiny_record(), tiny_record(fold=1)]), tmp_path / name, CITATION)
         raw = gzip.decompress((tmp_path / name / describe.TABLE).read_bytes())
         assert len(pd.read_csv(io.BytesIO(raw))) == len(table())
     assert (tmp_path / "a" / describe.TABLE).read_bytes() == (tmp_path / "b" / describe.TABLE).read_bytes()

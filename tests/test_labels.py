@@ -26,7 +26,7 @@ from test_render import checkout as checkout
 from test_render import render as render
 from test_render import rendered as rendered
 
-from companion import figures, labels, notebook, results, text
+from companion import figures, labels, node, notebook, results, text
 from companion.__main__ import main
 from serlib import cli, records
 from serlib.data import facts
@@ -161,10 +161,8 @@ def test_the_call_on_every_page_keeps_names_of_both_tables(tmp_path):
     """A corpus called NA or 007 too, and a missing number stays missing."""
     card = execute.card("confusion", {}, "c" * 40, "2026-01-31")
     call = re.search(r"`(pd\.read_csv\(FILE, .*\))` keeps every name", card)[1]
-    table = results.predictions(
-        [*outcome("teacher", {"03": 4}, corpus="007"), *outcome("teacher", {"03": 4}, corpus="NA")]
-    )
-    describe.write(table, tmp_path, CITATION)
+    made = [*outcome("teacher", {"03": 4}, corpus="007"), *outcome("teacher", {"03": 4}, corpus="NA")]
+    describe.write(results.predictions(made), node.runs(made), tmp_path, CITATION)
     for name in (describe.TABLE, "runs.csv"):
         assert set(as_called(call, tmp_path / name)["corpus"]) == {"007", "NA"}
     assert set(pd.read_csv(tmp_path / "runs.csv")["corpus"].dropna()) != {"007", "NA"}

@@ -68,8 +68,9 @@ def test_seeds_with_fewer_folds_are_left_out_of_an_accuracy():
 
 def test_a_number_is_rounded_once():
     at = metrics.Interval(0.56849, 0.44449, -0.0004, 10)
-    assert text.percent(at) == "56.8 [44.4,\N{NO-BREAK SPACE}0.0]"
-    assert text.points(at) == "+56.8 [+44.4,\N{NO-BREAK SPACE}+0.0]"
+    assert text.percent(at) == "56.8 [44.4,\N{NO-BREAK SPACE}-0.0]"  # a bound below zero is not shown above it
+    assert text.points(at) == "+56.8 [+44.4,\N{NO-BREAK SPACE}-0.0]"
+    assert text.points(metrics.Interval(-0.0001, -0.1, 0.0, 10)) == "+0.0 [-10.0,\N{NO-BREAK SPACE}+0.0]"
 
 
 def test_a_row_is_a_run_with_its_provenance():
