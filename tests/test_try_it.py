@@ -173,6 +173,15 @@ def test_the_surest_wrong_answer_comes_first():
     assert [try_it.surely_wrong(one, known) for one in said] == [0, 0.6, 0.8]
 
 
+def test_a_network_that_was_trained_again_is_told_from_the_committed_run():
+    *_, own = try_it.weights("emodb-student-pooled")
+    (same,) = (r for r in try_it.committed() if r.location == own.location)
+    assert same.result != own.result
+    rights = [sum(map(int.__eq__, p.true, p.predicted)) / len(p.true) for p in (own.parts["test"], same.parts["test"])]
+    said = try_it.again("emodb-student-pooled", own).replace("\xa0", " ")
+    assert [f"right for {100 * right:.1f} %" in said for right in rights] == [True, True]
+
+
 def test_the_hint_says_which_network_looks_away_more(monkeypatch):
     """By attention on the columns of the sound, here 13 of 128 for a second, before and with noise."""
     settings = config.Features()
