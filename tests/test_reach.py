@@ -178,7 +178,7 @@ def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     assert said.startswith(
         f"12 additions were tried by one rule, 0 in an earlier search. Chosen: {experiments.ADDS['deltas']} (`{CHOSEN}`)."
     )
-    assert f"chooses {experiments.ADDS['convolutions']} instead (54.9 on the actors for choosing, " in said
+    assert f"chooses {experiments.ADDS['convolutions']} instead (UA 54.9 on the actors for choosing, " in said
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0
