@@ -67,7 +67,7 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     print(weights)
 
 
-def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame, noise: pd.DataFrame) -> str:
+def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame, noise: results.Noise) -> str:
     """The model card in Markdown; what it says of the run's other folds and seeds is of ``committed``, the prediction rows
     of every committed record, and their ``noise``. ``changed``: test predictions that half precision changes.
     """
