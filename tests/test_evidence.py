@@ -44,7 +44,7 @@ def test_no_page_says_it(what):
 def test_classifiers_that_were_changed_after_their_results_are_marked_beside_the_table():
     said = shown("accuracy")
     assert "Two classifiers were changed after their results on test speakers were known." in said
-    assert "The networks were not tuned: they train for 50 epochs" in said
+    assert "The paper's networks were not tuned: they train for 50 epochs" in said
 
 
 def test_the_answer_on_accuracy_names_every_corpus_that_is_measured():

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 from serlib.files import atomic_write
 
 BOOK = Path(__file__).parents[1] / "_build/html"
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 MARGIN, WIDTH = 15, 210  # mm, of A4
 
