@@ -78,12 +78,14 @@ def at_work(folder: Path) -> list[psutil.Process]:
 
 def digests(folder: Path) -> dict[str, str]:
     """By path, what a build made: whole files, but of records all except where they were made, of notebooks the
-    outputs that do not tell how long a run took."""
+    outputs that do not tell how long a run took. What libraries keep for themselves, as their list of fonts, is none."""
     from serlib import records
 
     found = {}
     for path in sorted((folder / "build").rglob("*")):
         name = str(path.relative_to(folder))
+        if name.startswith("build/home/"):
+            continue
         if path.suffix == ".json" and name.startswith("build/runs"):
             found[name] = records.read(path).result
         elif path.suffix == ".ipynb":
