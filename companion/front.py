@@ -147,7 +147,8 @@ def _linked(row: Any) -> str:
         name += f" minus {text.display_name(row.beside)}"
         words = f"{name}, {corpus}, {row.protocol}: {text.points(row)} points, {text.counted(row)}, {row.finding}"
         return f"verdicts.html?rows={quote(f'{corpus} {splits.NEW} {name}')}#!{quote(words)}"
-    words = f"{name}, {corpus}, {row.protocol}: {text.share(row.estimate, 1)}, {text.counted(row)}"
+    split = f"{TRAINED} of {row.protocol}" if row.what == TRAINED else row.protocol
+    words = f"{name}, {corpus}, {split}: {text.share(row.estimate, 1)}, {text.counted(row)}"
     return f"../notebooks/accuracy.html?rows={quote(f'{corpus} {name} {row.protocol}')}#!{quote(words)}"
 
 
