@@ -18,6 +18,7 @@ Committed records are the evidence; what a build trains itself stands apart. Rea
 in [0, 1]; a row with nothing in ``lacks`` decides.
 """
 
+import argparse
 import hashlib
 import json
 import sys
@@ -26,6 +27,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serlib.engine.command import run
 from serlib.files import atomic_write, below, require_file, sha256
 
 if TYPE_CHECKING:  # a command that only shows verdicts does without
@@ -112,4 +114,6 @@ def _stamp(root: Path) -> str:
 
 
 if __name__ == "__main__":
-    read(Path())
+    made = argparse.ArgumentParser("python -m companion.evidence", description="The tables that pages and claims read.")
+    made.set_defaults(command=lambda _: read(Path()))
+    raise SystemExit(run(made))

@@ -1,6 +1,8 @@
 """What pages say of the evidence, line by line of what once was wrong: each said where it must be, or nowhere."""
 
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import nbformat
@@ -86,3 +88,13 @@ def test_rows_that_use_unlabelled_test_utterances_say_so_wherever_they_stand():
     normalised = [row for row in rows if "speaker-normalised" in row and " minus " not in row]
     assert normalised
     assert [row for row in normalised if "uses unlabelled utterances of the test speakers" not in row] == []
+
+
+def test_tables_that_have_no_folder_are_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "build").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evidence"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "companion/evidence.py"), run_name="__main__")
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (ended.value.code, said) == (1, "companion.evidence: build/evidence: Not a directory")
