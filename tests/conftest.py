@@ -4,6 +4,7 @@ One thread a process: the tests' networks are so small that threads wait for eac
 on a machine that is busy with something else.
 """
 
+import gc
 import os
 from importlib import import_module
 from pathlib import Path
@@ -56,7 +57,9 @@ def committed() -> dict:
     """Every committed record by its path, read once."""
     from serlib import records
 
-    return {path: records.read(path) for path in sorted((ROOT / "results/recordings").rglob("*.json"))}
+    found = {path: records.read(path) for path in sorted((ROOT / "results/recordings").rglob("*.json"))}
+    gc.freeze()  # no later collection goes through them
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,7 @@ class Server:
 def server(tmp_path, monkeypatch):
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
+    gc.freeze()  # what is collected at the end is of this test
     server = Server(tmp_path / "served")
     yield server
     server.stop()
