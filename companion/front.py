@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy import ndarray
 
-from companion import figures, listeners, results, text
+from companion import figures, labels, listeners, results, text
 from companion.claims import PARTS, Kind, published
 from companion.evidence import Evidence
 from serlib import config, metrics
@@ -160,7 +160,9 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
     folder = book / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        table.assign(what=table["what"].str.replace("\n", " ")).to_csv(folder / f"{name}.csv", index=False)
+        table.assign(what=table["what"].str.replace("\n", " ")).rename(columns=labels.UNITS).to_csv(
+            folder / f"{name}.csv", index=False
+        )
         titled = table.assign(corpus=table["corpus"].map(facts.title)).reset_index(drop=True)
         titled["url"] = [_linked(row) for row in table.itertuples()]
         size = (4.7, 0.8 + (0.62 if name == "gains" else 0.52) * (table["what"].nunique() + 1))

@@ -20,6 +20,9 @@ import pandas as pd
 from serlib.files import cell
 
 MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])|^[-+#>%:(=]")
+UNITS = {
+    name: f"{name}, share of one" for name in ("estimate", "low", "high", "first_estimate", "second_estimate")
+}  # of accuracies and differences
 LABELS = ("corpus", "file", "speaker", "true", "predicted")  # columns of names
 # How a reader meets each run and baseline.
 DISPLAY_NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))

@@ -70,9 +70,10 @@ def fraction(at: Shown) -> str:
 
 
 def counted(at: Shown) -> str:
-    """``10 speakers, 3 seeds``: what stands behind an interval."""
+    """``10 speakers, 3 seeds``, or of random splits ``3 draws``: what stands behind an interval."""
     speakers, seeds = int(at.speakers), int(at.seeds)
-    return f"{speakers} speaker{'s' * (speakers > 1)}, {seeds} seed{'s' * (seeds > 1)}"
+    repeated = "draw" if getattr(at, "protocol", "") in splits.DRAWN else "seed"
+    return f"{speakers} speaker{'s' * (speakers > 1)}, {seeds} {repeated}{'s' * (seeds > 1)}"
 
 
 def label(row: Any) -> str:
@@ -91,8 +92,10 @@ def estimates(table: pd.DataFrame, form: str = "z.0f") -> str:
 
 
 def extremes(shares: Mapping[str, float]) -> str:
-    """``from 35 % (fear) to 81 % (anger)``: the smallest and the largest of some shares, with their names."""
+    """``from 35 % (fear) to 81 % (anger)``: the smallest and the largest of some shares, with their names; or the one."""
     low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    if len(shares) == 1:
+        return f"{share(shares[low])} ({low})"
     return f"from {share(shares[low])} ({low}) to {share(shares[high])} ({high})"
 
 
@@ -134,9 +137,9 @@ def shuffling(orders: pd.DataFrame, first: str, second: str) -> list[str]:
         f"{percent(row)} and {_bounds(row, 100, 'z.1f', '_without')} points ({facts.title(row.corpus)}, {counted(row)})"
         for row in both.itertuples()
     )
-    shows = "A sign" if (both["low"] > both["high_without"]).all() else "No evidence"
+    shows = "a sign" if (both["low"] > both["high_without"]).all() else "no evidence"
     said = f"Shuffling the columns of speech costs {display_name(first)} and {display_name(second)} {lost}. "
-    return [f"{said}{shows} that the first uses its coordinates."] if lost else []
+    return [f"{said}This is {shows} that the first uses its coordinates."] if lost else []
 
 
 def _nearest(part: Part, rows: pd.DataFrame) -> pd.DataFrame:

@@ -225,8 +225,8 @@ def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates
 
     costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB, 10 speakers, 3 seeds). {} that the"
     all_of_it, nothing = "100.0 [100.0,\xa0100.0]", "0.0 [0.0,\xa00.0]"
-    assert costs_of.format(f"{all_of_it} and {nothing}", "A sign") in said(1, 0)
-    assert costs_of.format(f"{all_of_it} and {all_of_it}", "No evidence") in said(1, 1)
+    assert costs_of.format(f"{all_of_it} and {nothing}", "This is a sign") in said(1, 0)
+    assert costs_of.format(f"{all_of_it} and {all_of_it}", "This is no evidence") in said(1, 1)
     assert "Shuffling" not in part("coordinate encoding", "coordinates tell tokens their column", made())[1]
 
 

@@ -60,7 +60,7 @@ def test_the_answer_on_accuracy_names_every_corpus_that_is_measured():
 def test_the_answer_says_what_shuffling_means(name):
     quoted = " ".join(line for line in shown(name).splitlines() if line.startswith("> "))
     assert "Shuffling the columns of speech costs Teacher and Teacher (no position)" in quoted
-    assert re.search(r"\. (No evidence|A sign) that the first uses its coordinates\.", quoted)
+    assert re.search(r"\. This is (no evidence|a sign) that the first uses its coordinates\.", quoted)
     rule = next(row for row in BOOK["verdicts"].splitlines() if row.startswith('| Shuffled columns are "a sign"'))
     assert "`4f426d8`, 29 November 2026 | all results of shuffled columns |" in rule
 

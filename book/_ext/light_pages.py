@@ -240,7 +240,7 @@ def either(found: re.Match) -> str:
     """A colour for light and for dark pages: white is the page, another has as much light in dark as it lacks in light."""
     colour = found[0].lower()
     if colour == "#ffffff":
-        return "var(--pst-color-background)"
+        return "var(--pst-color-background, #fff)"
     hue, light, saturation = colorsys.rgb_to_hls(*(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)))
     dark = "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, 1 - light, saturation))
     return f"light-dark({colour}, #{dark})"

@@ -89,6 +89,7 @@
   const ready = () => (begun ??= begin());
 
   async function choose(name) {
+    part("status").textContent = "Computing.";
     const file = await fetched(name), network = await session(file);
     if (part("network").value !== name) return; // another was chosen meanwhile
     corpus = {...file, name, network};
@@ -371,6 +372,9 @@
 
   const teacherOf = async ({teacher}) => session(await fetched(teacher));
 
+  /** How the sliders stand. */
+  const moved = () => Object.fromEntries(Object.keys(PLAIN).map((name) => [name, Number(part(name).value)]));
+
   /** What both networks look at, the sound changed by `values`. */
   async function looks(of, heard, values) {
     const samples = changed(heard.samples, values), channels = await draw(samples);
@@ -381,7 +385,7 @@
   }
 
   async function compute() {
-    const values = Object.fromEntries(Object.keys(PLAIN).map((name) => [name, Number(part(name).value)]));
+    const values = moved();
     const began = performance.now(), of = corpus, heard = source; // either may be chosen anew meanwhile
     const result = {...values, corpus: of, source: heard, shuffle: pressed()};
     if (maps) {
@@ -420,13 +424,17 @@
   };
   const furthest = (a, b) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
 
-  function show(result) {
-    const {speed, noise, shift} = result;
+  /** Says beside each slider how it stands. */
+  function state({speed, noise, shift}) {
     const texts = {speed: `${speed.toFixed(1)} times`, noise: noise > QUIET ? `${noise} dB`.replace("-", "−") : "none", shift: `${shift} s`};
     for (const [name, text] of Object.entries(texts)) {
       part(name).setAttribute("aria-valuetext", text);
       root.querySelector(`output[for=try-${name}]`).textContent = text;
     }
+  }
+
+  function show(result) {
+    state(result);
     for (const button of versions) button.setAttribute("aria-pressed", String(isSet(button, result)));
     if (part("audio").src) URL.revokeObjectURL(part("audio").src);
     part("audio").hidden = !result.samples;
@@ -551,7 +559,7 @@
     const [rows, all] = settings.image_size;
     const end = Math.min(settings.seconds, Math.max(2, Math.ceil(Math.max(seconds, plain?.seconds ?? 0) + 0.2)));
     const shown = shuffle ? all : Math.min(all, Math.round(columnAt(end)));
-    const width = part("picture").clientWidth, left = 46, right = 50, inner = width - left - right;
+    const width = part("picture").clientWidth, left = 54, right = 50, inner = width - left - right;
     if (width < 200) return; // not laid out
     const top = 18, high = 200, low = 70, gap = 30, bottom = top + high + profiles.length * (gap + low);
     const x = (column) => left + (column / shown) * inner;
@@ -623,14 +631,18 @@
   const act = (what) => attempt(() => ready().then(what));
 
   // A version: a button that sets the sliders, those that it does not name as they were.
+  function change() {
+    state(moved());
+    act(update);
+  }
   const versions = [...root.querySelectorAll("[data-set]")];
   const setBy = (button) => ({...PLAIN, ...JSON.parse(button.dataset.set)});
   const isSet = (button, values) => Object.entries(setBy(button)).every(([name, value]) => values[name] === value);
   for (const button of versions) button.addEventListener("click", () => {
     for (const [name, value] of Object.entries(setBy(button))) part(name).value = value;
-    act(update);
+    change();
   });
-  for (const name of Object.keys(PLAIN)) part(name).addEventListener("input", () => act(update));
+  for (const name of Object.keys(PLAIN)) part(name).addEventListener("input", change);
   part("network").addEventListener("change", ({target: {value}}) => act(() => choose(value)));
   part("utterance").addEventListener("change", ({target: {value}}) => act(() => pick(value)));
   part("file").addEventListener("change", ({target: {files: [file]}}) => {
