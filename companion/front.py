@@ -30,9 +30,9 @@ RUN = "student-alone"  # the one network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not known)"
 MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # what was published
-TRAINED, COPIES = "training set", "copies of an utterance\non both sides"
+TRAINED, COPIES, APART = "training set", "copies of an utterance\non both sides", "copies kept on one side"
 RANDOM = f"random split,\n{splits.KNOWN}"
-CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, RANDOM, splits.NEW)  # rows that differ in how the test set was chosen alone
+CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, APART, RANDOM, splits.NEW)  # rows that differ in how the test set was chosen alone
 
 
 def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
@@ -60,22 +60,23 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
     rungs = [
         (1, TRAINED, RUN, apart, "train"),
         (2, COPIES, RUN, "augmented-leaky", "test"),
-        (3, RANDOM, RUN, "random", "test"),
-        (4, splits.NEW, RUN, apart, "test"),
-        (5, MATCHED, "student-pooled", apart, "test"),
-        (7, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),
+        (3, APART, RUN, "augmented-grouped", "test"),
+        (4, RANDOM, RUN, "random", "test"),
+        (5, splits.NEW, RUN, apart, "test"),
+        (6, MATCHED, "student-pooled", apart, "test"),
+        (8, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),
     ]
     steps = (run for run, protocol, part in whole if run.startswith(f"{RUN}+") and (protocol, part) == (apart, "test"))
-    rungs += [(6, f"{text.display_name(run)},\n{splits.NEW}", run, apart, "test") for run in steps]
+    rungs += [(7, f"{text.display_name(run)},\n{splits.NEW}", run, apart, "test") for run in steps]
     for place, what, *key in rungs:
         row = whole.get(tuple(key))
         short = row is not None and row["epochs"] < config.SCHEDULES["paper"].epochs
-        if row is not None and not (short and place == 6):  # a step of another schedule than the plain student's
+        if row is not None and not (short and place == 7):  # a step of another schedule than the plain student's
             yield {**row, "place": place, "what": what + f"\n({row['epochs']} epochs)" * short}
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
         at, what = metrics.interval(recognised, speakers), f"listeners\n({listeners.SCORES[corpus]})"
-        yield {"place": 8, "corpus": corpus, "what": what} | vars(at) | {"seeds": None}
+        yield {"place": 9, "corpus": corpus, "what": what} | vars(at) | {"seeds": None}
 
 
 def copies(evidence: Evidence) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def test_a_point_leads_to_its_row_and_says_what_stands_behind_it(evidence, tmp_p
     (row,) = (row for row in tables["accuracy"].itertuples() if row.what == front.RANDOM)
     address, _, words = front._linked(row).partition("#!")
     assert address == "../notebooks/accuracy.html?rows=EmoDB%20Student%20alone%20random"
-    assert unquote(words) == "Student alone, EmoDB, random: 100.0\xa0%, 6 speakers, 6 seeds"
+    assert unquote(words) == "Student alone, EmoDB, random: 100.0\xa0%, 6 speakers, 6 draws"
     (stated,) = (row for row in tables["accuracy"].itertuples() if row.what == front.PUBLISHED)
     address, _, words = front._linked(stated).partition("#!")
     assert address == "../notebooks/audit_granularity.html"
