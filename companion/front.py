@@ -32,14 +32,8 @@ PUBLISHED = "published\n(split not known)"
 MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # what was published
 TRAINED, COPIES, APART = "training set", "copies of an utterance\non both sides", "copies kept on one side"
 RANDOM = f"random split,\n{splits.KNOWN}"
-CHOSEN_BY = (
-    PUBLISHED,
-    TRAINED,
-    COPIES,
-    APART,
-    RANDOM,
-    splits.NEW,
-)  # rows that differ in how the test set was chosen alone
+# Rows that differ in how the test set was chosen alone.
+CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, APART, RANDOM, splits.NEW)
 
 
 def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
