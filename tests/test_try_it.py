@@ -385,7 +385,9 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
         "[document.querySelector('#try-picture image').getAttribute('href'), Array.from(tryIt.result.pixels).join()]"
     )
     drawn = np.array(Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2]))).convert("RGB"))
-    levels = np.round(255 * np.fromstring(pixels, sep=",").reshape(settings.image_size)).astype(int)[:, : drawn.shape[1]]
+    levels = np.round(255 * np.fromstring(pixels, sep=",").reshape(settings.image_size)).astype(int)[
+        :, : drawn.shape[1]
+    ]
     assert (drawn == np.array(opened.evaluate("tryIt.settings.colours"))[levels]).all()
     assert np.abs(np.subtract(first, [as_it_is["teacher"], as_it_is["student"]])).max() < SAME
     assert opened.inner_text("#try-status") == said  # networks and the picture before they were there agree
