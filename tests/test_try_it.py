@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -74,7 +75,7 @@ def after(page: Page, act) -> dict:
 def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
     """One visit over http and one from disk: the first utterance, a file, another student, the sliders, silence, what is no
     sound, the columns, the other corpus."""
-    student, settings, emotions, _ = try_it.weights(try_it.STUDENTS[0])
+    student, settings, emotions, _ = try_it.released(try_it.STUDENTS[0])
 
     def answer(network, image, order=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``order``: of the columns that patches are cut from, each with its derivatives."""
@@ -113,7 +114,7 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
         features.image(samples, settings),
     )
 
-    student, *_ = try_it.weights("emodb-student")  # of another split, which gets derivatives
+    student, *_ = try_it.released("emodb-student")  # of another split, which gets derivatives
     agree(
         after(page, lambda: page.select_option("#try-network", "emodb-student"))["student"],
         student,
@@ -145,7 +146,7 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
 
     after(page, lambda: page.select_option("#try-utterance", "0"))
     found = after(page, lambda: page.click("#try-shuffle"))
-    teacher, *_ = try_it.weights("emodb-teacher")
+    teacher, *_ = try_it.released("emodb-teacher")
     order = found["order"]
     assert sorted(order) == list(range(settings.image_size[1])) != order
     image = first("emodb-student")
@@ -351,7 +352,8 @@ SET = """(values) => {
 }"""
 RESULT = """() => {
     const {samples, student, teacher} = tryIt.result;
-    return {samples: Array.from(samples), student: student.attention, teacher: teacher.attention};
+    const found = {samples: Array.from(samples), student: student.attention, teacher: teacher.attention};
+    return JSON.stringify(found);  // one value: browsers and Playwright look at each number of a list by itself
 }"""
 # By version: how the sliders stand.
 VERSIONS = dict(zip(config.PERTURBATIONS, ({}, {"speed": 1.2}, {"noise": -20}, {"shift": 1}), strict=True))
@@ -361,15 +363,15 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
     """One visit: the utterance as it is, its three other versions, all of them together, a file."""
     visit(opened, "notebooks/attention_maps.html")
     assert not [address for address in asked(opened) if "teacher" in address or "runtime" in address]  # a light page
-    student, settings, *_ = try_it.weights(try_it.MAPS)
-    networks = {"student": student, "teacher": try_it.weights("emodb-teacher")[0]}
+    student, settings, *_ = try_it.released(try_it.MAPS)
+    networks = {"student": student, "teacher": try_it.released("emodb-teacher")[0]}
     first = opened.evaluate("[tryIt.start.teacher.attention, tryIt.start.student.attention]")
     said = opened.inner_text("#try-status")
 
     def moved(values: dict) -> tuple[torch.Tensor, dict]:
         opened.evaluate(SET, values)
         opened.wait_for_function("tryIt.result?.samples")
-        found = opened.evaluate(RESULT)
+        found = json.loads(opened.evaluate(RESULT))
         samples = torch.tensor(found["samples"])
         with torch.no_grad():
             for role, network in networks.items():
@@ -380,10 +382,12 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
 
     plain, as_it_is = moved({})
     href, pixels = opened.evaluate(
-        "[document.querySelector('#try-picture image').getAttribute('href'), Array.from(tryIt.result.pixels)]"
+        "[document.querySelector('#try-picture image').getAttribute('href'), Array.from(tryIt.result.pixels).join()]"
     )
     drawn = np.array(Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2]))).convert("RGB"))
-    levels = np.round(255 * np.array(pixels).reshape(settings.image_size)).astype(int)[:, : drawn.shape[1]]
+    levels = np.round(255 * np.fromstring(pixels, sep=",").reshape(settings.image_size)).astype(int)[
+        :, : drawn.shape[1]
+    ]
     assert (drawn == np.array(opened.evaluate("tryIt.settings.colours"))[levels]).all()
     assert np.abs(np.subtract(first, [as_it_is["teacher"], as_it_is["student"]])).max() < SAME
     assert opened.inner_text("#try-status") == said  # networks and the picture before they were there agree
@@ -414,7 +418,7 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
 def test_a_sound_file_is_read_as_serlib_reads_it(kind, opened, tmp_path):
     """Whatever the browser would make of it: Firefox takes floating point of 64 bits for twice as many samples."""
     visit(opened, "book/try_it.html")
-    student, settings, *_ = try_it.weights(try_it.STUDENTS[0])
+    student, settings, *_ = try_it.released(try_it.STUDENTS[0])
     write, said = FILES[kind]
     sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
     write(tmp_path / "a.wav", sound)

@@ -131,19 +131,25 @@ def unpack(archive: Path, expected: str) -> dict[str, bytes]:
         return {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
 
 
+@cache
+def released(name: str):
+    """A committed network, the images that it takes, its emotions, and the digest of its run's results."""
+    network, about = frontends.load(ROOT / f"weights/{name}.safetensors")
+    return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"], about["result"]
+
+
 def weights(name: str):
     """A committed network, the images that it takes, its emotions, its record.
 
     Raises:
         ValueError: the record of the network is not among the committed ones.
     """
-    network, about = frontends.load(ROOT / f"weights/{name}.safetensors")
-    settings = config.from_plain(config.Features, about["features"])
+    *found, result = released(name)
     known = (*committed(), *records.read_all(ROOT / "weights"))  # a run that was trained again has its record there
-    own = next((record for record in known if record.result == about["result"]), None)
+    own = next((record for record in known if record.result == result), None)
     if own is None:
         raise ValueError(f"weights/{name}: no committed record of this network")
-    return network.eval(), settings, about["emotions"], own
+    return *found, own
 
 
 @cache
