@@ -267,7 +267,7 @@ class Build:
         if self.speech == "examples":
             held_out = splits.HELD_OUT[records.read(next(iter(self._shown.values()))).protocol]
             return Markdown(
-                f"The utterance is from a test set of {facts.title(self.corpus)} ({held_out}); no network was trained on it. A rule "
+                f"The utterance is from a test set of {facts.title(self.corpus)} ({held_out}); no network shown was trained on it. A rule "
                 "chose it before anyone looked ([how](../book/corpora.html#utterances-that-figures-show))."
             )
         epochs = config.SCHEDULES[self.schedule].epochs if self.schedule in config.SCHEDULES else self.schedule

@@ -124,7 +124,7 @@ def sentence(part: Part, rows: pd.DataFrame, orders: pd.DataFrame, found: Findin
     if part.kind is Kind.COUNTED:
         return f"The student needs {share_of_operations()} of the teacher's operations."
     measured = ". ".join(_measured(part, row, found) for row in _nearest(part, rows).itertuples())
-    measured = f"New speakers: {measured}." if measured else "Not measured."
+    measured = f"New speakers: {measured}." if measured else "Not measured on test speakers."
     return " ".join((measured, *(shuffling(orders, *part.pairs[0]) if part.shuffled else ())))
 
 

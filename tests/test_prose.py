@@ -79,7 +79,9 @@ def page(name: str, values: dict[str, Any]) -> str:
 
 
 def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
-    assert page("verdicts", empty).count("**pending** | Not measured.") == sum(bool(p.pairs) for p in claims.PARTS)
+    assert page("verdicts", empty).count("**pending** | Not measured on test speakers.") == sum(
+        bool(p.pairs) for p in claims.PARTS
+    )
     assert page("verdicts", empty).count("pending: not measured") == 3 * len(claims.pairs())
     assert "square ones, at both sizes; " in page("index", empty)  # as the evidence counts parts
 
