@@ -8,7 +8,7 @@
 :mod:`companion.evidence` keeps what they return; words are made of it in :func:`companion.text.sentence`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,24 +76,28 @@ PARTS = (
 CLAIMS = frozenset(part.claim for part in PARTS)
 
 
-def measured(pair: Sequence[str], table: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
-    """Two runs compared on people's recordings, one comparison a corpus, protocol and image size.
+def counting(predicted: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """By run the predictions that can test a claim: people's recordings, neither augmented nor beyond the paper."""
+    counts = predicted["speech"].eq("recordings") & predicted["protocol"].isin(splits.PROTOCOLS)
+    return dict(iter(predicted[counts & ~predicted["schedule"].isin(results.BEYOND)].groupby("run", observed=True)))
 
-    Augmented corpora do not count, nor does training beyond the paper. Of several schedules that is taken which lacks
-    least; then that with more predictions; then that with more epochs; then single precision before bf16.
+
+def measured(
+    pair: Sequence[str], by_run: Mapping[str, pd.DataFrame], noise: results.Noise = results.NO_NOISE
+) -> list[Comparison]:
+    """Two runs of :func:`counting` compared, one comparison a corpus, protocol and image size.
+
+    Of several schedules that is taken which lacks least; then that with more predictions; then that with more epochs;
+    then single precision before bf16.
     """
-    counts = (
-        table["speech"].eq("recordings")
-        & table["protocol"].isin(splits.PROTOCOLS)
-        & ~table["schedule"].isin(results.BEYOND)
-    )
-    ours, theirs = (table[counts & table["run"].eq(run)] for run in pair)
+    if not by_run.keys() >= set(pair):
+        return []
 
     def rank(c: Comparison) -> tuple:
         return not c.lacks(of_claim=True), len(c.joined), int(c.epochs), c.precision == "32-true"
 
     best: dict[tuple, Comparison] = {}
-    for c in sorted(results.compare(ours, theirs, noise=noise), key=rank, reverse=True):
+    for c in sorted(results.compare(*map(by_run.get, pair), noise=noise), key=rank, reverse=True):
         best.setdefault((c.corpus, c.protocol, c.fingerprint, c.image), c)
     order = results.in_order(c.corpus for c in best.values())
     return sorted(best.values(), key=lambda c: (order.index(c.corpus), splits.PROTOCOLS.index(c.protocol)))

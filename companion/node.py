@@ -107,7 +107,7 @@ def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
             "epochs": int(of_run["epochs"].iloc[0]),
             "complete": bool(of_run["complete"].all()),
             "held_out": splits.HELD_OUT[about["protocol"]],
-            "devices": ", ".join(sorted(of_run["device"].astype(str).unique())),
+            "devices": ", ".join(sorted(of_run["device"].unique())),
             "unlabelled": variants.SPEAKER_NORM in about["run"],
         }
         parts = dict(iter(of_run.groupby("part", observed=True)))
@@ -117,8 +117,7 @@ def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
         for part, of in parts.items():
             about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(of)["seed"])}
             about |= {"utterances": of["utterance"].nunique()}
-            for measure in ("WA", "UA"):
-                at = results.accuracy(of, measure, noise if part != "train" else results.NO_NOISE)
+            for measure, at in results.accuracies(of, noise if part != "train" else results.NO_NOISE).items():
                 rows.append(about | {"measure": measure} | _interval(at))
     return pd.DataFrame(rows, columns=COLUMNS["accuracies"])
 
@@ -179,21 +178,23 @@ def _compared(
     others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
     others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
     others += [("teacher", run) for run in config.RUNS if run.startswith("teacher-")]
+    counting = claims.counting(predicted)
     for pair, family in {**dict.fromkeys(others, "other runs"), **claims.pairs()}.items():
-        yield from ((family, ("WA",), c) for c in claims.measured(pair, predicted, noise))
+        yield from ((family, ("WA",), c) for c in claims.measured(pair, counting, noise))
     alike = [name for name in results.CONDITION if name not in ("schedule", "precision")]
     by_schedule = {name: predicted[predicted["schedule"] == name] for name in ("paper", "short", "paper-bf16")}
     for other in ("short", "paper-bf16"):
         found = results.compare(by_schedule["paper"], by_schedule[other], [*alike, "run"], noise)
         yield from (("schedules", ("WA",), c) for c in found)
-    for corpus in results.in_order(predicted["corpus"].unique()):
-        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(predicted[predicted["corpus"] == corpus], noise))
+    chosen_on = predicted[predicted["protocol"].eq(splits.SELECTION)]
+    for corpus in results.in_order(chosen_on["corpus"].unique()):
+        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(chosen_on[chosen_on["corpus"] == corpus], noise))
     for pair in [] if tries.empty else reach.report_pairs(tries):
         yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
 
 
 def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
-    devices = [" and ".join(sorted(c.joined[name].astype(str).unique())) for name in ("device", "device_theirs")]
+    devices = [" and ".join(sorted(c.joined[name].unique())) for name in ("device", "device_theirs")]
     return {
         "family": family,
         "measure": measure,
@@ -281,5 +282,5 @@ def rows_of(part: claims.Part, compared: pd.DataFrame, beside: pd.DataFrame) -> 
     if part.kind is Kind.PUBLISHED:
         return beside[beside["run"].isin([run for pair in part.pairs for run in pair])]
     measure = "R2" if part.kind is Kind.POSITION else "WA"
-    pairs = compared[["first", "second"]].apply(tuple, axis=1).isin(part.pairs)
-    return compared[pairs & compared["measure"].eq(measure) & compared["family"].eq(part.claim)]
+    rows = compared[compared["measure"].eq(measure) & compared["family"].eq(part.claim)]
+    return rows.loc[[pair in part.pairs for pair in zip(rows["first"], rows["second"], strict=True)]]
