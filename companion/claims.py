@@ -8,7 +8,7 @@
 :mod:`companion.evidence` keeps what they return; words are made of it in :func:`companion.text.sentence`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,9 +82,7 @@ def counting(predicted: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return dict(iter(predicted[counts & ~predicted["schedule"].isin(results.BEYOND)].groupby("run", observed=True)))
 
 
-def measured(
-    pair: Sequence[str], by_run: Mapping[str, pd.DataFrame], noise: results.Noise = results.NO_NOISE
-) -> list[Comparison]:
+def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: results.Noise) -> list[Comparison]:
     """Two runs of :func:`counting` compared, one comparison a corpus, protocol and image size.
 
     Of several schedules that is taken which lacks least; then that with more predictions; then that with more epochs;

@@ -11,7 +11,6 @@ trainings belong together. :mod:`companion.node` makes the tables of the book fr
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -102,7 +101,7 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     return accuracies(rows, noise)[measure]
 
 
-def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[Measure, metrics.Interval]:
+def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[str, metrics.Interval]:
     """WA and UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
 
     Copies of an utterance, in several random draws or several versions, count as one. Of seeds, those with the most
@@ -126,17 +125,12 @@ def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return rows if folds.nunique() == 1 else rows[rows["seed"].isin(folds.index[folds == folds.max()])]
 
 
-def _intervals(
-    rows: pd.DataFrame, column: str, noise: metrics.SeedNoise | None = None
-) -> dict[Measure, metrics.Interval]:
+def _intervals(rows: pd.DataFrame, column: str, noise: metrics.SeedNoise | None = None) -> dict[str, metrics.Interval]:
     """Of a column, each utterance once in a repetition."""
     seed, _ = pd.factorize(rows["repetition"], sort=True)
     copy = seed * len(rows["utterance"].cat.categories) + rows["utterance"].cat.codes.to_numpy()
-    counts = np.bincount(copy)
-    there, first = np.flatnonzero(counts), np.empty_like(counts)
-    first[copy[::-1]] = np.arange(len(copy))[::-1]  # of a copy that stands there several times the first stays
-    first = first[there]
-    values = np.bincount(copy, rows[column].to_numpy())[there] / counts[there]
+    there, first, counts = np.unique(copy, return_index=True, return_counts=True)
+    values = np.bincount(copy, rows[column].to_numpy())[there] / counts
     speakers, true = (rows[name].cat.codes.to_numpy()[first] for name in ("speaker", "true"))
     wa, ua = (metrics.interval(values, speakers, classes=of, seeds=seed[first], noise=noise) for of in (None, true))
     return {"WA": wa, "UA": ua}
@@ -296,20 +290,12 @@ class Comparison:
 
     def gain(self, measure: Measure) -> metrics.Interval:
         """By how much ours is better, in [-1, 1], with its interval."""
-        return self._gains[measure].within(-1.0, 1.0)
+        noise = _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
+        return _intervals(self.joined, "value", noise)[measure].within(-1.0, 1.0)
 
     def accuracies(self, measure: Measure = "WA") -> list[metrics.Interval]:
         """Of both runs on the test set, ours first."""
-        return [of_run[measure] for of_run in self._accuracies]
-
-    @cached_property
-    def _gains(self) -> dict[Measure, metrics.Interval]:
-        noise = _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
-        return _intervals(self.joined, "value", noise)
-
-    @cached_property
-    def _accuracies(self) -> list[dict[Measure, metrics.Interval]]:
-        return [accuracies(rows, self.noise) for rows in (self.ours, self.theirs)]
+        return [accuracy(rows, measure, self.noise) for rows in (self.ours, self.theirs)]
 
 
 def compare(
@@ -328,8 +314,7 @@ def compare(
     made, columns = [], [*CELL, "file", "true", "correct", "device"]
     for condition in (each for each in first if each in second):
         whole, tested = first[condition], [test(of[condition]) for of in (first, second)]
-        there = [side[["protocol", *CELL]].drop_duplicates() for side in tested]
-        cells = there[0].merge(there[1][CELL])
+        cells = tested[0][["protocol", *CELL]].drop_duplicates().merge(tested[1][CELL].drop_duplicates())
         if cells.empty:
             continue
         cells = fullest_seeds(cells)

@@ -101,7 +101,7 @@ def interval(
         raise ValueError("no utterance: no figure of merit")
     names, speaker = np.unique(np.asarray(speakers), return_inverse=True)
     n_seeds = 1 if seeds is None else len(np.unique(np.asarray(seeds)))
-    kinds, kind = np.unique(np.zeros(len(values)) if classes is None else np.asarray(classes), return_inverse=True)
+    kinds, kind = ((0,), np.zeros(len(values), int)) if classes is None else np.unique(classes, return_inverse=True)
     right, total = np.zeros((2, len(names), len(kinds)))
     np.add.at(right, (speaker, kind), np.asarray(values, dtype=float))
     np.add.at(total, (speaker, kind), 1.0 if weights is None else np.asarray(weights, dtype=float))
