@@ -76,20 +76,12 @@ PARTS = (
 CLAIMS = frozenset(part.claim for part in PARTS)
 
 
-def counting(predicted: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """By run the predictions that can test a claim: people's recordings, neither augmented nor beyond the paper."""
-    counts = predicted["speech"].eq("recordings") & predicted["protocol"].isin(splits.PROTOCOLS)
-    return dict(iter(predicted[counts & ~predicted["schedule"].isin(results.BEYOND)].groupby("run", observed=True)))
-
-
 def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: results.Noise) -> list[Comparison]:
-    """Two runs of :func:`counting` compared, one comparison a corpus, protocol and image size.
+    """Two runs' predictions on people's recordings compared, one comparison a corpus, protocol and image size.
 
     Of several schedules that is taken which lacks least; then that with more predictions; then that with more epochs;
     then single precision before bf16.
     """
-    if not by_run.keys() >= set(pair):
-        return []
 
     def rank(c: Comparison) -> tuple:
         return not c.lacks(of_claim=True), len(c.joined), int(c.epochs), c.precision == "32-true"
@@ -145,15 +137,12 @@ def finding(part: Part, rows: pd.DataFrame) -> Finding:
         return Finding.SUPPORTED if fewer_operations() else Finding.RULED_OUT
     deciding = rows[rows["label"].ne(Finding.PENDING)]
     labels = set(deciding["label"])
+    decided, pairs = (set(zip(of.get("first", ()), of.get("second", ()), strict=True)) for of in (deciding, rows))
     if len(labels) > 1:
         return Finding.UNCLEAR
-    if not labels or (labels == {Finding.SUPPORTED} and _pairs(deciding) < _pairs(rows)):
+    if not labels or (labels == {Finding.SUPPORTED} and decided < pairs):
         return Finding.PENDING
     return Finding(labels.pop())
-
-
-def _pairs(rows: pd.DataFrame) -> set[tuple[str, str]]:
-    return set(rows[["first", "second"]].itertuples(index=False, name=None)) if "first" in rows else set()
 
 
 def published(corpus: str, run: str) -> float | None:

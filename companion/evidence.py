@@ -103,21 +103,20 @@ def read(root: Path) -> Evidence:
 
 def _stamp(root: Path) -> str:
     """Names what a folder of evidence is made from: the records, the code and its tables, byte by byte."""
-    digest = hashlib.sha256(_code())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _code()))
     for path in below(root / SOURCES, ".json"):
         digest.update(f"{path.relative_to(root)} {sha256(require_file(path))}\n".encode())
     return digest.hexdigest()
 
 
 @cache
-def _code() -> bytes:
-    """What makes the evidence; a process has it in memory, so that later changes are for the next."""
+def _code() -> list[Path]:
+    """The modules that make the evidence, those imported inside functions as well, and their tables."""
     here = Path(__file__).parent
-    walk = ModuleFinder([str(here.parent)])  # follows imports inside functions as well, of this checkout alone
+    walk = ModuleFinder([str(here.parent)])  # of this checkout alone
     walk.import_hook("companion.node")
-    tables = (path for suffix in ("toml", "csv") for path in here.glob(f"*.{suffix}"))
-    files = sorted([*tables, *(Path(of.__file__) for of in walk.modules.values() if of.__file__)])
-    return b"".join(path.read_bytes() for path in files)
+    modules = (Path(of.__file__) for of in walk.modules.values() if of.__file__)
+    return sorted([*modules, *here.glob("*.toml"), *here.glob("*.csv")])
 
 
 if __name__ == "__main__":

@@ -72,10 +72,8 @@ def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.Dat
 
 def runs(found: Sequence[records.Record]) -> pd.DataFrame:
     """A row a record: what names it, all of its provenance, and ``path``, where it lies below ``results``."""
-    made = []
-    for r in found:
-        named = {"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location}
-        made.append(r.provenance | results.identity(r) | named)
+    named = ({"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location} for r in found)
+    made = [r.provenance | results.identity(r) | names for r, names in zip(found, named, strict=True)]
     return pd.DataFrame(made) if made else pd.DataFrame(columns=COLUMNS["runs"])
 
 
@@ -178,9 +176,11 @@ def _compared(
     others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
     others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
     others += [("teacher", run) for run in config.RUNS if run.startswith("teacher-")]
-    counting = claims.counting(predicted)
+    counts = predicted["speech"].eq("recordings") & ~predicted["schedule"].isin(results.BEYOND)
+    by_run = dict(iter(predicted[counts & predicted["protocol"].isin(splits.PROTOCOLS)].groupby("run", observed=True)))
     for pair, family in {**dict.fromkeys(others, "other runs"), **claims.pairs()}.items():
-        yield from ((family, ("WA",), c) for c in claims.measured(pair, counting, noise))
+        if by_run.keys() >= set(pair):
+            yield from ((family, ("WA",), c) for c in claims.measured(pair, by_run, noise))
     alike = [name for name in results.CONDITION if name not in ("schedule", "precision")]
     by_schedule = {name: predicted[predicted["schedule"] == name] for name in ("paper", "short", "paper-bf16")}
     for other in ("short", "paper-bf16"):
@@ -217,7 +217,8 @@ def _sides(first: metrics.Interval, second: metrics.Interval) -> dict[str, float
 def _positions_compared(tokens: pd.DataFrame) -> Rows:
     """R2 of a column's number in the last tokens, one run against another, people's recordings."""
     noise, of_claims = results.position_noise(tokens), claims.pairs([Kind.POSITION])
-    asked = {(run, "student-alone"): "position" for run in config.RUNS if run.startswith("student-")}
+    there = set(tokens["run"])
+    asked = {(run, "student-alone"): "position" for run in config.RUNS if run in there and run.startswith("student-")}
     for (first, second), family in {**asked, **of_claims}.items():
         for about, gain, rows in results.position_r2_gain(tokens, first, second, noise):
             schedule, held_out = about["schedule"], splits.HELD_OUT[about["protocol"]]

@@ -272,19 +272,13 @@ class Comparison:
         networks = [rows for rows in (self.ours, self.theirs) if rows["run"].iloc[0] not in UNSEEDED]
         return min((rows["epochs"].min() for rows in networks), default=PAPER_EPOCHS)
 
-    @property
-    def seeds_of_one_device(self) -> list[int]:
-        """The seeds of which both runs trained every fold on one kind of device."""
-        if {self.first, self.second} & set(variants.BASELINES):
-            return self.seeds
-        alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
-        return sorted(alike.groupby(self.joined["seed"]).all().loc[lambda same: same].index)
-
     def lacks(self, of_claim: bool = False, whole: bool = True) -> str:
         """What keeps it from a finding, see :func:`lacking`: three seeds of both runs, one kind of device, every fold
         (where ``whole``); of a claim new speakers and the paper's length as well."""
-        fixed = {self.first, self.second} <= set(UNSEEDED)
-        seeds, alike = (SEEDS, SEEDS) if fixed else (len(self.seeds), len(self.seeds_of_one_device))
+        runs, seeds = {self.first, self.second}, self.joined["seed"]
+        alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
+        alike = int(alike.groupby(seeds).all().sum()) if not runs & set(variants.BASELINES) else seeds.nunique()
+        seeds, alike = (SEEDS, SEEDS) if runs <= set(UNSEEDED) else (seeds.nunique(), alike)
         asked = {"held_out": self.held_out, "epochs": self.epochs_of_both} if of_claim else {}
         return lacking(seeds, self.missing if whole else 0, complete=self.complete, alike=alike, **asked)
 
@@ -308,8 +302,6 @@ def compare(
     Raises:
         ValueError: on the same fold and seed the two were not tested on the same utterances.
     """
-    if ours.empty or theirs.empty:
-        return []
     first, second = (dict(iter(side.groupby(list(alike), observed=True))) for side in (ours, theirs))
     made, columns = [], [*CELL, "file", "true", "correct", "device"]
     for condition in (each for each in first if each in second):
@@ -327,7 +319,6 @@ def compare(
                 f"{whole['corpus'].iloc[0]}, {whole['protocol'].iloc[0]} {at['fold']}, seed {at['seed']}: {at['file']} is not in both test sets "
                 "under the same label; make the two records again from the same recordings"
             )
-        pair["utterance"] = pair["utterance"].astype("category")
         missing = missing_folds(whole[whole["fold"].isin(cells["fold"])])
         made.append(Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise, missing))
     return made
@@ -387,9 +378,8 @@ def orders(probed: Iterable[Any]) -> pd.DataFrame:
 
 def _stacked(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """One table of several, each with a value or a sequence of values a column."""
-    long = {name for of in tables[:1] for name in of if not np.isscalar(of[name])}
-    rows = [len(of["speaker"]) for of in tables]
-    values = {name: [of[name] for of in tables] for name in columns}
+    rows, values = [len(of["speaker"]) for of in tables], {name: [of[name] for of in tables] for name in columns}
+    long = [name for name, of in values.items() if of and not np.isscalar(of[0])]
     return pd.DataFrame({k: np.concatenate(of) if k in long else np.repeat(of, rows) for k, of in values.items()})
 
 
@@ -415,8 +405,6 @@ def position_r2_gain(
     """
     where = ["corpus", "protocol", "schedule", "image", "fingerprint"]
     sides = [table[table["last"].astype(bool) & table["run"].eq(name)] for name in (run, base)]
-    if any(side.empty for side in sides):
-        return
     pair = pd.merge(*sides, on=["speech", *where, "fold", "seed", "file"], suffixes=("", "_base"))
     for about, rows in grouped(pair, ["speech", *where]):
         of_both = _noise_of(about["corpus"], about["protocol"], noise, run, base)
