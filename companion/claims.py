@@ -76,24 +76,18 @@ PARTS = (
 CLAIMS = frozenset(part.claim for part in PARTS)
 
 
-def measured(pair: Sequence[str], table: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
-    """Two runs compared on people's recordings, one comparison a corpus, protocol and image size.
+def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: results.Noise) -> list[Comparison]:
+    """Two runs' predictions on people's recordings compared, one comparison a corpus, protocol and image size.
 
-    Augmented corpora do not count, nor does training beyond the paper. Of several schedules that is taken which lacks
-    least; then that with more predictions; then that with more epochs; then single precision before bf16.
+    Of several schedules that is taken which lacks least; then that with more predictions; then that with more epochs;
+    then single precision before bf16.
     """
-    counts = (
-        table["speech"].eq("recordings")
-        & table["protocol"].isin(splits.PROTOCOLS)
-        & ~table["schedule"].isin(results.BEYOND)
-    )
-    ours, theirs = (table[counts & table["run"].eq(run)] for run in pair)
 
     def rank(c: Comparison) -> tuple:
         return not c.lacks(of_claim=True), len(c.joined), int(c.epochs), c.precision == "32-true"
 
     best: dict[tuple, Comparison] = {}
-    for c in sorted(results.compare(ours, theirs, noise=noise), key=rank, reverse=True):
+    for c in sorted(results.compare(*map(by_run.get, pair), noise=noise), key=rank, reverse=True):
         best.setdefault((c.corpus, c.protocol, c.fingerprint, c.image), c)
     order = results.in_order(c.corpus for c in best.values())
     return sorted(best.values(), key=lambda c: (order.index(c.corpus), splits.PROTOCOLS.index(c.protocol)))
@@ -143,15 +137,12 @@ def finding(part: Part, rows: pd.DataFrame) -> Finding:
         return Finding.SUPPORTED if fewer_operations() else Finding.RULED_OUT
     deciding = rows[rows["label"].ne(Finding.PENDING)]
     labels = set(deciding["label"])
+    decided, pairs = (set(zip(of.get("first", ()), of.get("second", ()), strict=True)) for of in (deciding, rows))
     if len(labels) > 1:
         return Finding.UNCLEAR
-    if not labels or (labels == {Finding.SUPPORTED} and _pairs(deciding) < _pairs(rows)):
+    if not labels or (labels == {Finding.SUPPORTED} and decided < pairs):
         return Finding.PENDING
     return Finding(labels.pop())
-
-
-def _pairs(rows: pd.DataFrame) -> set[tuple[str, str]]:
-    return set(rows[["first", "second"]].itertuples(index=False, name=None)) if "first" in rows else set()
 
 
 def published(corpus: str, run: str) -> float | None:

@@ -22,6 +22,7 @@ import argparse
 import hashlib
 import json
 import sys
+from functools import cache
 from importlib.util import find_spec
 from modulefinder import ModuleFinder
 from pathlib import Path
@@ -102,15 +103,20 @@ def read(root: Path) -> Evidence:
 
 def _stamp(root: Path) -> str:
     """Names what a folder of evidence is made from: the records, the code and its tables, byte by byte."""
-    digest, here = hashlib.sha256(), Path(__file__).parent
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _code()))
     for path in below(root / SOURCES, ".json"):
         digest.update(f"{path.relative_to(root)} {sha256(require_file(path))}\n".encode())
-    walk = ModuleFinder([str(here.parent)])  # follows imports inside functions as well, of this checkout alone
-    walk.import_hook("companion.node")
-    tables = (path for suffix in ("toml", "csv") for path in here.glob(f"*.{suffix}"))
-    for path in sorted([*tables, *(Path(of.__file__) for of in walk.modules.values() if of.__file__)]):
-        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _code() -> list[Path]:
+    """The modules that make the evidence, those imported inside functions as well, and their tables."""
+    here = Path(__file__).parent
+    walk = ModuleFinder([str(here.parent)])  # of this checkout alone
+    walk.import_hook("companion.node")
+    modules = (Path(of.__file__) for of in walk.modules.values() if of.__file__)
+    return sorted([*modules, *here.glob("*.toml"), *here.glob("*.csv")])
 
 
 if __name__ == "__main__":

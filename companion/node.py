@@ -72,10 +72,8 @@ def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.Dat
 
 def runs(found: Sequence[records.Record]) -> pd.DataFrame:
     """A row a record: what names it, all of its provenance, and ``path``, where it lies below ``results``."""
-    made = []
-    for r in found:
-        named = {"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location}
-        made.append(r.provenance | results.identity(r) | named)
+    named = ({"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location} for r in found)
+    made = [r.provenance | results.identity(r) | names for r, names in zip(found, named, strict=True)]
     return pd.DataFrame(made) if made else pd.DataFrame(columns=COLUMNS["runs"])
 
 
@@ -107,7 +105,7 @@ def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
             "epochs": int(of_run["epochs"].iloc[0]),
             "complete": bool(of_run["complete"].all()),
             "held_out": splits.HELD_OUT[about["protocol"]],
-            "devices": ", ".join(sorted(of_run["device"].astype(str).unique())),
+            "devices": ", ".join(sorted(of_run["device"].unique())),
             "unlabelled": variants.SPEAKER_NORM in about["run"],
         }
         parts = dict(iter(of_run.groupby("part", observed=True)))
@@ -117,8 +115,7 @@ def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
         for part, of in parts.items():
             about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(of)["seed"])}
             about |= {"utterances": of["utterance"].nunique()}
-            for measure in ("WA", "UA"):
-                at = results.accuracy(of, measure, noise if part != "train" else results.NO_NOISE)
+            for measure, at in results.accuracies(of, noise if part != "train" else results.NO_NOISE).items():
                 rows.append(about | {"measure": measure} | _interval(at))
     return pd.DataFrame(rows, columns=COLUMNS["accuracies"])
 
@@ -179,21 +176,25 @@ def _compared(
     others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
     others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
     others += [("teacher", run) for run in config.RUNS if run.startswith("teacher-")]
+    counts = predicted["speech"].eq("recordings") & ~predicted["schedule"].isin(results.BEYOND)
+    by_run = dict(iter(predicted[counts & predicted["protocol"].isin(splits.PROTOCOLS)].groupby("run", observed=True)))
     for pair, family in {**dict.fromkeys(others, "other runs"), **claims.pairs()}.items():
-        yield from ((family, ("WA",), c) for c in claims.measured(pair, predicted, noise))
+        if by_run.keys() >= set(pair):
+            yield from ((family, ("WA",), c) for c in claims.measured(pair, by_run, noise))
     alike = [name for name in results.CONDITION if name not in ("schedule", "precision")]
     by_schedule = {name: predicted[predicted["schedule"] == name] for name in ("paper", "short", "paper-bf16")}
     for other in ("short", "paper-bf16"):
         found = results.compare(by_schedule["paper"], by_schedule[other], [*alike, "run"], noise)
         yield from (("schedules", ("WA",), c) for c in found)
-    for corpus in results.in_order(predicted["corpus"].unique()):
-        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(predicted[predicted["corpus"] == corpus], noise))
+    chosen_on = predicted[predicted["protocol"].eq(splits.SELECTION)]
+    for corpus in results.in_order(chosen_on["corpus"].unique()):
+        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(chosen_on[chosen_on["corpus"] == corpus], noise))
     for pair in [] if tries.empty else reach.report_pairs(tries):
         yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
 
 
 def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
-    devices = [" and ".join(sorted(c.joined[name].astype(str).unique())) for name in ("device", "device_theirs")]
+    devices = [" and ".join(sorted(c.joined[name].unique())) for name in ("device", "device_theirs")]
     return {
         "family": family,
         "measure": measure,
@@ -216,7 +217,8 @@ def _sides(first: metrics.Interval, second: metrics.Interval) -> dict[str, float
 def _positions_compared(tokens: pd.DataFrame) -> Rows:
     """R2 of a column's number in the last tokens, one run against another, people's recordings."""
     noise, of_claims = results.position_noise(tokens), claims.pairs([Kind.POSITION])
-    asked = {(run, "student-alone"): "position" for run in config.RUNS if run.startswith("student-")}
+    there = set(tokens["run"])
+    asked = {(run, "student-alone"): "position" for run in config.RUNS if run in there and run.startswith("student-")}
     for (first, second), family in {**asked, **of_claims}.items():
         for about, gain, rows in results.position_r2_gain(tokens, first, second, noise):
             schedule, held_out = about["schedule"], splits.HELD_OUT[about["protocol"]]
@@ -281,5 +283,5 @@ def rows_of(part: claims.Part, compared: pd.DataFrame, beside: pd.DataFrame) -> 
     if part.kind is Kind.PUBLISHED:
         return beside[beside["run"].isin([run for pair in part.pairs for run in pair])]
     measure = "R2" if part.kind is Kind.POSITION else "WA"
-    pairs = compared[["first", "second"]].apply(tuple, axis=1).isin(part.pairs)
-    return compared[pairs & compared["measure"].eq(measure) & compared["family"].eq(part.claim)]
+    rows = compared[compared["measure"].eq(measure) & compared["family"].eq(part.claim)]
+    return rows.loc[[pair in part.pairs for pair in zip(rows["first"], rows["second"], strict=True)]]

@@ -150,8 +150,8 @@ def reported(
 
     Two networks share schedule and precision. A classifier without chance is beside every seed of the run.
     """
-    new = predicted[predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)]
-    ours, theirs = new[new["run"] == run], new[new["run"] == base]
+    new = predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)
+    ours, theirs = (predicted[new & predicted["run"].eq(name)] for name in (run, base))
     other = ("schedule", "precision") if base in variants.BASELINES else ()
     if base in results.UNSEEDED:
         theirs = pd.concat([theirs.assign(seed=seed, repetition=seed) for seed in ours["seed"].unique()] or [theirs])

@@ -47,8 +47,9 @@ def predictions(found: Iterable[records.Record]) -> pd.DataFrame:
     """
     about, columns = [], {name: [] for name in ("file", "speaker", "true", "predicted")}
     for r in found:
+        named = identity(r)
         for name, part in r.parts.items():
-            about += [identity(r) | {"part": name, "rows": len(part.file)}]
+            about += [named | {"part": name, "rows": len(part.file)}]
             columns["file"] += part.file
             columns["speaker"] += part.speaker
             columns["true"] += [r.emotions[label] for label in part.true]
@@ -96,7 +97,12 @@ def test(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOISE) -> metrics.Interval:
-    """WA or UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
+    """One of :func:`accuracies`."""
+    return accuracies(rows, noise)[measure]
+
+
+def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[str, metrics.Interval]:
+    """WA and UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
 
     Copies of an utterance, in several random draws or several versions, count as one. Of seeds, those with the most
     folds are taken, so that every speaker weighs the same for each. UA takes the seed noise of WA.
@@ -106,28 +112,28 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
     """
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
-    run, corpus, protocol = rows[["run", "corpus", "protocol"]].iloc[0]
-    rows, of_run = fullest_seeds(rows), _noise_of(corpus, protocol, noise, run)
-    return _interval(rows.assign(value=rows["correct"]), measure, of_run).within(0.0, 1.0)
+    run, corpus, protocol = (rows[name].iloc[0] for name in ("run", "corpus", "protocol"))
+    found = _intervals(fullest_seeds(rows), "correct", _noise_of(corpus, protocol, noise, run))
+    return {measure: at.within(0.0, 1.0) for measure, at in found.items()}
 
 
 def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, of one protocol, of the seeds with the most folds; a random draw is fold and seed at once."""
     if rows["protocol"].iloc[0] in splits.DRAWN:
         return rows
-    folds = rows.groupby("seed")["fold"].transform("nunique")
-    return rows[folds == folds.max()]
+    folds = rows[["seed", "fold"]].drop_duplicates()["seed"].value_counts()
+    return rows if folds.nunique() == 1 else rows[rows["seed"].isin(folds.index[folds == folds.max()])]
 
 
-def _interval(rows: pd.DataFrame, measure: Measure, noise: metrics.SeedNoise | None = None) -> metrics.Interval:
-    """Of the column ``value``, each utterance once in a repetition."""
-    _, seed = np.unique(rows["repetition"].to_numpy(), return_inverse=True)
-    names, utterance = np.unique(rows["utterance"].cat.codes.to_numpy(), return_inverse=True)
-    copy = seed * len(names) + utterance
+def _intervals(rows: pd.DataFrame, column: str, noise: metrics.SeedNoise | None = None) -> dict[str, metrics.Interval]:
+    """Of a column, each utterance once in a repetition."""
+    seed, _ = pd.factorize(rows["repetition"], sort=True)
+    copy = seed * len(rows["utterance"].cat.categories) + rows["utterance"].cat.codes.to_numpy()
     there, first, counts = np.unique(copy, return_index=True, return_counts=True)
-    values = np.bincount(copy, rows["value"].to_numpy())[there] / counts
+    values = np.bincount(copy, rows[column].to_numpy())[there] / counts
     speakers, true = (rows[name].cat.codes.to_numpy()[first] for name in ("speaker", "true"))
-    return metrics.interval(values, speakers, classes=true if measure == "UA" else None, seeds=seed[first], noise=noise)
+    wa, ua = (metrics.interval(values, speakers, classes=of, seeds=seed[first], noise=noise) for of in (None, true))
+    return {"WA": wa, "UA": ua}
 
 
 def longest(predicted: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +211,7 @@ def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
     for about, same in grouped(rows, [*CONDITION, "run"]):
         if about["protocol"] not in splits.DRAWN:
             same = same[same.groupby("fold")["seed"].transform("nunique") == same["seed"].nunique()]
-        reached = {k: _interval(of.assign(value=of["correct"]), "WA").estimate for k, of in same.groupby("repetition")}
+        reached = {k: _intervals(of, "correct")["WA"].estimate for k, of in same.groupby("repetition")}
         if len(reached) > 1:
             about |= {"folds": sorted(same["fold"].unique()), "seeds": len(reached), "accuracies": reached}
             found.append(about | {"deviation": pd.Series(reached).std()})
@@ -241,10 +247,11 @@ def lacking(
 class Comparison:
     """Two runs on the same test utterances, all folds and seeds that both have; all of :data:`CONDITION` is alike."""
 
-    ours: pd.DataFrame  # prediction rows, every part
+    ours: pd.DataFrame  # predictions of the test set
     theirs: pd.DataFrame
     joined: pd.DataFrame  # test utterances, ``value`` how much better ours is
     noise: Noise
+    missing: int  # folds, see :func:`missing_folds`
 
     def __getattr__(self, name: str):
         """A column in which all rows are alike: ``corpus``, ``protocol``, ``schedule``, ``epochs``, ..."""
@@ -258,7 +265,6 @@ class Comparison:
     seeds = property(lambda self: sorted(self.joined["seed"].unique()))
     utterances = property(lambda self: self.joined["utterance"].nunique())  # different ones
     held_out = property(lambda self: splits.HELD_OUT[self.protocol])
-    missing = property(lambda self: missing_folds(self.ours))
 
     @property
     def epochs_of_both(self) -> int:
@@ -266,30 +272,24 @@ class Comparison:
         networks = [rows for rows in (self.ours, self.theirs) if rows["run"].iloc[0] not in UNSEEDED]
         return min((rows["epochs"].min() for rows in networks), default=PAPER_EPOCHS)
 
-    @property
-    def seeds_of_one_device(self) -> list[int]:
-        """The seeds of which both runs trained every fold on one kind of device."""
-        if {self.first, self.second} & set(variants.BASELINES):
-            return self.seeds
-        alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
-        return sorted(alike.groupby(self.joined["seed"]).all().loc[lambda same: same].index)
-
     def lacks(self, of_claim: bool = False, whole: bool = True) -> str:
         """What keeps it from a finding, see :func:`lacking`: three seeds of both runs, one kind of device, every fold
         (where ``whole``); of a claim new speakers and the paper's length as well."""
-        fixed = {self.first, self.second} <= set(UNSEEDED)
-        seeds, alike = (SEEDS, SEEDS) if fixed else (len(self.seeds), len(self.seeds_of_one_device))
+        runs, seeds = {self.first, self.second}, self.joined["seed"]
+        alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
+        alike = int(alike.groupby(seeds).all().sum()) if not runs & set(variants.BASELINES) else seeds.nunique()
+        seeds, alike = (SEEDS, SEEDS) if runs <= set(UNSEEDED) else (seeds.nunique(), alike)
         asked = {"held_out": self.held_out, "epochs": self.epochs_of_both} if of_claim else {}
         return lacking(seeds, self.missing if whole else 0, complete=self.complete, alike=alike, **asked)
 
     def gain(self, measure: Measure) -> metrics.Interval:
         """By how much ours is better, in [-1, 1], with its interval."""
         noise = _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
-        return _interval(self.joined, measure, noise).within(-1.0, 1.0)
+        return _intervals(self.joined, "value", noise)[measure].within(-1.0, 1.0)
 
     def accuracies(self, measure: Measure = "WA") -> list[metrics.Interval]:
         """Of both runs on the test set, ours first."""
-        return [accuracy(test(rows), measure, self.noise) for rows in (self.ours, self.theirs)]
+        return [accuracy(rows, measure, self.noise) for rows in (self.ours, self.theirs)]
 
 
 def compare(
@@ -302,27 +302,25 @@ def compare(
     Raises:
         ValueError: on the same fold and seed the two were not tested on the same utterances.
     """
-    keys = [*alike, *CELL]
-    if ours.empty or theirs.empty:
-        return []
-    both = ours[keys].drop_duplicates().merge(theirs[keys].drop_duplicates())
-    made = []
-    for _, cells in both.groupby(list(alike), observed=True):
+    first, second = (dict(iter(side.groupby(list(alike), observed=True))) for side in (ours, theirs))
+    made, columns = [], [*CELL, "file", "true", "correct", "device"]
+    for condition in (each for each in first if each in second):
+        whole, tested = first[condition], [test(of[condition]) for of in (first, second)]
+        cells = tested[0][["protocol", *CELL]].drop_duplicates().merge(tested[1][CELL].drop_duplicates())
+        if cells.empty:
+            continue
         cells = fullest_seeds(cells)
-        sides = [side.merge(cells, on=keys) for side in (ours, theirs)]
-        columns = [*keys, "file", "true", "correct", "device"]
-        pair = test(sides[0]).merge(
-            test(sides[1])[columns], on=[*keys, "file"], how="outer", suffixes=("", "_theirs"), indicator=True
-        )
+        sides = [side.merge(cells[CELL], on=CELL) for side in tested]
+        pair = sides[0].merge(sides[1][columns], on=columns[:4], how="outer", suffixes=("", "_theirs"), indicator=True)
         unlike = pair[(pair["_merge"] != "both") | (pair["true"] != pair["true_theirs"])]
         if len(unlike):
             at = unlike.iloc[0]
             raise SerlibError(
-                f"{at['corpus']}, {at['protocol']} {at['fold']}, seed {at['seed']}: {at['file']} is not in both test sets "
+                f"{whole['corpus'].iloc[0]}, {whole['protocol'].iloc[0]} {at['fold']}, seed {at['seed']}: {at['file']} is not in both test sets "
                 "under the same label; make the two records again from the same recordings"
             )
-        pair["utterance"] = pair["utterance"].astype("category")
-        made.append(Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise))
+        missing = missing_folds(whole[whole["fold"].isin(cells["fold"])])
+        made.append(Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise, missing))
     return made
 
 
@@ -379,7 +377,10 @@ def orders(probed: Iterable[Any]) -> pd.DataFrame:
 
 
 def _stacked(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    return pd.concat(map(pd.DataFrame, tables), ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    """One table of several, each with a value or a sequence of values a column."""
+    rows, values = [len(of["speaker"]) for of in tables], {name: [of[name] for of in tables] for name in columns}
+    long = [name for name, of in values.items() if of and not np.isscalar(of[0])]
+    return pd.DataFrame({k: np.concatenate(of) if k in long else np.repeat(of, rows) for k, of in values.items()})
 
 
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
@@ -403,8 +404,7 @@ def position_r2_gain(
     Yields it with the corpus, protocol, schedule, image and fingerprint; only what both runs have counts.
     """
     where = ["corpus", "protocol", "schedule", "image", "fingerprint"]
-    last = table[table["last"].astype(bool)]
-    sides = (last[last["run"] == name] for name in (run, base))
+    sides = [table[table["last"].astype(bool) & table["run"].eq(name)] for name in (run, base)]
     pair = pd.merge(*sides, on=["speech", *where, "fold", "seed", "file"], suffixes=("", "_base"))
     for about, rows in grouped(pair, ["speech", *where]):
         of_both = _noise_of(about["corpus"], about["protocol"], noise, run, base)

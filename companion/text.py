@@ -107,7 +107,7 @@ def spread(values: Mapping[str, float]) -> str:
 
 def ranges(numbers: Iterable[int]) -> str:
     """``0-9``, or ``0, 2`` where there are gaps."""
-    found = sorted(set(numbers))
+    found = sorted(pd.Series(numbers).unique())
     if len(found) > 1 and found[-1] - found[0] == len(found) - 1:
         return f"{found[0]}-{found[-1]}"
     return ", ".join(map(str, found))
@@ -144,9 +144,9 @@ def shuffling(orders: pd.DataFrame, first: str, second: str) -> list[str]:
 
 def _nearest(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
     """Of each corpus and run, or pair of runs, the measured rows on new speakers that lack least."""
-    if rows.empty:
-        return rows
     new = rows[rows["held_out"].eq(splits.NEW) & rows["estimate"].notna()]
+    if new.empty:
+        return new
     lacking = new["lacks"].map(lambda lacks: len(lacks.split("; ")) if lacks else 0)
     names = ["corpus", "run"] if part.kind is Kind.PUBLISHED else ["corpus", "first", "second"]
     return new[lacking == lacking.groupby([new[name] for name in names]).transform("min")]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy import ndarray
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # Student's t: of degrees of freedom, its distribution and quantiles
 
 Labels = Int[ndarray, " utterances"]
 Counts = Num[ndarray, "*runs classes"]
@@ -54,17 +54,17 @@ class Interval:
         """Two-sided p-value of "the estimate is zero"; NaN where speakers do not differ, which says nothing of others."""
         if not self.error:
             return 1.0 if self.estimate == 0 else np.nan
-        return float(2 * stats.t.sf(abs(self.estimate) / self.error, self.df))
+        return float(2 * stdtr(self.df, -abs(self.estimate) / self.error))
 
     @property
     def bound(self) -> float:
         """The largest value that the data leave open: the one-sided upper bound at :data:`LEVEL`."""
-        return self.estimate + float(stats.t.ppf(LEVEL, self.df)) * self.error
+        return self.estimate + float(stdtrit(self.df, LEVEL)) * self.error
 
     @property
     def detectable(self) -> float:
         """The difference that an interval of this width would have shown with a chance of :data:`POWER`."""
-        return float(stats.t.ppf(((1 + LEVEL) / 2, POWER), self.df).sum()) * self.error
+        return float(stdtrit(self.df, ((1 + LEVEL) / 2, POWER)).sum()) * self.error
 
     def within(self, low: float, high: float) -> "Interval":
         """The same with bounds that no figure of its kind can pass."""
@@ -101,7 +101,7 @@ def interval(
         raise ValueError("no utterance: no figure of merit")
     names, speaker = np.unique(np.asarray(speakers), return_inverse=True)
     n_seeds = 1 if seeds is None else len(np.unique(np.asarray(seeds)))
-    kinds, kind = np.unique(np.zeros(len(values)) if classes is None else np.asarray(classes), return_inverse=True)
+    kinds, kind = ((0,), np.zeros(len(values), int)) if classes is None else np.unique(classes, return_inverse=True)
     right, total = np.zeros((2, len(names), len(kinds)))
     np.add.at(right, (speaker, kind), np.asarray(values, dtype=float))
     np.add.at(total, (speaker, kind), 1.0 if weights is None else np.asarray(weights, dtype=float))
@@ -115,7 +115,7 @@ def interval(
     variance = sum(v for v, _ in parts)
     df = float(variance**2 / sum(v**2 / d for v, d in parts) if variance > 0 else parts[0][1])
     error = float(np.sqrt(variance))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    half = float(stdtrit(df, (1 + LEVEL) / 2)) * error
     return Interval(estimate, estimate - half, estimate + half, len(names), n_seeds, error, df)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def tiny_emodb(
     return folder
 
 
+@cache
 def resolved(run: str, schedule: str = "paper", seed: int = 0, classes: int = 2) -> config.RunConfig:
     """A run's configuration; one that is no longer in the code as the student's, under its own names."""
     known = run in variants.NAMES, schedule in config.SCHEDULES
@@ -50,6 +52,7 @@ def resolved(run: str, schedule: str = "paper", seed: int = 0, classes: int = 2)
     return replace(found, name=run, schedule=found.schedule if known[1] else schedule)
 
 
+@cache
 def published(corpus: str) -> str:
     """The fingerprint of a corpus as published; of a corpus whose hashes are not known, any."""
     return min(corpora.published_fingerprints(corpus), default="f" * 64)

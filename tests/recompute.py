@@ -9,6 +9,9 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from math import fsum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = re.compile(r" \((?:original|speed|noise|time shift)\)$")
 DRAWN = ("random", "augmented-leaky", "augmented-grouped")  # protocols whose fold is a draw
 Key = tuple[str, str, str, str, str]  # corpus, run, schedule, protocol, images
-Right = dict[tuple[int, str], list[tuple[str, str, bool]]]  # (repetition, utterance) to speaker, emotion, right
 
 
 def numbers(listed: str) -> set[int]:
@@ -37,34 +39,34 @@ def raw(folder: Path) -> dict[Key, list[dict[str, Any]]]:
     return found
 
 
-def answers(records: Iterable[dict[str, Any]], part: str, folds: set[int], seeds: set[int]) -> Right:
-    """Each utterance's answers in each repetition; several versions of it are several answers. "unchanged": no version."""
+def reached(
+    records: Iterable[dict[str, Any]], part: str, folds: Iterable[int], seeds: Iterable[int]
+) -> tuple[dict[str, float], set[str]]:
+    """WA and UA, and the utterances behind them.
+
+    WA is the mean over utterances, each counted once a repetition; several versions of it are several answers. UA is the
+    mean of the emotions' means. Part "unchanged" is the test set without versions.
+    """
     part, unchanged = ("test", True) if part == "unchanged" else (part, False)
-    found: Right = defaultdict(list)
+    answers: dict[tuple[int, str], list[Any]] = {}  # (repetition, utterance) to emotion, right answers, all answers
     for record in records:
         seed, fold = record["configuration"]["training"]["seed"], record["fold"]
         if fold not in folds or (record["protocol"] not in DRAWN and seed not in seeds) or part not in record["parts"]:
             continue
         repetition = fold if record["protocol"] in DRAWN else seed
         columns = record["parts"][part]
-        for file, speaker, true, predicted in zip(
-            *(columns[name] for name in ("file", "speaker", "true", "predicted")), strict=True
-        ):
-            if unchanged and VERSIONS.search(file):
-                continue
-            emotion = record["emotions"][true]
-            found[repetition, VERSIONS.sub("", file)].append((speaker, emotion, true == predicted))
-    return found
-
-
-def mean(values: Right, measure: str) -> float:
-    """WA: the mean over utterances, each counted once a repetition; UA: the mean of the emotions' means."""
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for several in values.values():
-        of = sums[several[0][1] if measure == "UA" else ""]
-        of[0] += sum(float(right) for _, _, right in several) / len(several)
-        of[1] += 1
-    return sum(right / total for right, total in sums.values()) / len(sums)
+        for file, true, predicted in zip(*(columns[name] for name in ("file", "true", "predicted")), strict=True):
+            utterance = VERSIONS.sub("", file) if file.endswith(")") else file
+            if not unchanged or utterance == file:
+                of = answers.setdefault((repetition, utterance), [record["emotions"][true], 0, 0])
+                of[1] += true == predicted
+                of[2] += 1
+    by_emotion = defaultdict(list)
+    for emotion, right, several in answers.values():
+        by_emotion[emotion].append(right / several)
+    means = [fsum(of) / len(of) for of in by_emotion.values()]
+    measures = {"WA": fsum(map(fsum, by_emotion.values())) / len(answers), "UA": fsum(means) / len(means)}
+    return measures, {utterance for _, utterance in answers}
 
 
 def whole(records: list[dict[str, Any]]) -> set[int]:
@@ -78,13 +80,13 @@ def whole(records: list[dict[str, Any]]) -> set[int]:
 
 def accuracies(found: dict[Key, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> Iterator[str]:
     """A line for every accuracy that is another."""
-    for row in rows:
-        records = found[row["corpus"], row["run"], row["schedule"], row["protocol"], row["image"]]
-        part = "test" if row["part"] == "unchanged" else row["part"]
-        records = [record for record in records if part in record["parts"]]
-        values = answers(records, row["part"], numbers(row["folds"]), whole(records))
-        if abs(mean(values, row["measure"]) - row["estimate"]) > 1e-9:
-            yield f"{row['corpus']} {row['run']} {row['protocol']} {row['part']} {row['measure']}: {row['estimate']} is {mean(values, row['measure'])}"
+    alike = itemgetter("corpus", "run", "schedule", "protocol", "image", "part", "folds")
+    for (*key, part, folds), both in groupby(rows, alike):
+        records = [record for record in found[tuple(key)] if part.replace("unchanged", "test") in record["parts"]]
+        here, _ = reached(records, part, numbers(folds), whole(records))
+        for row in both:
+            if abs(here[row["measure"]] - row["estimate"]) > 1e-9:
+                yield f"{' '.join(key)} {part} {row['measure']}: {row['estimate']} is {here[row['measure']]}"
 
 
 def differences(found: dict[Key, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -97,12 +99,13 @@ def differences(found: dict[Key, list[dict[str, Any]]], rows: list[dict[str, Any
         for run, schedule in ((row["first"], row["schedule"]), (row["second"], row["second_schedule"])):
             records = found[row["corpus"], run, schedule, row["protocol"], row["image"]]
             there = {record["configuration"]["training"]["seed"] for record in records}
-            sides.append(answers(records, "test", folds, seeds if seeds <= there else there))
-        reached = [mean(side, row["measure"]) for side in sides]  # the same utterances: a difference of means
-        if {utterance for _, utterance in sides[0]} != {utterance for _, utterance in sides[1]}:
+            sides.append(reached(records, "test", folds, seeds if seeds <= there else there))
+        (ours, heard), (theirs, heard_by_theirs) = sides
+        difference = ours[row["measure"]] - theirs[row["measure"]]  # the same utterances: a difference of means
+        if heard != heard_by_theirs:
             yield f"{row['first']} and {row['second']}, {row['corpus']}: not the same test utterances"
-        if abs(reached[0] - reached[1] - row["estimate"]) > 1e-9:
-            yield f"{row['first']} minus {row['second']}, {row['corpus']} {row['protocol']} {row['measure']}: {row['estimate']} is {reached[0] - reached[1]}"
+        if abs(difference - row["estimate"]) > 1e-9:
+            yield f"{row['first']} minus {row['second']}, {row['corpus']} {row['protocol']} {row['measure']}: {row['estimate']} is {difference}"
 
 
 def compared(root: Path) -> tuple[int, list[str]]:

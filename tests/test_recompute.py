@@ -93,13 +93,18 @@ def test_an_edited_record_is_read_again(tmp_path: Path):
     assert "b" * 64 in set(evidence.read(tmp_path).runs["split"])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_comparison_has_the_label_of_the_evidence_on_every_page(page: Path):
-    """Rows of tables with a finding: the same two runs and the same points have the same finding in the evidence."""
-    table = evidence.read(ROOT).comparisons
-    known: dict[str, set[str]] = {}
+@pytest.fixture(scope="module")
+def known() -> dict[str, set[str]]:
+    """The labels of the evidence, by the points of a comparison."""
+    table, found = evidence.read(ROOT).comparisons, {}
     for row in table[table["estimate"].notna()].itertuples():
-        known.setdefault(text.points(row).replace("\N{NO-BREAK SPACE}", " "), set()).add(text.label(row))
+        found.setdefault(text.points(row).replace("\N{NO-BREAK SPACE}", " "), set()).add(text.label(row))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_comparison_has_the_label_of_the_evidence_on_every_page(page: Path, known: dict[str, set[str]]):
+    """Rows of tables with a finding: the same two runs and the same points have the same finding in the evidence."""
     for line in re.findall(r"<tr.*?</tr>", page.read_text(encoding="utf-8"), re.DOTALL):
         cells = [
             re.sub(r"<[^>]*>", "", cell).replace("\N{NO-BREAK SPACE}", " ").strip()
