@@ -164,7 +164,7 @@ def figure(drawn: str, alt: str, number: int) -> str:
     shown = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", rounded)
     shown, links = re.subn(r'<a xlink:href="([^"]*?)#!([^"]*)"[^>]*>', link, shown)
     shown = re.sub(r"data:image/png;base64,([^\"]+)", lighter, shown)
-    shown = re.sub(COLOUR, either, shown)
+    shown = re.sub(COLOUR, either, re.sub(r' transform="rotate\(-0 [^"]*"|(?<=\n) +', "", shown))
     size = f'width="{round(ZOOM * width)}" height="{round(ZOOM * height)}" style="min-width: {least}px" {box}'
     wide = ' wide" tabindex="0" role="group" aria-label="A picture that scrolls sideways' if least > NARROWEST else ""
     return (
