@@ -180,7 +180,7 @@ def again(name: str, own: records.Record) -> str:
     (same,) = (record for record in committed() if record.location == own.location)
     right = [np.mean(np.equal(*record.labels())) for record in (own, same)]
     return (
-        f"`{name}` was trained again, from the released file of its teacher, which is in half precision: it is right for {share(right[0], 1)} of "
+        f"`{name}` was trained again, from the file of its teacher in this repository, which is in half precision: it is right for {share(right[0], 1)} of "
         f"{len(own.parts['test'].file)} test utterances of speakers who were in training. The committed run, from the teacher in "
         f"single precision, is right for {share(right[1], 1)}: so much do two runs differ."
     )
