@@ -6,8 +6,6 @@
 # Each step reads the modules that it imports, so that a change is followed by what depends on it and nothing else: no
 # step of serlib depends on companion, so a change of wording trains nothing. What a step reads of the checkout is a
 # digest among its parameters; only what other steps make is its input. So contents decide, and no times.
-#
-# What leads to the teacher has priority: its training, the student's after it and their page are the longest chain.
 
 import sys
 from pathlib import Path
@@ -105,7 +103,6 @@ rule runs:
 
 
 rule synthesize:
-    priority: 1
     message: "synthetic speech: {wildcards.corpus}"
     output: "build/synthetic/{corpus}/corpus.json"
     log: "build/logs/synthetic-{corpus}.log"
@@ -149,7 +146,6 @@ def cell(w):
 
 
 rule images:
-    priority: 1
     message: "log-Mel images: {wildcards.corpus}"
     input: table="build/{speech}/{corpus}/corpus.json"
     output: "build/{speech}/{corpus}/images" # what they were made from
@@ -180,7 +176,6 @@ def variant_code(wildcards):
 
 
 rule train:
-    priority: 1
     message: "training {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}, seed {wildcards.seed}"
     input:
         teacher,
@@ -217,7 +212,6 @@ rule baseline:
 
 
 rule probe:
-    priority: 1
     message: "probing {wildcards.run}: {wildcards.corpus} ({wildcards.speech}), {wildcards.split}"
     input:
         record="build/runs/{speech}/{corpus}/{image}/{schedule}/{split}/{run}-seed{seed}.json",

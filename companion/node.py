@@ -72,8 +72,10 @@ def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.Dat
 
 def runs(found: Sequence[records.Record]) -> pd.DataFrame:
     """A row a record: what names it, all of its provenance, and ``path``, where it lies below ``results``."""
-    named = ({"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location} for r in found)
-    made = [r.provenance | results.identity(r) | names for r, names in zip(found, named, strict=True)]
+    made = []
+    for r in found:
+        named = {"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location}
+        made.append(r.provenance | results.identity(r) | named)
     return pd.DataFrame(made) if made else pd.DataFrame(columns=COLUMNS["runs"])
 
 

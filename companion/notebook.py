@@ -80,8 +80,7 @@ def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.Data
         data = data.assign(**data.select_dtypes("str").replace(r"\s+", " ", regex=True))
         if "corpus" in data:  # by the name that the records have
             data["corpus"] = data["corpus"].replace({facts.title(name): name for name in facts.CORPORA})
-        data = data.rename(columns=labels.UNITS)
-        about["data"] = labels.cells(data).to_csv(index=False, float_format="%.6g")
+        about["data"] = labels.cells(data.rename(columns=labels.UNITS)).to_csv(index=False, float_format="%.6g")
         if changed := labels.misread(data):
             about["read"] = labels.call(f"'{name}.csv'", changed)
     display(figure, metadata={"picture": about})

@@ -75,7 +75,7 @@ def after(page: Page, act) -> dict:
 def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
     """One visit over http and one from disk: the first utterance, a file, another student, the sliders, silence, what is no
     sound, the columns, the other corpus."""
-    student, settings, emotions, _ = try_it.released(try_it.STUDENTS[0])
+    student, settings, emotions, _ = try_it.network_of(try_it.STUDENTS[0])
 
     def answer(network, image, order=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``order``: of the columns that patches are cut from, each with its derivatives."""
@@ -114,7 +114,7 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
         features.image(samples, settings),
     )
 
-    student, *_ = try_it.released("emodb-student")  # of another split, which gets derivatives
+    student, *_ = try_it.network_of("emodb-student")  # of another split, which gets derivatives
     agree(
         after(page, lambda: page.select_option("#try-network", "emodb-student"))["student"],
         student,
@@ -146,7 +146,7 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
 
     after(page, lambda: page.select_option("#try-utterance", "0"))
     found = after(page, lambda: page.click("#try-shuffle"))
-    teacher, *_ = try_it.released("emodb-teacher")
+    teacher, *_ = try_it.network_of("emodb-teacher")
     order = found["order"]
     assert sorted(order) == list(range(settings.image_size[1])) != order
     image = first("emodb-student")
@@ -363,8 +363,8 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
     """One visit: the utterance as it is, its three other versions, all of them together, a file."""
     visit(opened, "notebooks/attention_maps.html")
     assert not [address for address in asked(opened) if "teacher" in address or "runtime" in address]  # a light page
-    student, settings, *_ = try_it.released(try_it.MAPS)
-    networks = {"student": student, "teacher": try_it.released("emodb-teacher")[0]}
+    student, settings, *_ = try_it.network_of(try_it.MAPS)
+    networks = {"student": student, "teacher": try_it.network_of("emodb-teacher")[0]}
     first = opened.evaluate("[tryIt.start.teacher.attention, tryIt.start.student.attention]")
     said = opened.inner_text("#try-status")
 
@@ -418,7 +418,7 @@ def test_the_maps_that_a_reader_changes_are_those_of_pytorch(opened, tmp_path):
 def test_a_sound_file_is_read_as_serlib_reads_it(kind, opened, tmp_path):
     """Whatever the browser would make of it: Firefox takes floating point of 64 bits for twice as many samples."""
     visit(opened, "book/try_it.html")
-    student, settings, *_ = try_it.released(try_it.STUDENTS[0])
+    student, settings, *_ = try_it.network_of(try_it.STUDENTS[0])
     write, said = FILES[kind]
     sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 16_000) * np.linspace(0, 1, 24_000)
     write(tmp_path / "a.wav", sound)

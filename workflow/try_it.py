@@ -132,7 +132,7 @@ def unpack(archive: Path, expected: str) -> dict[str, bytes]:
 
 
 @cache
-def released(name: str):
+def network_of(name: str):
     """A committed network, the images that it takes, its emotions, and the digest of its run's results."""
     network, about = frontends.load(ROOT / f"weights/{name}.safetensors")
     return network.eval(), config.from_plain(config.Features, about["features"]), about["emotions"], about["result"]
@@ -144,7 +144,7 @@ def weights(name: str):
     Raises:
         ValueError: the record of the network is not among the committed ones.
     """
-    *found, result = released(name)
+    *found, result = network_of(name)
     known = (*committed(), *records.read_all(ROOT / "weights"))  # a run that was trained again has its record there
     own = next((record for record in known if record.result == result), None)
     if own is None:

@@ -425,7 +425,7 @@
   const furthest = (a, b) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
 
   /** Says beside each slider how it stands. */
-  function state({speed, noise, shift}) {
+  function say({speed, noise, shift}) {
     const texts = {speed: `${speed.toFixed(1)} times`, noise: noise > QUIET ? `${noise} dB`.replace("-", "−") : "none", shift: `${shift} s`};
     for (const [name, text] of Object.entries(texts)) {
       part(name).setAttribute("aria-valuetext", text);
@@ -434,7 +434,7 @@
   }
 
   function show(result) {
-    state(result);
+    say(result);
     for (const button of versions) button.setAttribute("aria-pressed", String(isSet(button, result)));
     if (part("audio").src) URL.revokeObjectURL(part("audio").src);
     part("audio").hidden = !result.samples;
@@ -630,11 +630,11 @@
   /** What a reader asks for, once the networks are there. */
   const act = (what) => attempt(() => ready().then(what));
 
-  // A version: a button that sets the sliders, those that it does not name as they were.
   function change() {
-    state(moved());
+    say(moved());
     act(update);
   }
+  // A version: a button that sets the sliders, those that it does not name as they were.
   const versions = [...root.querySelectorAll("[data-set]")];
   const setBy = (button) => ({...PLAIN, ...JSON.parse(button.dataset.set)});
   const isSet = (button, values) => Object.entries(setBy(button)).every(([name, value]) => values[name] === value);
