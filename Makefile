@@ -34,8 +34,8 @@ test: .venv/installed
 	@$(BIN)/python -m pytest -n logical --dist worksteal
 	@$(BIN)/python -m pytest -n logical --dist loadscope --no-loadscope-reorder --nbval --nbval-current-env -W default notebooks
 
-# What takes too long for every change: more generated inputs, two killed builds, a Slurm of this host, the PDF, the audit
-# of the pins. Takes hours; .github/workflows/nightly.yml does it every night.
+# What takes too long for every change: more generated inputs, two killed builds, two processes, a Slurm of this host,
+# commands watched for connections, a hostile environment, the PDF, the audit of the pins. Takes hours; .github/workflows/nightly.yml does it every night.
 check-all: test
 	@$(BIN)/python -m tests.fuzz 100
 	@$(BIN)/python -m pytest -m nightly

@@ -46,18 +46,16 @@ def run(name, corpus=None, split="random-0"):
     return "build/runs/" + records.location(SPEECH, corpus or SHOWN, SCHEDULE, protocol, fold, name, SEED, SHAPE)
 
 
-# What this build shows: of synthetic speech all three corpora, and one in the figures.
-CORPORA = (CORPUS,) if CORPUS else tuple(facts.CORPORA)
-SHOWN = CORPUS or "emodb"
+SHOWN = CORPUS or "emodb"  # the corpus of this build
 CORE = ("teacher", "student-alone", "student-pooled")
-TABLES = [f"build/{SPEECH}/{corpus}/corpus.json" for corpus in CORPORA]
+TABLE = f"build/{SPEECH}/{SHOWN}/corpus.json"
 IMAGES = [f"build/{SPEECH}/{SHOWN}/images"]
 COMMITTED = [str(path) for suffix in (".json", ".csv") for path in below("results", suffix)]
 EVIDENCE = "build/evidence/made_from.txt"
 BENCHMARKS = list(map(str, below("benchmarks", ".json")))
 # No finding rests on synthetic runs: of them only what a page shows. Of recordings also the other feature map and patches.
 ALL_RUNS = [run(name) for name in (*CORE, *(("student-tokens", "teacher-square-patches") if CORPUS else ()))]
-PROBES = [run(name).replace("runs", "probes", 1) for name in CORE]
+PROBES = [run(name).replace("runs", "probes", 1) for name in (CORE if CORPUS else CORE[-1:])]
 
 ONE_CORPUS = {"corpus": SHOWN, "speech": SPEECH, "schedule": SCHEDULE, "training_seed": SEED}
 # Figures of single utterances show committed examples of people's recordings and wait for no run, or the corpus named.
@@ -84,7 +82,7 @@ NOTEBOOKS = {
     "flops_vs_accuracy": ({}, [EVIDENCE] + BENCHMARKS),
     "audit_granularity": ({}, [EVIDENCE]),
     "position": (SHOW, shown(*CORE)),
-    "this_build": (ONE_CORPUS, ALL_RUNS + PROBES + TABLES),
+    "this_build": (ONE_CORPUS, ALL_RUNS + PROBES + [TABLE]),
     "evidence": ({}, [EVIDENCE]),
     "beyond": ({}, [EVIDENCE]),
 }
@@ -99,7 +97,7 @@ rule book: # and what it was made of, so that what is deleted is made again
 
 
 rule runs:
-    input: ALL_RUNS, PROBES, IMAGES, TABLES
+    input: ALL_RUNS, PROBES, IMAGES, TABLE
 
 
 rule synthesize:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from serlib import config, records
+from serlib.data import splits
 from serlib.files import atomic_write
 
 TABLE = Path(__file__).with_name("costs.csv")
@@ -34,16 +36,30 @@ def read() -> dict[str, Cost]:
 
 
 def count() -> dict[str, Cost]:
-    """The same, counted on networks with random weights."""
-    from serlib import config, flops
+    """The same, counted on networks with random weights for the emotions of EmoDB."""
+    from serlib import flops
     from studies import frontends, variants
     from studies.others import reference_networks
 
     settings = {name: variants.resolve(name, "paper", 0, config.STUDENT.num_classes) for name in (*config.RUNS, *STEPS)}
     own = {name: flops.count(frontends.of_run(of_run)) for name, of_run in settings.items()}
-    found = {name: Cost(cost.parameters, cost.flops, cost.stem_flops, 0.0) for name, cost in own.items()}
-    others = reference_networks().items()
-    return found | {name: Cost(0, other.flops, 0, float(other.seconds or 0)) for name, other in others}
+    searched = records.read_all(TABLE.parents[1] / "results/recordings/crema-d")
+    own |= {r.run: of_record(r) for r in searched if r.protocol == splits.ACTOR_SELECTION and r.run not in own}
+    others = {name: Cost(0, of.flops, 0, float(of.seconds or 0)) for name, of in reference_networks().items()}
+    return {name: Cost(*cost, 0.0) for name, cost in own.items()} | others
+
+
+def of_record(record: records.Record) -> "flops.Cost":
+    """What the network of a run costs whose name is gone, from what its record says; a window is an image of its own width."""
+    from serlib import flops
+    from studies import frontends, variants
+
+    c, said = record.configuration, record.configuration.run.model
+    size = said.image_size[0], said.get("window") or said.image_size[1]
+    beyond = c.get("beyond") or {name: said[name] for name in ("deltas", "convolutions") if said.get(name)}
+    plain = config.Model(image_size=size, width=said.width, depth=said.depth, heads=said.heads)
+    about = {"beyond": beyond, "features": {"image_size": size}}
+    return flops.count(frontends.network(variants.from_beyond(beyond).network(plain), about))
 
 
 def others() -> dict[str, Cost]:

@@ -14,10 +14,12 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from serlib.files import cell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])|^[-+#>%:(=]")
 UNITS = {
@@ -45,18 +47,20 @@ def markdown(words: object) -> str:
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)  # begins no list
 
 
-def _texts(table: pd.DataFrame) -> list[str]:
+def _texts(table: "pd.DataFrame") -> list[str]:
     return list(table.select_dtypes(exclude=["number", "bool"]))
 
 
-def cells(table: pd.DataFrame) -> pd.DataFrame:
+def cells(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table for CSV, every name as :func:`serlib.files.cell` writes it."""
     quoted = {name: table[name].map(lambda one: cell(one) if isinstance(one, str) else one) for name in _texts(table)}
     return table.assign(**quoted).rename(columns=cell)
 
 
-def misread(table: pd.DataFrame) -> dict[str, list[str]]:
+def misread(table: "pd.DataFrame") -> dict[str, list[str]]:
     """By column the names that ``pandas.read_csv`` would change by its defaults."""
+    import pandas as pd
+
     changed = {}
     for name in _texts(table):
         given = table[name].dropna().astype(str).drop_duplicates().reset_index(drop=True)
@@ -72,7 +76,7 @@ def call(file: str, columns: Iterable[str] = LABELS) -> str:
     return f"pd.read_csv({file}, dtype={{{kinds}}}, keep_default_na=False, na_values=[''])"
 
 
-def note(table: pd.DataFrame) -> str:
+def note(table: "pd.DataFrame") -> str:
     """What a command says of names that pandas' defaults would change; "" where there are none."""
     changed = misread(table)
     few = ", ".join(dict.fromkeys(name for names in changed.values() for name in names[:3]))

@@ -110,7 +110,7 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     said = [
         f"{tried} additions were tried by one rule, {earlier} in an earlier search. Chosen: {text.added(run)} (`{run}`)."
     ]
-    other = reach.chosen_as_committed(tries)
+    other = reach.chosen(tries, costs.read()[reach.PLAIN].flops)
     if other != run:
         means = 100 * tries.set_index("run")["mean"][[other, run]].to_numpy()
         said.append(

@@ -25,7 +25,6 @@ import pandas as pd
 from companion import costs, experiments, results
 from companion.evidence import COLUMNS
 from companion.results import Comparison
-from serlib import config, records
 from serlib.data import splits
 from studies import variants
 
@@ -84,17 +83,12 @@ def tries(scores: Mapping[str, Sequence[float]]) -> pd.DataFrame:
 
 
 def chosen(tries: pd.DataFrame, most_flops: float | None = None) -> str:
-    """The run that is reported, of those with at most ``most_flops`` FLOPs per image; None asks for no network's cost."""
+    """The run that is reported, of those with at most ``most_flops`` FLOPs per image; by the words of the rule, those of PLAIN."""
     added = tries[1 + len(INPUTS) :]
     gaining = added[added["gains"]]
     if most_flops is not None:
         gaining = gaining[[costs.read()[run].flops <= most_flops for run in gaining["run"]]]
     return added["beside"].iloc[0] if gaining.empty else gaining["run"][gaining["mean"].idxmax()]
-
-
-def chosen_as_committed(tries: pd.DataFrame) -> str:
-    """The run under the words of the rule: no more FLOPs than the plain student."""
-    return chosen(tries, costs.read()[PLAIN].flops)
 
 
 def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
@@ -117,19 +111,6 @@ def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) ->
     return sorted(found, key=lambda c: -c.gain("UA").estimate)
 
 
-def gflops(record: records.Record) -> float:
-    """GFLOPs per image of a record's network, from what the record says of it; a window is an image of its own width."""
-    from serlib import flops
-    from studies import frontends
-
-    c, said = record.configuration, record.configuration.run.model
-    size = said.image_size[0], said.get("window") or said.image_size[1]
-    beyond = c.get("beyond") or {name: said[name] for name in ("deltas", "convolutions") if said.get(name)}
-    plain = config.Model(said.num_classes, size, width=said.width, depth=said.depth, heads=said.heads)
-    about = {"beyond": beyond, "features": {"image_size": size}}
-    return flops.count(frontends.network(variants.from_beyond(beyond).network(plain), about)).flops / 1e9
-
-
 def normalised(run: str) -> str:
     """The same run, normalised by each speaker's unlabelled utterances."""
     return PLAIN + variants.SPEAKER_NORM + run.removeprefix(PLAIN)
@@ -138,7 +119,7 @@ def normalised(run: str) -> str:
 def report_pairs(tries: pd.DataFrame) -> list[tuple[str, str]]:
     """The chosen run beside others, and its normalised sibling beside others that use unlabelled utterances as well."""
     run = chosen(tries)
-    pairs = [(one, PLAIN) for one in dict.fromkeys((run, chosen_as_committed(tries))) if one != PLAIN]
+    pairs = [(one, PLAIN) for one in dict.fromkeys((run, chosen(tries, costs.read()[PLAIN].flops))) if one != PLAIN]
     pairs += [(run, other) for other in ("opensmile", "resnet-18")]
     return pairs + [(normalised(run), other) for other in (run, "opensmile-speaker-norm")]
 

@@ -24,7 +24,7 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 MAKE = ("make", "--no-print-directory", "-o", ".venv/installed")
-EPOCHS = ('"synthetic": Training(epochs=6', '"synthetic": Training(epochs=2')
+EPOCHS = ('"synthetic": Training(epochs=3', '"synthetic": Training(epochs=2')
 
 
 def clone(folder: Path) -> Path:

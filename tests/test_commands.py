@@ -1,7 +1,7 @@
 """Every command that the README and the pages show is understood by its program; those of the packages are run.
 
 They are run one after the other in a folder as the pages suppose it, with networks of a few weights and one epoch. make
-and Snakemake only plan. What installs, measures or needs a network is only read.
+and Snakemake only plan. What installs, measures, exports or needs a network is only read.
 """
 
 import argparse
@@ -144,16 +144,13 @@ def of_packages(page: str, *packages: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
-    for package, words in of_packages(
-        page, "serlib", "studies", "workflow.export", "workflow.synthetic", "workflow.download"
-    ):
+    for package, words in of_packages(page, "serlib", "studies", "workflow.synthetic"):
         if "crema-d" in words:
             tiny_crema_d(here / "data/crema-d")
-        if package == "workflow.synthetic":  # tests/test_synthetic.py and tests/test_download.py run these two
+        if package == "workflow.synthetic":  # which tests/test_synthetic.py runs
             tiny_emodb(here / words[words.index("--data") + 1])
-        if package in ("workflow.synthetic", "workflow.download"):
             continue
-        program = {"serlib": cli, "studies": studies_cli, "workflow.export": export}[package]
+        program = {"serlib": cli, "studies": studies_cli}[package]
         assert program.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
 
 

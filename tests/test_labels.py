@@ -216,7 +216,7 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
             got = read[name]
             words = raw[name].cat.categories[raw[name].cat.categories != ""]
             lost = set(raw[name][got.isna().to_numpy()]) - {""}
-            other = [word for word in words if not re.fullmatch(NUMBER, word) and word not in ("True", "False")]
+            other = [word for word in words if not re.fullmatch(NUMBER, word) and word.title() not in ("True", "False")]
             found += [name] if lost or (other and pd.api.types.is_numeric_dtype(got)) else []
         return found
 

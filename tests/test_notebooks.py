@@ -169,6 +169,7 @@ def hostile(folder: Path) -> dict[str, str]:
     return os.environ | {name: str(value) for name, value in changed.items()}
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not BUILT.exists(), reason="no book is built: make book")
 def test_a_page_has_the_bytes_of_the_books_in_a_hostile_environment_too(checkout):
     """All but its last cell, which names the commit."""
@@ -267,8 +268,8 @@ def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
 @pytest.mark.skipif(not (ROOT / "build/synthetic/emodb").exists(), reason="no book is built: make book")
 def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
     out = tmp_path / "out.ipynb"
-    parameters = ("-p", "corpus", "emodb", "-p", "draw", "3")
-    result = python("-m", "papermill", "notebooks/attention_maps.ipynb", out, *parameters)
+    parameters = ("-p", "corpus", "emodb", "-p", "fold", "0")
+    result = python("-m", "papermill", "notebooks/fig1_process.ipynb", out, *parameters)
     assert result.returncode == 0, result.stderr
     assert any("image/png" in o.get("data", {}) for cell in code_cells(out) for o in cell.outputs)
 

@@ -333,6 +333,7 @@ for line in ("table --out results.csv", "claims"):
 """
 
 
+@pytest.mark.nightly
 def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
     """onnxruntime, which export loads, did: to its maker, with a number for this machine below ~/.cache."""
     here, environment = surroundings(tmp_path)

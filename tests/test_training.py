@@ -377,7 +377,8 @@ def by_torchrun():
     yield run
 
 
-@pytest.mark.parametrize("launcher", [forked, pytest.param(by_torchrun, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("launcher", [forked, by_torchrun])
 def test_two_processes_end_with_a_line_when_one_is_lost_and_then_learn_as_one(tmp_path, launcher):
     with launcher() as by_two:
         whole, said = by_two(tmp_path, 2)

@@ -58,7 +58,7 @@ def planned(tmp_path_factory) -> dict[str, set[str]]:
             (folder / "build").unlink()
             shutil.copytree(ROOT / "build", folder / "build", copy_function=os.link)
             (folder / "build/book/notebooks/fig5_student.ipynb").unlink()
-            next((folder / "build/runs").rglob("student-alone-seed0.safetensors")).unlink()
+            next((folder / "build/runs").rglob("student-pooled-seed0.safetensors")).unlink()
         cases.append((folder, ("--", "book")))
     found = dry_runs(tmp_path_factory.mktemp("said"), *cases)
     assert [status for status, _ in found] == [0] * len(cases), found
@@ -101,8 +101,8 @@ def test_a_change_is_followed_by_what_depends_on_it_and_by_nothing_else(tmp_path
     kinds = {name: {job.split(":")[0] for job in of} for name, of in found.items()}
     assert found["nothing"] == set()
     assert found["notebook"] == {"notebook fig5_student", "rendering the book"}
-    gone = {"notebook fig5_student", "training student-alone"}
-    assert kinds["deleted"] == gone | {"probing student-alone", "notebook this_build", "rendering the book"}
+    gone = {"notebook fig5_student", "training student-pooled"}
+    assert kinds["deleted"] == gone | {"probing student-pooled", "notebook this_build", "rendering the book"}
     assert found["prose"] == {"rendering the book"}
     assert "training teacher" in kinds["model"]
     assert not kinds["model"] & {"synthetic speech", "log-Mel images"}

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow
 import yaml
+from pyarrow import csv
 
 from companion import evidence, labels, results
 from serlib.files import atomic_write, sha256
@@ -67,12 +69,13 @@ CONTEXT = {
 
 def write(table: pd.DataFrame, records: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
     """The table, its description and the table of runs; the same predictions and ``records`` give the same bytes."""
+    table = table.astype({"correct": int})
     with (
         atomic_write(folder / TABLE) as beside,
         beside.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
     ):
-        labels.cells(table).to_csv(packed, index=False)
+        csv.write_csv(pyarrow.Table.from_pandas(labels.cells(table), preserve_index=False), packed)
     named = [*results.CONDITION, *results.CELL, "run"]
     runs = table.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
     runs = runs.merge(records.reindex(columns=[*named, "device", "hardware", "seconds", "commit"]), "left", named)

@@ -114,6 +114,8 @@ def to_onnx(
         program = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
     about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
     made = program.model_proto  # made anew at every access
+    for node in made.graph.node:
+        del node.metadata_props[:]  # where in this machine's folders each comes from
     onnx.helper.set_model_props(made, about)
     return made
 

@@ -1,8 +1,7 @@
-"""A trained network as two ONNX files, the image and the network with its attention, for the page that computes itself."""
+"""A trained network as two ONNX graphs, the image and the network with its attention, for the page that computes itself."""
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from serlib.attention import rollout
 from serlib.config import Features
-from serlib.files import atomic_write
 from serlib.model import SpectrogramViT
 from workflow.export import ToImage, to_onnx
 
@@ -57,32 +55,28 @@ class FromChannels(nn.Module):
         return output.logits[0], rollout(output.attention, self.network.config.grid)[0]
 
 
-def write_onnx_parts(
-    network: SpectrogramViT,
-    settings: Features,
-    emotions: Sequence[str],
-    image: Path,
-    path: Path,
-    front: nn.Module | None = None,
-) -> None:
-    """A network in two files: ``image`` from samples to ``channels``, (channels, height, width), the log-Mel image or what
-    ``front``, the network's own where it has one, makes of it; ``path`` from there to ``logits`` and ``attention``, (rows,
-    columns) of patches: attention rollout, scaled to sum to 1.
+def image_part(front: nn.Module | None, settings: Features, emotions: Sequence[str]) -> bytes:
+    """What all networks share, from ``samples`` to ``channels``, (channels, height, width): the log-Mel image, or what
+    ``front`` makes of it.
+
+    Raises:
+        SerlibError: the images of ``settings`` are not linear.
+    """
+    return to_onnx(ToChannels(settings, front), "samples", ("channels",), settings, emotions).SerializeToString()
+
+
+def network_part(network: SpectrogramViT, settings: Features, emotions: Sequence[str]) -> bytes:
+    """What is trained, from ``channels`` to ``logits`` and ``attention``, (rows, columns) of patches: attention rollout,
+    scaled to sum to 1.
 
     Weights that half precision holds exactly, as it does those of released networks, are stored in it. A network with a
     front must have neither stem nor coordinates.
-
-    Raises:
-        SerlibError: the images that the network was trained on are not linear.
     """
     channels = torch.zeros(network.config.channels, *network.config.image_size)
-    to_image = to_onnx(ToChannels(settings, front), "samples", ("channels",), settings, emotions)
-    reader = FromChannels(network, front is not None)
-    to_answer = to_onnx(reader, "channels", ("logits", "attention"), settings, emotions, channels)
-    _halve(to_answer.graph)
-    for file, model in ((image, to_image), (path, to_answer)):
-        with atomic_write(file) as beside:
-            beside.write_bytes(model.SerializeToString())
+    reader = FromChannels(network, hasattr(network, "front"))
+    made = to_onnx(reader, "channels", ("logits", "attention"), settings, emotions, channels)
+    _halve(made.graph)
+    return made.SerializeToString()
 
 
 def _halve(graph) -> None:

@@ -54,7 +54,7 @@ def main(out: Path) -> None:
     (scripts / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
     (scripts / "LICENSE.txt").write_bytes(runtime["LICENSE"] + b"\n" + runtime["ThirdPartyNotices.txt"])
     write(scripts / "runtime.js", {"glue": glue.decode(), "wasm": packed(wasm)})
-    rows, titles, images, networks, cards = {}, {}, {}, {}, [CARDS]
+    rows, titles, fronts, networks, cards = {}, {}, {}, {}, [CARDS]
     for name in STUDENTS:
         corpus = name.partition("-student")[0]
         network, settings, emotions, own = weights(name)
@@ -63,7 +63,8 @@ def main(out: Path) -> None:
             raise ValueError(f"weights/{corpus}-teacher: not of the images and emotions of {name}")
         for stem, trained in ((f"{corpus}-teacher", teacher), (name, network)):
             if stem not in networks:
-                images[trained.config.channels], networks[stem] = exported(trained, settings, emotions)
+                networks[stem] = packed(onnx_parts.network_part(trained, settings, emotions))
+                fronts[trained.config.channels] = getattr(trained, "front", None)
         with TemporaryDirectory() as folder:
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
         spoken.sort(key=lambda said: -surely_wrong(said, emotions))
@@ -99,24 +100,17 @@ def main(out: Path) -> None:
         silence = answer(network, torch.zeros(settings.sample_rate), settings)
         for what, said in (("", spoken[0]), (", silence", silence)):
             rows[titles[name] + what] = dict(zip(emotions, said["probabilities"], strict=True))
-    if len(images) > 1 + (1 in images):
+    if len(fronts) > 1 + (1 in fronts):
         raise ValueError("weights: students take different derivatives; the pages make one image for all")
     # A network of one channel gets the first of them.
-    write(scripts / "image.js", {"network": images[max(images)]})
+    image = onnx_parts.image_part(fronts[max(fronts)], settings, emotions)
+    write(scripts / "image.js", {"network": packed(image)})
     write(scripts / "settings.js", {**drawing(settings), "networks": titles})
     loaded = (MAPS, f"{MAPS.partition('-student')[0]}-teacher", "runtime")
     start["corpus"]["megabytes"] = f"{sum((scripts / f'{stem}.js').stat().st_size for stem in loaded) / 1e6:.0f}"
     write(scripts / "start.js", start)
     with atomic_write(out / "about.md") as beside:
         beside.write_text("\n\n".join((expected(rows), limits(settings), " ".join(cards), "")), encoding="utf-8")
-
-
-def exported(network, settings: config.Features, emotions: list[str]) -> tuple[str, str]:
-    """The image that a network takes, and the network, as :func:`packed` ONNX files."""
-    with TemporaryDirectory() as folder:
-        image, path = Path(folder, "image"), Path(folder, "network")
-        onnx_parts.write_onnx_parts(network, settings, emotions, image, path, getattr(network, "front", None))
-        return packed(image.read_bytes()), packed(path.read_bytes())
 
 
 def unpack(archive: Path, expected: str) -> dict[str, bytes]:
