@@ -13,17 +13,19 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime b
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
 
 import pytest
-import torch
-from jaxtyping import install_import_hook
-
-# Before the hook, behind which all that the package imports would be compiled anew.
-for name in ("beartype", "lightning_fabric", "matplotlib.pyplot", "torchaudio", "torchvision"):
-    import_module(name)
-
-torch.set_num_threads(1)
-hook = install_import_hook("serlib", "beartype.beartype")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check types from here on, where tests run: the process that hands them to workers loads nothing."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    # Before the hook, behind which all that the package imports would be compiled anew.
+    for name in ("beartype", "lightning_fabric", "matplotlib.pyplot", "torchaudio", "torchvision"):
+        import_module(name)
+    import_module("torch").set_num_threads(1)
+    import_module("jaxtyping").install_import_hook("serlib", "beartype.beartype")
 
 
 def _folder(variable: str, what: str) -> Path:

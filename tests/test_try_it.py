@@ -309,7 +309,7 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module", params=["Chromium", "Firefox"])
+@pytest.fixture(scope="module", params=["Chromium", pytest.param("Firefox", marks=pytest.mark.nightly)])
 def opened(request) -> Iterator[Page | firefox.Firefox]:
     """A page in each browser; at the end, what it asked other hosts for, and other problems."""
     problems: list[str] = []
