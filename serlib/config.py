@@ -208,7 +208,7 @@ SCHEDULES = {
     "paper": Training(),  # 50 epochs a stage [A]
     "logged": Training(log_test_accuracy=True),  # shows what choosing the epoch by the test set would have gained
     "short": Training(epochs=8),  # real recordings while the book is built
-    "synthetic": Training(epochs=2, batch_size=8),  # synthetic speech: enough to see the losses fall
+    "synthetic": Training(epochs=3, batch_size=8),  # synthetic speech: enough to see the losses fall
     "search": Training(epochs=16, batch_size=64, learning_rate=6e-4),  # many ways of training beside each other
 }
 # Each in bf16 mixed precision as well: a schedule's name says its precision, and a record's path its schedule.
