@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from companion import experiments
 from serlib import config as serlib_config, records
-from serlib.data import facts
 from serlib.files import below
 from studies import variants
 from workflow.graph import NAME, check_page, code, digest, guard, listing, settings, stop

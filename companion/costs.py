@@ -50,7 +50,7 @@ def count() -> dict[str, Cost]:
 
 
 def of_record(record: records.Record) -> "flops.Cost":
-    """What the network of a run costs whose name is gone, from what its record says; a window is an image of its own width."""
+    """The cost of a record's network, from what the record says of it; a window is an image of its own width."""
     from serlib import flops
     from studies import frontends, variants
 
