@@ -64,7 +64,8 @@ def steps(makefile: str, edits: bool) -> Iterator[tuple[str, str, str]]:
 
 def timed(folder: Path, command: str) -> float:
     """Seconds of a command; ends with its last words if it fails."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    outer = ("MAKEFLAGS", "MAKELEVEL", "PYTHON")  # the Makefile, too, keeps what is told to Python from its recipes
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
     start = time.perf_counter()
     ended = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True)
     if ended.returncode:
