@@ -11,6 +11,7 @@ for name in list(os.environ):
     if name.startswith(("IPYTHON", "JUPYTER", "MATPLOTLIB", "MPL", "PYTHONSTARTUP")):
         del os.environ[name]
 os.environ["HOME"] = str(Path("build/home").absolute())
+os.environ["OMP_NUM_THREADS"] = "1"  # two kernels at once: more threads wait for each other
 
 
 def took(name: str) -> float:

@@ -21,11 +21,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check types from here on, where tests run: the process that hands them to workers loads nothing."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
+    gc.disable()  # until everything is imported: a third of the time to import it
     # Before the hook, behind which all that the package imports would be compiled anew.
     for name in ("beartype", "lightning_fabric", "matplotlib.pyplot", "torchaudio", "torchvision"):
         import_module(name)
     import_module("torch").set_num_threads(1)
     import_module("jaxtyping").install_import_hook("serlib", "beartype.beartype")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no later collection of garbage goes through it."""
+    gc.freeze()
+    gc.enable()
 
 
 def _folder(variable: str, what: str) -> Path:
