@@ -142,6 +142,8 @@ def failures(check: Callable[[Any], None], cases: Iterable[Any]) -> dict[str, st
 # Imports what a dry run needs once, Snakemake's plugins too; every case is a fork of it. A case is a folder, and the
 # arguments.
 DRY_RUNS = """
+import gc
+gc.disable()  # each plan is a process of a second
 import json, os, sys
 from pathlib import Path
 import pandas

@@ -258,6 +258,7 @@ def test_runs_stay_with_their_rates_until_they_are_measured_anew(bench, monkeypa
     assert runs("--anew") == [(5.0, 5.0)]
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:.*is deprecated and slated for removal:DeprecationWarning")  # audioread's
 def test_extraction_makes_the_images_of_the_files_that_it_counts(tmp_path, monkeypatch):
     for seed in range(2):

@@ -1,4 +1,5 @@
-"""Every command that the README and the pages show is understood by its program; those of the packages are run.
+"""Every command that the README and the pages show is understood by its program; those of the packages are run, those of
+the telling every night.
 
 They are run one after the other in a folder as the pages suppose it, with networks of a few weights and one epoch. make
 and Snakemake only plan. What installs, measures, exports or needs a network is only read.
@@ -154,6 +155,7 @@ def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
         assert program.main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
 
 
+@pytest.mark.nightly
 def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
     commands = dict.fromkeys((of, *words) for page in PAGES for of, words in of_packages(page, *TELLING))
     shutil.rmtree(here / "data/emodb")

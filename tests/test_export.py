@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,8 +134,9 @@ def test_a_failed_export_leaves_logging_as_it_was(tmp_path):
     assert logging.root.manager.disable == before
 
 
-def test_eight_bits_stay_near(student, tmp_path):
+def test_eight_bits_stay_near(student, tmp_path, monkeypatch):
     network, folder = student
+    monkeypatch.setattr(export, "write_onnx", lambda *given: shutil.copy(folder / "student.onnx", given[-1]))
     arguments = ["--weights", f"{folder}/student.safetensors", "--out", f"{tmp_path}/int8.onnx", "--int8"]
     assert export.main(arguments) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]

@@ -224,7 +224,7 @@ def test_every_csv_that_pages_offer_is_read_right_or_carries_a_note(path):
         pages = [page.read_text(encoding="utf-8") for page in BOOK.rglob("*.html")]
         texts = [html.unescape(re.sub(r"<[^>]*>", "", page)) for page in pages if f"/{path.name}" in page]
         calls = {found for page in texts for found in re.findall(r"pd\.read_csv\((FILE|'[^']*'), (.*?\])\)", page)}
-        here = [how for file, how in calls if file in ("FILE", f"'{path.name}'")]
+        here = {how for file, how in calls if file in ("FILE", f"'{path.name}'")}
         assert here, f"{path.name}: {damaged} and no page says how it is read"
         for how in here:
             assert changed(as_called(f"pd.read_csv(FILE, {how})", path)) == []

@@ -265,6 +265,7 @@ def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
         build.record("teacher", seed=3)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not (ROOT / "build/synthetic/emodb").exists(), reason="no book is built: make book")
 def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
     out = tmp_path / "out.ipynb"

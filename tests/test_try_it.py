@@ -174,7 +174,8 @@ def test_the_surest_wrong_answer_comes_first():
     assert [try_it.surely_wrong(one, known) for one in said] == [0, 0.6, 0.8]
 
 
-def test_a_network_that_was_trained_again_is_told_from_the_committed_run():
+def test_a_network_that_was_trained_again_is_told_from_the_committed_run(committed_records, monkeypatch):
+    monkeypatch.setattr(try_it, "committed", lambda: committed_records)
     *_, own = try_it.weights("emodb-student-pooled")
     (same,) = (r for r in try_it.committed() if r.location == own.location)
     assert same.result != own.result
