@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from serlib.attention import rollout
 from serlib.config import Features
 from serlib.model import SpectrogramViT
+from studies.frontends import FrontedViT
 from workflow.export import ToImage, to_onnx
 
 
@@ -73,7 +74,7 @@ def network_part(network: SpectrogramViT, settings: Features, emotions: Sequence
     front must have neither stem nor coordinates.
     """
     channels = torch.zeros(network.config.channels, *network.config.image_size)
-    reader = FromChannels(network, hasattr(network, "front"))
+    reader = FromChannels(network, isinstance(network, FrontedViT))
     made = to_onnx(reader, "channels", ("logits", "attention"), settings, emotions, channels)
     _halve(made.graph)
     return made.SerializeToString()

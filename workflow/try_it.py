@@ -64,7 +64,7 @@ def main(out: Path) -> None:
         for stem, trained in ((f"{corpus}-teacher", teacher), (name, network)):
             if stem not in networks:
                 networks[stem] = packed(onnx_parts.network_part(trained, settings, emotions))
-                fronts[trained.config.channels] = getattr(trained, "front", None)
+                fronts[trained.config.channels] = trained.front if isinstance(trained, frontends.FrontedViT) else None
         with TemporaryDirectory() as folder:
             spoken = [utterance(corpus, emotion, Path(folder, "a.wav"), network, settings) for emotion in EMOTIONS]
         spoken.sort(key=lambda said: -surely_wrong(said, emotions))
