@@ -406,6 +406,17 @@ def test_minutes_are_of_the_commands_of_make():
     assert found.keys() - without == {"make read"}  # a revision that cannot read is measured without it
 
 
+def test_what_is_told_to_python_reaches_no_step_that_is_timed(tmp_path, monkeypatch):
+    """Such as ``PYTHONDONTWRITEBYTECODE``, with which every process would compile the checkout's modules anew."""
+    for name in ("PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "KEPT"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "env").write_text("#!/bin/sh\nenv > said.txt\n")
+    (tmp_path / "env").chmod(0o755)
+    assert minutes.timed(tmp_path, "./env") > 0
+    told = {line.partition("=")[0] for line in (tmp_path / "said.txt").read_text().splitlines()}
+    assert told & {"PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "KEPT"} == {"KEPT"}
+
+
 def test_minutes_are_told_by_revision():
     found = {("book", "a"): [3.0, 1.0, 8.0], ("book", "b"): [2.0], ("read", "b"): [0.25]}
     assert minutes.table(found, ["a", "b"]).splitlines() == [
