@@ -32,19 +32,20 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
     pictures = front.tables(evidence, root / "results/listeners")
     if book is not None:
         front.draw(pictures, root / "results/figures", book)
+    stated = [float(p.value) for p in paper.PUBLISHED if p.model == "student"]
     form = {"accuracy": "z.1f", "gains": "+z.1f", "beside": "z.1f"}
     return {module.__name__.rpartition(".")[2]: module for module in MODULES} | {
         "whence": {"author": "the maintainers of the companion"} | dict(whence),
         "number": "{:,}".format,
         "features": config.Features(),
         "order": [finding.value for finding in claims.Finding],
-        "parts": lambda findings, claim="": parts(evidence.verdicts, findings, claim),
+        "parts": lambda findings, claim="", where=False: parts(evidence.verdicts, findings, claim, where),
         "of_claims": [vars(claim) | _of_claim(evidence, claim.key) for claim in paper.CLAIMS],
         "copied": list(front.copies(evidence).itertuples()),
         "matched": [row for row in pictures["beside"].itertuples() if row.what == front.MATCHED],
         "shown": {name: text.estimates(table, form[name]) for name, table in pictures.items()},
         "gains_above": f"{(pictures['gains']['low'] > 0).sum()} of {len(pictures['gains'])}",
-        "published_range": published_range(),
+        "published_range": f"{min(stated):.0f} to {max(stated):.0f}",
         "records_counted": len(evidence.runs),
         "built": made_from(root / "build/runs"),
         "seeds": list(evidence.seeds.itertuples()),
@@ -66,18 +67,17 @@ def _of_claim(evidence: Evidence, claim: str) -> dict[str, Any]:
     return {"rows": list(verdicts[verdicts["claim"] == claim].itertuples()), "compared": text.comparison_rows(here)}
 
 
-def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "") -> list[str]:
-    """The parts of a claim, or of all, with one of some findings, each once; pending at both sizes of network is one."""
+def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "", where: bool = False) -> list[str]:
+    """The parts of a claim, or of all, with one of some findings, each once; pending at both sizes of network is one.
+    ``where``: what one corpus alone decides names it.
+    """
     rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
     either = rows["part"].str.removesuffix(f", {claims.SMALL}")
     both = rows["finding"].eq("pending") & either.duplicated(keep=False)
-    return list(dict.fromkeys(rows["part"].where(~both, either + ", at both sizes")))
-
-
-def published_range() -> str:
-    """The lowest and the highest accuracy that is published for the student, in per cent: ``94 to 99``."""
-    stated = [float(p.value) for p in paper.PUBLISHED if p.model == "student"]
-    return f"{min(stated):.0f} to {max(stated):.0f}"
+    said = rows["part"].where(~both, either + ", at both sizes")
+    named = rows["sentence"].map(lambda told: " and ".join(of for of in map(facts.title, facts.CORPORA) if of in told))
+    alone = rows["finding"].ne("pending") & named.ne("") & ~named.str.contains(" and ") & where
+    return list(dict.fromkeys(said.where(~alone, said + " (" + named + " alone)")))
 
 
 def made_from(folder: Path) -> dict[str, list[str]]:

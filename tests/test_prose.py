@@ -86,6 +86,17 @@ def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
     assert "square ones, at both sizes; " in page("index", empty)  # as the evidence counts parts
 
 
+def test_a_part_that_one_corpus_decides_names_it() -> None:
+    told = ("EmoDB +1, CREMA-D +2", "CREMA-D +2 (3 seeds)", "20 % of the operations", "EmoDB +1 (1 of 3 seeds)")
+    rows = pd.DataFrame(
+        {"claim": "c", "part": list("abcd"), "finding": 3 * ["supported"] + ["pending"], "sentence": told}
+    )
+    found = ["supported", "pending"]
+    assert prose.parts(rows, found, where=True) == ["a", "b (CREMA-D alone)", "c", "d"]
+    assert prose.parts(rows, found) == list("abcd")
+    assert prose.parts(rows, ["unclear"], where=True) == []
+
+
 def test_settings_read_the_configurations() -> None:
     here = {setting.name: setting.here for setting in paper.settings()}
     assert (here["image"], here["token width"], here["MLP width"]) == ("128 x 128", "256", "512")
