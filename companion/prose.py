@@ -69,7 +69,7 @@ def _of_claim(evidence: Evidence, claim: str) -> dict[str, Any]:
 
 def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "", where: bool = False) -> list[str]:
     """The parts of a claim, or of all, with one of some findings, each once; pending at both sizes of network is one.
-    ``where``: what one corpus alone decides names it.
+    ``where``: a decided part whose sentence names one corpus ends in its name.
     """
     rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
     either = rows["part"].str.removesuffix(f", {claims.SMALL}")
