@@ -11,7 +11,7 @@
 ``orders.json``           what another order of the columns costs, a row a run, split and order
 ``tries.json``            the additions of :mod:`companion.reach`, a row a run: scores, gain, spread, whether it is chosen
 ``seeds.json``            what a seed does to all speakers alike, a row a corpus and protocol
-``verdicts.json``         a row a part of a claim: finding and sentence
+``verdicts.json``         a row a part of a claim: finding, the corpora that decide it, and sentence
 
 Committed records are the evidence; what a build trains itself stands apart. Readers call :func:`read`;
 :mod:`companion.node` makes the tables, and nothing else decides which runs are compared or what their label is. Shares are
@@ -55,7 +55,7 @@ COLUMNS = {
     "orders": [*PROBED, "order", *INTERVAL, "changed", "folds", "utterances"],
     "tries": ["run", "beside", "scores", "mean", "gain", "spread", "gains", "chosen"],
     "seeds": ["corpus", "protocol", "deviation", "df"],
-    "verdicts": ["claim", "part", "finding", "sentence"],
+    "verdicts": ["claim", "part", "finding", "corpora", "sentence"],
 }  # fmt: skip
 PREDICTIONS = "predictions.parquet"
 KEEPS_PREDICTIONS = find_spec("pyarrow") is not None  # `make read`, whose pages need none, does without

@@ -272,12 +272,13 @@ def orders(probes: Iterable[Any]) -> Rows:
 
 @table
 def verdicts(compared: pd.DataFrame, beside: pd.DataFrame, orders: pd.DataFrame) -> Rows:
-    """A row a part of a claim: the finding, and a sentence that says what it rests on."""
+    """A row a part of a claim: the finding, the corpora of the rows that decide, and a sentence that says what it rests on."""
     for part in claims.PARTS:
         rows = rows_of(part, compared, beside)
         found = claims.finding(part, rows)
-        said = {"finding": found.value, "sentence": text.sentence(part, rows, orders, found)}
-        yield {"claim": part.claim, "part": part.says} | said
+        decide = results.in_order(rows.loc[rows["label"].ne(Finding.PENDING), "corpus"])
+        about = {"claim": part.claim, "part": part.says, "finding": found.value, "corpora": ", ".join(decide)}
+        yield about | {"sentence": text.sentence(part, rows, orders, found)}
 
 
 def rows_of(part: claims.Part, compared: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:

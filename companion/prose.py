@@ -69,15 +69,14 @@ def _of_claim(evidence: Evidence, claim: str) -> dict[str, Any]:
 
 def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "", where: bool = False) -> list[str]:
     """The parts of a claim, or of all, with one of some findings, each once; pending at both sizes of network is one.
-    ``where``: a decided part whose sentence names one corpus ends in its name.
+    ``where``: a part that one corpus alone decides ends in its name.
     """
     rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
     either = rows["part"].str.removesuffix(f", {claims.SMALL}")
     both = rows["finding"].eq("pending") & either.duplicated(keep=False)
     said = rows["part"].where(~both, either + ", at both sizes")
-    named = rows["sentence"].map(lambda told: " and ".join(of for of in map(facts.title, facts.CORPORA) if of in told))
-    alone = rows["finding"].ne("pending") & named.ne("") & ~named.str.contains(" and ") & where
-    return list(dict.fromkeys(said.where(~alone, said + " (" + named + " alone)")))
+    alone = rows["corpora"].ne("") & ~rows["corpora"].str.contains(", ") & rows["finding"].ne("pending") & where
+    return list(dict.fromkeys(said.where(~alone, said + " (" + rows["corpora"].map(facts.title) + " alone)")))
 
 
 def made_from(folder: Path) -> dict[str, list[str]]:

@@ -134,6 +134,15 @@ def test_a_corpus_that_does_not_gain_leaves_the_part_unclear():
     assert gain(*transfer(ALWAYS, HALF, HALF), *elsewhere)[0] is Finding.UNCLEAR
 
 
+def test_only_the_corpora_that_decide_are_named():
+    savee = {"corpus": "savee", "fingerprint": published("savee")}
+    for seeds, corpora in ((3, "savee, emodb"), (1, "emodb")):
+        elsewhere = transfer(ALWAYS, HALF, HALF, seeds=seeds, **savee)
+        verdicts = made(*transfer(ALWAYS, HALF, HALF), *elsewhere)["verdicts"].set_index("part")
+        assert verdicts.loc[GAIN, ["finding", "corpora"]].tolist() == ["supported", corpora]
+    assert verdicts.loc["the student needs fewer operations", "corpora"] == ""
+
+
 def test_a_second_deciding_split_of_a_corpus_counts_as_well():
     """As once: gains by corpus, of which the second split's overwrote the first's."""
     for first, second in ((ALWAYS, HALF), (HALF, ALWAYS)):

@@ -87,9 +87,9 @@ def test_without_records_nothing_is_measured(empty: dict[str, Any]) -> None:
 
 
 def test_a_part_that_one_corpus_decides_names_it() -> None:
-    told = ("EmoDB +1, CREMA-D +2", "CREMA-D +2 (3 seeds)", "20 % of the operations", "EmoDB +1 (1 of 3 seeds)")
+    decide = ("emodb, crema-d", "crema-d", "", "emodb")  # the last lacks one of its pairs
     rows = pd.DataFrame(
-        {"claim": "c", "part": list("abcd"), "finding": 3 * ["supported"] + ["pending"], "sentence": told}
+        {"claim": "c", "part": list("abcd"), "finding": 3 * ["supported"] + ["pending"], "corpora": decide}
     )
     found = ["supported", "pending"]
     assert prose.parts(rows, found, where=True) == ["a", "b (CREMA-D alone)", "c", "d"]
