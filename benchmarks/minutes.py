@@ -85,8 +85,9 @@ def measure(revisions: Sequence[str], repeats: int, edits: bool) -> dict[tuple[s
                     if file:
                         with (folder / file).open("a", encoding="utf-8") as text:
                             text.write("\n")
-                    print(f"round {number + 1}, {revision}, {name}: load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-                    found[name, revision].append(timed(folder, command))
+                    load = os.getloadavg()[0]
+                    found[name, revision].append(seconds := timed(folder, command))
+                    print(f"round {number + 1}, {revision}, {name}: {seconds:.1f} s (load {load:.1f})", file=sys.stderr)
     return found
 
 
