@@ -16,6 +16,7 @@ import sysconfig
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ MAKE = ("make", "--no-print-directory", "-o", ".venv/installed", "-o", ".venv-re
 
 
 def clone(revision: str, folder: Path) -> Path:
-    """A clone with environments that take their packages from this one's."""
+    """A clone with environments that take their packages and commands from this one's."""
     subprocess.run(("git", "clone", "-q", ROOT, folder), check=True)
     subprocess.run(("git", "-C", folder, "checkout", "-q", revision), check=True)
     for name in (".venv", ".venv-read"):
@@ -34,6 +35,12 @@ def clone(revision: str, folder: Path) -> Path:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         packages = folder / name / "lib" / version / "site-packages"
         (packages / "here.pth").write_text(f"{folder}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+        for command in entry_points(group="console_scripts"):
+            script, (module, _, function) = folder / name / "bin" / command.name, command.value.partition(":")
+            script.write_text(
+                f"#!{script.with_name('python')}\nimport {module}, sys\nsys.exit({module}.{function}())\n"
+            )
+            script.chmod(0o755)
         (folder / name / "installed").touch()
     return folder
 
