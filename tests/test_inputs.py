@@ -215,6 +215,13 @@ def test_a_header_that_is_off_is_a_note_and_every_sample_is_read(content, note, 
     np.testing.assert_array_equal(recording.samples, soundfile.read(io.BytesIO(stored("wav")), dtype="float32")[0])
 
 
+def test_a_file_of_more_than_half_a_gigabyte_is_refused_unread(tmp_path):
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.truncate(2**29 + 1)  # no byte of it is stored
+    with pytest.raises(audio.AudioError, match=r"^536,870,913 bytes: cut it into utterances$"):
+        audio.read(tmp_path / "a.wav")
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(FORMATS)), data=st.data())
 def test_a_file_cut_anywhere_is_never_read_as_a_whole_one(kind, data, tmp_path):
