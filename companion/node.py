@@ -14,11 +14,12 @@ from companion.results import Comparison, Noise, grouped
 from serlib import config, metrics, records
 from serlib.data import facts, splits
 from serlib.files import atomic_write
+from serlib.records import Record
 from studies import probed, variants
 
 Rows = Iterator[dict[str, Any]]
-EARLIER = "additions, for choosing"  # a family on some speakers, by its plan
-# What names a comparison: of two that agree in it, the first gives the family.
+EARLIER = "additions, for choosing"  # by its plan, this family uses only some speakers
+# The columns that identify a comparison: of two that agree in them, only the first is kept.
 COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
 
 
@@ -28,112 +29,112 @@ def make(sources: Path, folder: Path) -> None:
     Raises:
         RecordError: a record or a probe cannot be read.
     """
-    found = records.read_all(sources / "recordings")
-    predicted = results.predictions(found)
+    run_records = records.read_all(sources / "recordings")
+    predicted = results.predictions(run_records)
     if evidence.KEEPS_PREDICTIONS:
-        with atomic_write(folder / PREDICTIONS) as beside:
-            predicted.to_parquet(beside, index=False)
-    else:  # those of other records would stay
+        with atomic_write(folder / PREDICTIONS) as temporary:
+            predicted.to_parquet(temporary, index=False)
+    else:  # a file from an earlier set of records would stay
         (folder / PREDICTIONS).unlink(missing_ok=True)
-    for name, table in tables(found, predicted, probed.read_all(sources / "probes")).items():
-        with atomic_write(folder / f"{name}.json") as beside:
-            table.to_json(beside, orient="records", indent=1, double_precision=15)
+    for name, table in tables(run_records, predicted, probed.read_all(sources / "probes")).items():
+        with atomic_write(folder / f"{name}.json") as temporary:
+            table.to_json(temporary, orient="records", indent=1, double_precision=15)
 
 
-def tables(found: Sequence[records.Record], predicted: pd.DataFrame, probes: Sequence[Any]) -> dict[str, pd.DataFrame]:
-    """By name the tables of :data:`companion.evidence.COLUMNS`, of records, their predictions and probes."""
-    noise, tokens = results.seed_noise(predicted), results.tokens(probes, found)
-    reached, tries = accuracies(predicted, noise), reach.tries(reach.scores(predicted))
-    made = {
-        "runs": runs(found),
-        "accuracies": reached,
-        "published": published(reached),
+def tables(run_records: Sequence[Record], predicted: pd.DataFrame, probes: Sequence[Any]) -> dict[str, pd.DataFrame]:
+    """The tables of :data:`companion.evidence.COLUMNS` by name, from records, their predictions and probes."""
+    noise, tokens = results.seed_noise(predicted), results.tokens(probes, run_records)
+    accuracy_table, tries = accuracies(predicted, noise), reach.tries(reach.scores(predicted))
+    by_name = {
+        "runs": runs(run_records),
+        "accuracies": accuracy_table,
+        "published": published(accuracy_table),
         "comparisons": claims.labelled(comparisons(predicted, tokens, tries, noise)),
         "positions": positions(tokens),
         "orders": orders(probes),
         "tries": tries,
         "seeds": seeds(noise),
     }
-    return made | {"verdicts": verdicts(made["comparisons"], made["published"], made["orders"])}
+    return by_name | {"verdicts": verdicts(by_name["comparisons"], by_name["published"], by_name["orders"])}
 
 
 def table(rows: Callable[..., Iterable[dict[str, Any]]]) -> Callable[..., pd.DataFrame]:
-    """What a function of this module yields as the table of its name, no column missing or unknown."""
+    """Decorate a function of this module: its rows become the table of its name, with exactly that table's columns."""
 
     @wraps(rows)
-    def made(*given: Any) -> pd.DataFrame:
-        found, columns = list(rows(*given)), COLUMNS[rows.__name__]
-        if unknown := {column for row in found for column in row}.difference(columns):
+    def tabulated(*arguments: Any) -> pd.DataFrame:
+        yielded, columns = list(rows(*arguments)), COLUMNS[rows.__name__]
+        if unknown := {column for row in yielded for column in row}.difference(columns):
             raise KeyError(f"{rows.__name__}: unknown columns {', '.join(sorted(unknown))}")
-        return pd.DataFrame(found, columns=columns)
+        return pd.DataFrame(yielded, columns=columns)
 
-    return made
-
-
-def runs(found: Sequence[records.Record]) -> pd.DataFrame:
-    """A row a record: what names it, all of its provenance, and ``path``, where it lies below ``results``."""
-    made = []
-    for r in found:
-        named = {"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location}
-        made.append(r.provenance | results.identity(r) | named)
-    return pd.DataFrame(made) if made else pd.DataFrame(columns=COLUMNS["runs"])
+    return tabulated
 
 
-def _interval(at: metrics.Interval) -> dict[str, Any]:
-    return {name: getattr(at, name) for name in INTERVAL}
+def runs(run_records: Sequence[Record]) -> pd.DataFrame:
+    """One row per record: its identity, all of its provenance, and its ``path`` below ``results``."""
+    rows = []
+    for r in run_records:
+        extra = {"result": r.result, "hardware": r.provenance.get("device", ""), "path": r.location}
+        rows.append(r.provenance | results.identity(r) | extra)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=COLUMNS["runs"])
+
+
+def _interval(interval: metrics.Interval) -> dict[str, Any]:
+    return {name: getattr(interval, name) for name in INTERVAL}
 
 
 def accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    """A row a run, condition, part and measure; part "unchanged" is without the changed versions of test utterances.
+    """One row per run, condition, part and measure; part "unchanged" leaves out changed versions of test utterances.
 
-    ``longest`` marks the rows of :func:`companion.results.longest`, one a corpus, run and protocol. ``independent`` marks
-    of them those with every fold of one protocol whose test speakers are new, the same for all runs of a corpus: the
-    protocol with the most runs. ``unlabelled`` marks runs that use unlabelled utterances of the test speakers.
+    ``longest`` marks the rows of :func:`companion.results.longest`, one per corpus, run and protocol. ``independent``
+    marks those with every fold of a protocol whose test speakers are new: for each corpus, the protocol with most runs.
+    ``unlabelled`` marks runs that use unlabelled utterances of the test speakers.
     """
-    made, keys = _accuracies(predicted, noise), [*results.CONDITION, "run"]
-    longest = pd.MultiIndex.from_frame(made[keys]).isin(pd.MultiIndex.from_frame(results.longest(predicted)[keys]))
-    whole = longest & made["protocol"].isin(results.APART) & made["missing"].eq(0)
-    runs_of = made[whole].groupby(["corpus", "protocol"])["run"].nunique().unstack().reindex(columns=results.APART)
-    independent = whole & made["protocol"].eq(made["corpus"].map(runs_of.idxmax(axis=1)))
-    return made.assign(longest=longest, independent=independent)
+    rows, keys = _accuracies(predicted, noise), [*results.CONDITION, "run"]
+    longest = pd.MultiIndex.from_frame(rows[keys]).isin(pd.MultiIndex.from_frame(results.longest(predicted)[keys]))
+    every_fold = longest & rows["protocol"].isin(results.APART) & rows["missing"].eq(0)
+    counts = rows[every_fold].groupby(["corpus", "protocol"])["run"].nunique().unstack().reindex(columns=results.APART)
+    independent = every_fold & rows["protocol"].eq(rows["corpus"].map(counts.idxmax(axis=1)))
+    return rows.assign(longest=longest, independent=independent)
 
 
 def _accuracies(predicted: pd.DataFrame, noise: Noise) -> pd.DataFrame:
-    rows = []
-    for about, of_run in grouped(predicted, [*results.CONDITION, "run"]):
-        about |= {
-            "folds": text.ranges(of_run["fold"]),
-            "missing": results.missing_folds(of_run),
-            "epochs": int(of_run["epochs"].iloc[0]),
-            "complete": bool(of_run["complete"].all()),
-            "held_out": splits.HELD_OUT[about["protocol"]],
-            "devices": ", ".join(sorted(of_run["device"].unique())),
-            "unlabelled": variants.SPEAKER_NORM in about["run"],
+    table_rows = []
+    for fields, run_rows in grouped(predicted, [*results.CONDITION, "run"]):
+        fields |= {
+            "folds": text.ranges(run_rows["fold"]),
+            "missing": results.missing_folds(run_rows),
+            "epochs": int(run_rows["epochs"].iloc[0]),
+            "complete": bool(run_rows["complete"].all()),
+            "held_out": splits.HELD_OUT[fields["protocol"]],
+            "devices": ", ".join(sorted(run_rows["device"].unique())),
+            "unlabelled": variants.SPEAKER_NORM in fields["run"],
         }
-        parts = dict(iter(of_run.groupby("part", observed=True)))
-        if about["protocol"] in splits.AUGMENTED:
-            tested = parts["test"]
-            parts["unchanged"] = tested[tested["file"].astype(str).eq(tested["utterance"].astype(str))]
-        for part, of in parts.items():
-            about |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(of)["seed"])}
-            about |= {"utterances": of["utterance"].nunique()}
-            for measure, at in results.accuracies(of, noise if part != "train" else results.NO_NOISE).items():
-                rows.append(about | {"measure": measure} | _interval(at))
-    return pd.DataFrame(rows, columns=COLUMNS["accuracies"])
+        parts = dict(iter(run_rows.groupby("part", observed=True)))
+        if fields["protocol"] in splits.AUGMENTED:
+            test_rows = parts["test"]
+            parts["unchanged"] = test_rows[test_rows["file"].astype(str).eq(test_rows["utterance"].astype(str))]
+        for part, rows in parts.items():
+            fields |= {"part": part, "seed_numbers": text.ranges(results.fullest_seeds(rows)["seed"])}
+            fields |= {"utterances": rows["utterance"].nunique()}
+            for measure, interval in results.accuracies(rows, noise if part != "train" else results.NO_NOISE).items():
+                table_rows.append(fields | {"measure": measure} | _interval(interval))
+    return pd.DataFrame(table_rows, columns=COLUMNS["accuracies"])
 
 
 @table
 def seeds(noise: Noise) -> Rows:
-    """What a seed does to all speakers alike."""
-    for (corpus, protocol), of in noise.items():
-        yield {"corpus": corpus, "protocol": protocol, "deviation": of.variance**0.5, "df": of.df}
+    """One row per corpus and protocol: the effect of a seed that all speakers share."""
+    for (corpus, protocol), pooled in noise.items():
+        yield {"corpus": corpus, "protocol": protocol, "deviation": pooled.variance**0.5, "df": pooled.df}
 
 
 @table
 def published(accuracies: pd.DataFrame) -> Rows:
-    """A row a corpus, protocol and network that the paper has: measured, on the training set, published, label."""
-    shown = accuracies["longest"] & accuracies["measure"].eq("WA") & accuracies["image"].eq(config.Features().images)
-    rows = accuracies[shown & accuracies["protocol"].isin(splits.PROTOCOLS) & accuracies["run"].isin(claims.NETWORKS)]
+    """One row per corpus, protocol and network of the paper: test, training and published accuracy, and the label."""
+    mask = accuracies["longest"] & accuracies["measure"].eq("WA") & accuracies["image"].eq(config.Features().images)
+    rows = accuracies[mask & accuracies["protocol"].isin(splits.PROTOCOLS) & accuracies["run"].isin(claims.NETWORKS)]
     names, order = ["corpus", "run", "protocol"], results.in_order(rows["corpus"])
     trained = rows[rows["part"] == "train"].set_index(names)["estimate"]
 
@@ -144,100 +145,100 @@ def published(accuracies: pd.DataFrame) -> Rows:
         if stated := claims.published(row.corpus, row.run):
             lacks = results.lacking(row.seeds, row.missing, row.held_out, row.epochs, row.complete)
             label = Finding.PENDING if lacks else claims.beside_published(row, stated)
-            about = {name: getattr(row, name) for name in (*names, "held_out", *INTERVAL)}
-            about |= {"stated": stated, "trained": trained.get((row.corpus, row.run, row.protocol))}
-            yield about | {"lacks": lacks, "label": label.value}
+            fields = {name: getattr(row, name) for name in (*names, "held_out", *INTERVAL)}
+            fields |= {"stated": stated, "trained": trained.get((row.corpus, row.run, row.protocol))}
+            yield fields | {"lacks": lacks, "label": label.value}
 
 
 @table
 def comparisons(predicted: pd.DataFrame, tokens: pd.DataFrame, tries: pd.DataFrame, noise: Noise) -> Rows:
-    """Every comparison of the book, once: a row a pair of runs, condition and measure (WA, UA, R2), still without a label.
+    """Every comparison of the book once: one row per pair of runs, condition and measure (WA, UA, R2), unlabelled.
 
-    ``family`` is the claim that it tests, or the question that it belongs to; p-values are adjusted within it.
+    ``family`` names the claim that a comparison tests, or its question; p-values are adjusted within a family.
     """
-    found: dict[tuple, dict[str, Any]] = {}
-    for family, measures, c in _compared(predicted, tries, noise):
+    by_key: dict[tuple, dict[str, Any]] = {}
+    for family, measures, comparison in _compared(predicted, tries, noise):
         for measure in measures:
-            row = _comparison(family, measure, c)
-            found.setdefault(tuple(row[name] for name in (*COMPARED, "folds")), row)
-    yield from found.values()
-    # A row for every pair of a claim and corpus of the paper without a comparison on new speakers.
-    known = {(row["first"], row["second"], row["corpus"]) for row in found.values() if row["held_out"] == splits.NEW}
+            row = _comparison(family, measure, comparison)
+            by_key.setdefault(tuple(row[name] for name in (*COMPARED, "folds")), row)
+    yield from by_key.values()
+    # The pairs of a claim that were not compared on a corpus's new speakers get a row without an estimate.
+    covered = {(row["first"], row["second"], row["corpus"]) for row in by_key.values() if row["held_out"] == splits.NEW}
     for pair, claim in claims.pairs().items():
         for corpus in facts.CORPORA:
-            if (*pair, corpus) not in known:
-                about = {"family": claim, "measure": "WA", "first": pair[0], "second": pair[1], "corpus": corpus}
-                yield about | {"held_out": splits.NEW, "lacks": "not measured", "p": None, "estimate": None}
+            if (*pair, corpus) not in covered:
+                fields = {"family": claim, "measure": "WA", "first": pair[0], "second": pair[1], "corpus": corpus}
+                yield fields | {"held_out": splits.NEW, "lacks": "not measured", "p": None, "estimate": None}
     yield from _positions_compared(tokens)
 
 
 def _compared(
     predicted: pd.DataFrame, tries: pd.DataFrame, noise: Noise
 ) -> Iterator[tuple[str, tuple[str, ...], Comparison]]:
-    """Family, measures, comparison."""
-    others = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
-    others += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
-    others += [("teacher", run) for run in config.RUNS if run.startswith("teacher-")]
-    counts = predicted["speech"].eq("recordings") & ~predicted["schedule"].isin(results.BEYOND)
-    by_run = dict(iter(predicted[counts & predicted["protocol"].isin(splits.PROTOCOLS)].groupby("run", observed=True)))
-    for pair, family in {**dict.fromkeys(others, "other runs"), **claims.pairs()}.items():
+    """Yield each comparison after its family and its measures."""
+    other_pairs = [("student-tokens", "student-alone"), ("student-tokens", "student-alone-long")]
+    other_pairs += [("student-pooled", "student-tokens"), ("student-alone", "teacher"), ("student-pooled", "teacher")]
+    other_pairs += [("teacher", run) for run in config.RUNS if run.startswith("teacher-")]
+    usable = predicted["speech"].eq("recordings") & ~predicted["schedule"].isin(results.BEYOND)
+    by_run = dict(iter(predicted[usable & predicted["protocol"].isin(splits.PROTOCOLS)].groupby("run", observed=True)))
+    for pair, family in {**dict.fromkeys(other_pairs, "other runs"), **claims.pairs()}.items():
         if by_run.keys() >= set(pair):
             yield from ((family, ("WA",), c) for c in claims.measured(pair, by_run, noise))
-    alike = [name for name in results.CONDITION if name not in ("schedule", "precision")]
+    shared = [name for name in results.CONDITION if name not in ("schedule", "precision")]
     by_schedule = {name: predicted[predicted["schedule"] == name] for name in ("paper", "short", "paper-bf16")}
     for other in ("short", "paper-bf16"):
-        found = results.compare(by_schedule["paper"], by_schedule[other], [*alike, "run"], noise)
-        yield from (("schedules", ("WA",), c) for c in found)
-    chosen_on = predicted[predicted["protocol"].eq(splits.SELECTION)]
-    for corpus in results.in_order(chosen_on["corpus"].unique()):
-        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(chosen_on[chosen_on["corpus"] == corpus], noise))
+        compared = results.compare(by_schedule["paper"], by_schedule[other], [*shared, "run"], noise)
+        yield from (("schedules", ("WA",), c) for c in compared)
+    selection = predicted[predicted["protocol"].eq(splits.SELECTION)]
+    for corpus in results.in_order(selection["corpus"].unique()):
+        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(selection[selection["corpus"] == corpus], noise))
     for pair in [] if tries.empty else reach.report_pairs(tries):
         yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
 
 
-def _comparison(family: str, measure: str, c: Comparison) -> dict[str, Any]:
-    devices = [" and ".join(sorted(c.joined[name].unique())) for name in ("device", "device_theirs")]
+def _comparison(family: str, measure: str, comparison: Comparison) -> dict[str, Any]:
+    devices = [" and ".join(sorted(comparison.joined[name].unique())) for name in ("device", "device_theirs")]
     return {
         "family": family,
         "measure": measure,
-        **{name: getattr(c, name) for name in results.NAMED},
-        "second_schedule": c.theirs["schedule"].iloc[0],
-        "folds": text.ranges(c.folds),
-        "seed_numbers": text.ranges(c.seeds),
-        "epochs": c.epochs_of_both,
+        **{name: getattr(comparison, name) for name in results.NAMED},
+        "second_schedule": comparison.theirs["schedule"].iloc[0],
+        "folds": text.ranges(comparison.folds),
+        "seed_numbers": text.ranges(comparison.seeds),
+        "epochs": comparison.epochs_of_both,
         "device": " against ".join(dict.fromkeys(devices)),
-        **_interval(c.gain(measure)),
-        **_sides(*c.accuracies(measure)),
-        "lacks": c.lacks(of_claim=family in claims.CLAIMS, whole=family != EARLIER),
+        **_interval(comparison.gain(measure)),
+        **_both_estimates(*comparison.accuracies(measure)),
+        "lacks": comparison.lacks(of_claim=family in claims.CLAIMS, whole=family != EARLIER),
     }
 
 
-def _sides(first: metrics.Interval, second: metrics.Interval) -> dict[str, float]:
+def _both_estimates(first: metrics.Interval, second: metrics.Interval) -> dict[str, float]:
     return {"first_estimate": first.estimate, "second_estimate": second.estimate}
 
 
 def _positions_compared(tokens: pd.DataFrame) -> Rows:
-    """R2 of a column's number in the last tokens, one run against another, people's recordings."""
+    """Compare runs in pairs by R2 of the column number in the last tokens, on recordings of people."""
     noise, of_claims = results.position_noise(tokens), claims.pairs([Kind.POSITION])
-    there = set(tokens["run"])
-    asked = {(run, "student-alone"): "position" for run in config.RUNS if run in there and run.startswith("student-")}
-    for (first, second), family in {**asked, **of_claims}.items():
-        for about, gain, rows in results.position_r2_gain(tokens, first, second, noise):
-            schedule, held_out = about["schedule"], splits.HELD_OUT[about["protocol"]]
+    known = set(tokens["run"])
+    pairs = {(run, "student-alone"): "position" for run in config.RUNS if run in known and run.startswith("student-")}
+    for (first, second), family in {**pairs, **of_claims}.items():
+        for fields, gain, rows in results.position_r2_gain(tokens, first, second, noise):
+            schedule, held_out = fields["schedule"], splits.HELD_OUT[fields["protocol"]]
             epochs = config.SCHEDULES[schedule].epochs if schedule in config.SCHEDULES else 0
-            reached = (results.explained(rows.assign(missed=rows[name])) for name in ("missed", "missed_base"))
+            both_r2 = (results.explained(rows.assign(missed=rows[name])) for name in ("missed", "missed_base"))
             yield {
                 "family": family,
                 "measure": "R2",
                 "first": first,
                 "second": second,
-                **about,
+                **fields,
                 "held_out": held_out,
                 "epochs": epochs,
                 "folds": text.ranges(rows["fold"]),
                 "seed_numbers": text.ranges(rows["seed"]),
                 **_interval(gain),
-                **_sides(*reached),
+                **_both_estimates(*both_r2),
                 "utterances": rows["file"].nunique(),
                 "lacks": results.lacking(gain.seeds, results.missing_folds(rows), held_out, epochs),
             }
@@ -245,46 +246,46 @@ def _positions_compared(tokens: pd.DataFrame) -> Rows:
 
 @table
 def positions(tokens: pd.DataFrame) -> Rows:
-    """R2 of a column's number, a row a run, split and layer, in the order of the layers; of :func:`results.tokens`."""
+    """R2 of the column number, from :func:`results.tokens`: one row per run, split and layer, in the layers' order."""
     noise = results.position_noise(tokens)
-    for about, rows in grouped(tokens, [*PROBED, "image", "fingerprint", "layer"], sort=False):
-        at = results.explained(rows, noise.get((about["corpus"], about["protocol"])))
-        counted = {"last": bool(rows["last"].iloc[0]), "folds": text.ranges(rows["fold"])}
-        yield about | counted | _interval(at) | {"utterances": rows["file"].nunique()}
+    for fields, rows in grouped(tokens, [*PROBED, "image", "fingerprint", "layer"], sort=False):
+        interval = results.explained(rows, noise.get((fields["corpus"], fields["protocol"])))
+        extra = {"last": bool(rows["last"].iloc[0]), "folds": text.ranges(rows["fold"])}
+        yield fields | extra | _interval(interval) | {"utterances": rows["file"].nunique()}
 
 
 @table
 def orders(probes: Iterable[Any]) -> Rows:
-    """What another order of the columns of speech costs: a row a run, split and order, the intact order first.
+    """The cost of reordering the columns of speech: one row per run, split and order, the intact order first.
 
-    ``estimate`` is the accuracy (WA) as it is, and the loss of accuracy in another order; ``changed`` counts decisions.
+    ``estimate`` is the accuracy (WA) in the intact order, in another the loss; ``changed`` counts changed decisions.
     """
-    for about, of_run in grouped(results.orders(probes), PROBED, sort=False):
+    for fields, run_rows in grouped(results.orders(probes), PROBED, sort=False):
         intact = None
-        for order, rows in of_run.groupby("order", sort=False):
+        for order, rows in run_rows.groupby("order", sort=False):
             intact = rows if intact is None else intact
-            right, predicted = (intact[name].to_numpy() for name in ("correct", "predicted"))
-            values = right if rows is intact else right - rows["correct"].to_numpy()
-            at = metrics.interval(values, rows["speaker"].to_numpy(), seeds=rows["seed"].to_numpy()).within(-1.0, 1.0)
-            counted = {"order": order, "folds": text.ranges(rows["fold"]), "utterances": len(rows)}
-            yield about | counted | _interval(at) | {"changed": int((predicted != rows["predicted"]).sum())}
+            correct, predicted = (intact[name].to_numpy() for name in ("correct", "predicted"))
+            values = correct if rows is intact else correct - rows["correct"].to_numpy()
+            mean = metrics.interval(values, rows["speaker"].to_numpy(), seeds=rows["seed"].to_numpy()).within(-1.0, 1.0)
+            extra = {"order": order, "folds": text.ranges(rows["fold"]), "utterances": len(rows)}
+            yield fields | extra | _interval(mean) | {"changed": int((predicted != rows["predicted"]).sum())}
 
 
 @table
-def verdicts(compared: pd.DataFrame, beside: pd.DataFrame, orders: pd.DataFrame) -> Rows:
-    """A row a part of a claim: the finding, the corpora of the rows that decide, and a sentence that says what it rests on."""
+def verdicts(compared: pd.DataFrame, published_rows: pd.DataFrame, orders: pd.DataFrame) -> Rows:
+    """One row per part of a claim: its finding, the corpora that decide it, and a sentence with the evidence."""
     for part in claims.PARTS:
-        rows = rows_of(part, compared, beside)
-        found = claims.finding(part, rows)
-        decide = results.in_order(rows.loc[rows["label"].ne(Finding.PENDING), "corpus"])
-        about = {"claim": part.claim, "part": part.says, "finding": found.value, "corpora": ", ".join(decide)}
-        yield about | {"sentence": text.sentence(part, rows, orders, found)}
+        rows = rows_of(part, compared, published_rows)
+        finding = claims.finding(part, rows)
+        deciding = results.in_order(rows.loc[rows["label"].ne(Finding.PENDING), "corpus"])
+        fields = {"claim": part.claim, "part": part.says, "finding": finding.value, "corpora": ", ".join(deciding)}
+        yield fields | {"sentence": text.sentence(part, rows, orders, finding)}
 
 
-def rows_of(part: claims.Part, compared: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the tables ``comparisons`` or ``published`` that a part of a claim rests on."""
+def rows_of(part: claims.Part, compared: pd.DataFrame, published_rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the tables ``comparisons`` or ``published`` that test a part of a claim."""
     if part.kind is Kind.PUBLISHED:
-        return beside[beside["run"].isin([run for pair in part.pairs for run in pair])]
+        return published_rows[published_rows["run"].isin([run for pair in part.pairs for run in pair])]
     measure = "R2" if part.kind is Kind.POSITION else "WA"
     rows = compared[compared["measure"].eq(measure) & compared["family"].eq(part.claim)]
     return rows.loc[[pair in part.pairs for pair in zip(rows["first"], rows["second"], strict=True)]]

@@ -1,12 +1,12 @@
-"""Run records as tidy tables, and what is grouped, paired and pooled from them.
+"""Run records as tidy tables, and functions that group, pair and pool them.
 
-* :func:`predictions`: a row a predicted utterance, which :func:`identity` names;
-* :func:`accuracy`: a figure of merit of some rows, with its interval over speakers and seeds;
-* :func:`compare`: two runs on the same test utterances, wherever all else is alike;
-* :func:`tokens`: what probes know of time, a row a layer and utterance.
+* :func:`predictions`: one row per predicted utterance, with the run's :func:`identity`;
+* :func:`accuracy`: the accuracy of a run's rows, with its interval over speakers and seeds;
+* :func:`compare`: two runs on the same test utterances under the same conditions;
+* :func:`tokens`: the probes' errors, one row per layer and utterance.
 
-Columns named in :data:`CONDITION` say what two runs must share to be compared, those in :data:`CELL` which of their
-trainings belong together. :mod:`companion.node` makes the tables of the book from these functions, once.
+Two runs are comparable if they agree in the columns of :data:`CONDITION`; the columns of :data:`CELL` pair their
+trainings. :mod:`companion.node` makes the tables of the book from these functions, once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,39 +26,38 @@ from studies import variants
 Measure = Literal["WA", "UA"]
 CONDITION = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol"]
 CELL = ["fold", "split", "seed"]
-NAMED = ["first", "second", *CONDITION[1:], "held_out", "utterances"]  # of a comparison
+NAMED = ["first", "second", *CONDITION[1:], "held_out", "utterances"]  # attributes of a comparison in its table row
 _WHOLE = (*config.RUNS, *GONE_RUNS, *(name for name in variants.VARIANTS if "+" not in name))  # names without steps
 RUNS = [*variants.BASELINES, *sorted(_WHOLE, key=lambda run: run.startswith("teacher-"))]  # the order of tables
-UNSEEDED = tuple(name for name in variants.BASELINES if name not in variants.RESNETS)  # they have no chance
-BEYOND = [*GONE_SCHEDULES]  # schedules that add to the paper's
-Noise = Mapping[tuple[str, str], metrics.SeedNoise]  # of one run's WA, by corpus and protocol
-SEEDS = 3  # that a comparison needs of both runs to decide
+UNSEEDED = tuple(name for name in variants.BASELINES if name not in variants.RESNETS)  # nothing random
+BEYOND = [*GONE_SCHEDULES]  # schedules that add something to the paper's
+Noise = Mapping[tuple[str, str], metrics.SeedNoise]  # seed noise of one run's WA, by corpus and protocol
+SEEDS = 3  # a comparison decides only if both runs have as many
 PAPER_EPOCHS = config.SCHEDULES["paper"].epochs
 APART = ("leave-one-speaker-out", "actor-split", "speaker-folds")  # protocols whose test speakers are new
 NO_NOISE: Noise = MappingProxyType({})
 
 
-def predictions(found: Iterable[records.Record]) -> pd.DataFrame:
-    """One row a predicted utterance.
+def predictions(run_records: Iterable[records.Record]) -> pd.DataFrame:
+    """One row per predicted utterance.
 
-    Columns: those of :func:`identity`, ``part`` ("train", "test", "validation"), ``file``, ``utterance``
-    (the file of which it is a version), ``speaker``, ``true``, ``predicted``, ``correct``, and ``repetition``: the seed,
-    or of random draws the draw.
+    Columns: those of :func:`identity`, ``part`` ("train", "test", "validation"), ``file``, ``utterance`` (the original
+    of a changed version), ``speaker``, ``true``, ``predicted``, ``correct``, and ``repetition`` (seed, or random draw).
     """
-    about, columns = [], {name: [] for name in ("file", "speaker", "true", "predicted")}
-    for r in found:
-        named = identity(r)
+    parts, columns = [], {name: [] for name in ("file", "speaker", "true", "predicted")}
+    for r in run_records:
+        fields = identity(r)
         for name, part in r.parts.items():
-            about += [named | {"part": name, "rows": len(part.file)}]
+            parts += [fields | {"part": name, "rows": len(part.file)}]
             columns["file"] += part.file
             columns["speaker"] += part.speaker
             columns["true"] += [r.emotions[label] for label in part.true]
             columns["predicted"] += [r.emotions[label] for label in part.predicted]
     names = [*CONDITION, *CELL, "run", "epochs", "complete", "device", "part", "rows"]
-    runs_of = pd.DataFrame(about, columns=names)
-    named = runs_of.columns.difference(["fold", "seed", "epochs", "complete", "rows"])
-    runs_of = runs_of.astype(dict.fromkeys(named, "category"))
-    table = runs_of.loc[runs_of.index.repeat(runs_of.pop("rows").astype(int))].reset_index(drop=True)
+    run_table = pd.DataFrame(parts, columns=names)
+    categorical = run_table.columns.difference(["fold", "seed", "epochs", "complete", "rows"])
+    run_table = run_table.astype(dict.fromkeys(categorical, "category"))
+    table = run_table.loc[run_table.index.repeat(run_table.pop("rows").astype(int))].reset_index(drop=True)
     emotions = sorted({*columns["true"], *columns["predicted"]})
     for name, values in columns.items():
         table[name] = pd.Categorical(values, emotions if name in ("true", "predicted") else None)
@@ -69,23 +68,23 @@ def predictions(found: Iterable[records.Record]) -> pd.DataFrame:
 
 
 def _source(file: str) -> str:
-    """The utterance that a file is a version of, as :attr:`serlib.data.corpora.Utterance.source`."""
+    """The original utterance of a file or a changed version, as :attr:`serlib.data.corpora.Utterance.source`."""
     name, _, version = file.rpartition(" (")
     return name if version.removesuffix(")") in config.PERTURBATIONS else file
 
 
 def grouped(table: pd.DataFrame, keys: Sequence[str], **options: Any) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """What names each group, and its rows; options of ``groupby``."""
+    """Yield each group's keys by column, and its rows; ``options`` go to ``groupby``."""
     for key, rows in table.groupby(list(keys), observed=True, **options):
         yield dict(zip(keys, key, strict=True)), rows
 
 
 def identity(r: records.Record) -> dict[str, Any]:
-    """What names a run, and what two runs must share."""
-    known = corpora.published_fingerprints(r.corpus)  # of the corpus as published, file by file; none of one's own
-    published = not known or r.speech == "synthetic" or r.fingerprint in known
-    named = [*CONDITION, "fold", "split", "run", "seed", "epochs"]
-    return {name: getattr(r, "images" if name == "image" else name) for name in named} | {
+    """The columns that identify a run, among them those that two comparable runs share."""
+    fingerprints = corpora.published_fingerprints(r.corpus)  # none for a user's own corpus
+    published = not fingerprints or r.speech == "synthetic" or r.fingerprint in fingerprints
+    names = [*CONDITION, "fold", "split", "run", "seed", "epochs"]
+    return {name: getattr(r, "images" if name == "image" else name) for name in names} | {
         "complete": not r.notes and published,
         "device": "GPU" if str(r.provenance.get("device", "cpu")).startswith("cuda") else "CPU",
     }
@@ -97,15 +96,15 @@ def test(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOISE) -> metrics.Interval:
-    """One of :func:`accuracies`."""
+    """WA or UA alone, see :func:`accuracies`."""
     return accuracies(rows, noise)[measure]
 
 
 def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[str, metrics.Interval]:
-    """WA and UA, in [0, 1], of one run's rows of one part, every fold and seed that is there put together.
+    """WA and UA in [0, 1] from one run's rows of one part, pooled over every available fold and seed.
 
-    Copies of an utterance, in several random draws or several versions, count as one. Of seeds, those with the most
-    folds are taken, so that every speaker weighs the same for each. UA takes the seed noise of WA.
+    Copies of an utterance, in several random draws or versions, count as one. Only the seeds with the most folds count,
+    so that every speaker has the same weight for each seed. UA takes the seed noise of WA.
 
     Raises:
         ValueError: rows of several parts, such as training and test set.
@@ -113,12 +112,12 @@ def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[str, metrics
     if rows["part"].nunique() > 1:
         raise ValueError(f"one accuracy of several parts: {', '.join(sorted(rows['part'].unique()))}")
     run, corpus, protocol = (rows[name].iloc[0] for name in ("run", "corpus", "protocol"))
-    found = _intervals(fullest_seeds(rows), "correct", _noise_of(corpus, protocol, noise, run))
-    return {measure: at.within(0.0, 1.0) for measure, at in found.items()}
+    intervals = _intervals(fullest_seeds(rows), "correct", _noise_of(corpus, protocol, noise, run))
+    return {measure: interval.within(0.0, 1.0) for measure, interval in intervals.items()}
 
 
 def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows, of one protocol, of the seeds with the most folds; a random draw is fold and seed at once."""
+    """One protocol's rows of the seeds with the most folds; a random draw is both fold and seed."""
     if rows["protocol"].iloc[0] in splits.DRAWN:
         return rows
     folds = rows[["seed", "fold"]].drop_duplicates()["seed"].value_counts()
@@ -126,96 +125,96 @@ def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _intervals(rows: pd.DataFrame, column: str, noise: metrics.SeedNoise | None = None) -> dict[str, metrics.Interval]:
-    """Of a column, each utterance once in a repetition."""
+    """WA and UA of a column; each utterance counts once per repetition."""
     seed, _ = pd.factorize(rows["repetition"], sort=True)
-    copy = seed * len(rows["utterance"].cat.categories) + rows["utterance"].cat.codes.to_numpy()
-    there, first, counts = np.unique(copy, return_index=True, return_counts=True)
-    values = np.bincount(copy, rows[column].to_numpy())[there] / counts
+    key = seed * len(rows["utterance"].cat.categories) + rows["utterance"].cat.codes.to_numpy()
+    unique, first, counts = np.unique(key, return_index=True, return_counts=True)
+    values = np.bincount(key, rows[column].to_numpy())[unique] / counts
     speakers, true = (rows[name].cat.codes.to_numpy()[first] for name in ("speaker", "true"))
-    wa, ua = (metrics.interval(values, speakers, classes=of, seeds=seed[first], noise=noise) for of in (None, true))
+    wa, ua = (metrics.interval(values, speakers, classes=c, seeds=seed[first], noise=noise) for c in (None, true))
     return {"WA": wa, "UA": ua}
 
 
 def longest(predicted: pd.DataFrame) -> pd.DataFrame:
-    """Of each corpus, run and protocol the one condition that stands for it, of schedules that add nothing to the paper's.
+    """The one condition that represents each corpus, run and protocol; no schedule of :data:`BEYOND` counts.
 
-    That with the most test predictions; then that with the most epochs; then single precision before bf16. Columns: those
+    It has the most test predictions; among equals, the most epochs; then single precision precedes bf16. Columns: those
     of :data:`CONDITION` and ``run``, in the order of tables.
     """
-    tested = test(predicted[~predicted["schedule"].isin(BEYOND)])
-    sizes = tested.groupby([*CONDITION, "run"], observed=True).agg(size=("file", "size"), epochs=("epochs", "first"))
-    sizes = sizes.reset_index().assign(single=lambda of: of["precision"].eq("32-true"))
+    test_rows = test(predicted[~predicted["schedule"].isin(BEYOND)])
+    sizes = test_rows.groupby([*CONDITION, "run"], observed=True).agg(size=("file", "size"), epochs=("epochs", "first"))
+    sizes = sizes.reset_index().assign(single=lambda table: table["precision"].eq("32-true"))
     ranked = sizes.sort_values(["size", "epochs", "single"], ascending=False, kind="stable")
     best = ranked.drop_duplicates(["corpus", "run", "protocol"]).sort_index()
     return best[[*CONDITION, "run"]].sort_values("run", key=lambda runs: runs.astype(object).map(place), kind="stable")
 
 
 def place(run: str) -> tuple[int, str]:
-    """A run's place in tables; with steps it follows the run that they are added to."""
+    """A run's place in tables; a run with steps follows the run without them."""
     base, _, steps = run.partition("+")
     return RUNS.index(base), steps
 
 
 def seed_noise(table: pd.DataFrame) -> Noise:
-    """By corpus and protocol, what a seed does to the WA of all speakers alike, see :func:`serlib.metrics.seed_noise`.
+    """The effect of a seed on the WA of all speakers, by corpus and protocol; see :func:`serlib.metrics.seed_noise`.
 
-    Pooled over the networks with several seeds that trained at least as long as the paper's. Additions to the paper, a
-    schedule or steps of a run, have no part in it, nor have random draws: their test utterances differ.
+    It is pooled over the networks with several seeds that trained at least as long as the paper's. Schedules and steps
+    beyond the paper are left out. So are random draws, because their test utterances differ.
     """
     added = table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
     networks = ~table["run"].isin(variants.BASELINES) & ~table["protocol"].isin(splits.DRAWN)
     rows = test(table[~added & networks & table["epochs"].ge(PAPER_EPOCHS)])
-    return _pooled_noise(rows.assign(one=1.0), [*CONDITION, "run"], "correct", "one")
+    return _pooled_noise(rows.assign(weight=1.0), [*CONDITION, "run"], "correct", "weight")
 
 
 def position_noise(table: pd.DataFrame) -> Noise:
-    """As :func:`seed_noise`, of R2 at the last of :func:`tokens`."""
+    """As :func:`seed_noise`, for R2 in the last layer of :func:`tokens`."""
     rows = table[table["last"].astype(bool)]
     rows = rows.assign(explained=rows["variation"] - rows["missed"])
     return _pooled_noise(rows, ["schedule", "image", "fingerprint", "run"], "explained", "variation")
 
 
-def _pooled_noise(rows: pd.DataFrame, alike: list[str], above: str, below: str) -> Noise:
-    """Of the ratio of the sums of two columns; rows that are one run are alike in some others."""
-    found = {}
-    for where, of in rows.groupby(["corpus", "protocol"], observed=True):
-        each = [by_seed_and_speaker(same, above, below) for _, same in of.groupby(alike, observed=True)]
-        if pooled := metrics.seed_noise(each):
-            found[where] = pooled
-    return found
+def _pooled_noise(rows: pd.DataFrame, run_columns: list[str], numerator: str, denominator: str) -> Noise:
+    """Seed noise of the ratio of two summed columns, pooled over runs; the rows of a run agree in ``run_columns``."""
+    by_split = {}
+    for key, split in rows.groupby(["corpus", "protocol"], observed=True):
+        sums = [by_seed_and_speaker(r, numerator, denominator) for _, r in split.groupby(run_columns, observed=True)]
+        if pooled := metrics.seed_noise(sums):
+            by_split[key] = pooled
+    return by_split
 
 
-def by_seed_and_speaker(rows: pd.DataFrame, above: str, below: str) -> tuple[np.ndarray, np.ndarray]:
-    """The sums of two columns of one run, (seeds, speakers), of the seeds with the most folds."""
-    sums = fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)[[above, below]].sum().unstack()
-    return sums[above].to_numpy(), sums[below].to_numpy()
+def by_seed_and_speaker(rows: pd.DataFrame, numerator: str, denominator: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of two columns of one run as arrays (seeds, speakers), for the seeds with the most folds."""
+    sums = fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)[[numerator, denominator]].sum().unstack()
+    return sums[numerator].to_numpy(), sums[denominator].to_numpy()
 
 
 def _noise_of(corpus: str, protocol: str, noise: Noise, *runs: str) -> metrics.SeedNoise | None:
-    """The seed noise of a difference of ``runs``, or of one, each trained by itself; a run without chance adds none.
+    """The seed noise of one run, or of the difference of two independent ones; a deterministic run adds none.
 
-    A protocol without its own takes the largest that is known.
+    A protocol without an estimate takes the largest known one.
     """
     known = noise.get((corpus, protocol)) or max(noise.values(), default=None)
-    chances = sum(run not in UNSEEDED for run in runs)
-    return metrics.SeedNoise(chances * known.variance, known.df) if known and chances else None
+    seeded = sum(run not in UNSEEDED for run in runs)
+    return metrics.SeedNoise(seeded * known.variance, known.df) if known and seeded else None
 
 
 def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
-    """How far the seeds of a run lie apart: every run with more than one, on the folds that all of its seeds have.
+    """The spread between the seeds of every run with several, on the folds that all of its seeds have.
 
-    Of random draws, whose test utterances differ, each draw counts for a seed. Columns: those of :data:`CONDITION`, run,
-    folds, seeds (their number), accuracies (by seed, in [0, 1]), deviation (with one less than their number for a divisor).
+    A random draw counts as a seed, although its test utterances differ. Columns: those of :data:`CONDITION`, run,
+    folds, seeds (their number n), accuracies (by seed, in [0, 1]), deviation (standard deviation with divisor n - 1).
     """
-    rows, found = test(table[~table["run"].isin(variants.BASELINES)]), []
-    for about, same in grouped(rows, [*CONDITION, "run"]):
-        if about["protocol"] not in splits.DRAWN:
-            same = same[same.groupby("fold")["seed"].transform("nunique") == same["seed"].nunique()]
-        reached = {k: _intervals(of, "correct")["WA"].estimate for k, of in same.groupby("repetition")}
-        if len(reached) > 1:
-            about |= {"folds": sorted(same["fold"].unique()), "seeds": len(reached), "accuracies": reached}
-            found.append(about | {"deviation": pd.Series(reached).std()})
-    return pd.DataFrame(found, columns=[*CONDITION, "run", "folds", "seeds", "accuracies", "deviation"])
+    test_rows, spreads = test(table[~table["run"].isin(variants.BASELINES)]), []
+    for fields, run_rows in grouped(test_rows, [*CONDITION, "run"]):
+        if fields["protocol"] not in splits.DRAWN:
+            run_rows = run_rows[run_rows.groupby("fold")["seed"].transform("nunique") == run_rows["seed"].nunique()]
+        wa = {k: _intervals(rows, "correct")["WA"].estimate for k, rows in run_rows.groupby("repetition")}
+        if len(wa) > 1:
+            fields |= {"folds": sorted(run_rows["fold"].unique()), "seeds": len(wa), "accuracies": wa}
+            spreads.append(fields | {"deviation": pd.Series(wa).std()})
+    return pd.DataFrame(spreads, columns=[*CONDITION, "run", "folds", "seeds", "accuracies", "deviation"])
 
 
 def lacking(
@@ -226,13 +225,13 @@ def lacking(
     complete: bool = True,
     alike: int = SEEDS,
 ) -> str:
-    """What keeps a number from deciding: ``speaker-dependent; 8 epochs; 1 of 3 seeds``; "" if nothing does.
+    """Why a number cannot decide: ``speaker-dependent; 8 epochs; 1 of 3 seeds``; "" if it can.
 
     Args:
-        missing: folds.
-        alike: seeds of which both runs were trained on one kind of device.
+        missing: number of missing folds.
+        alike: number of seeds for which both runs were trained on one kind of device.
     """
-    said = {
+    reasons = {
         held_out: held_out != splits.NEW,
         f"{epochs} epochs": epochs < PAPER_EPOCHS,
         "not the corpus as published": not complete,
@@ -240,21 +239,21 @@ def lacking(
         f"{seeds} of {SEEDS} seeds": seeds < SEEDS,
         f"{alike} of {SEEDS} seeds on one kind of device": seeds >= SEEDS > alike,
     }
-    return "; ".join(words for words, so in said.items() if so)
+    return "; ".join(words for words, applies in reasons.items() if applies)
 
 
-@dataclass(frozen=True, eq=False)  # equality of tables is no yes or no
+@dataclass(frozen=True, eq=False)  # tables compare element by element
 class Comparison:
-    """Two runs on the same test utterances, all folds and seeds that both have; all of :data:`CONDITION` is alike."""
+    """Two runs on the same test utterances, over all folds and seeds that both have; :func:`compare` makes it."""
 
     ours: pd.DataFrame  # predictions of the test set
     theirs: pd.DataFrame
-    joined: pd.DataFrame  # test utterances, ``value`` how much better ours is
+    joined: pd.DataFrame  # one row per test utterance; ``value``: ours correct minus theirs correct
     noise: Noise
-    missing: int  # folds, see :func:`missing_folds`
+    missing: int  # number of folds, see :func:`missing_folds`
 
     def __getattr__(self, name: str):
-        """A column in which all rows are alike: ``corpus``, ``protocol``, ``schedule``, ``epochs``, ..."""
+        """The first value of a column of ours: ``corpus``, ``protocol``, ``schedule``, ``epochs``, ..."""
         if name.startswith("_") or name not in self.ours.columns:
             raise AttributeError(name)
         return self.ours[name].iloc[0]
@@ -263,24 +262,24 @@ class Comparison:
     second = property(lambda self: self.theirs["run"].iloc[0])
     folds = property(lambda self: sorted(self.joined["fold"].unique()))
     seeds = property(lambda self: sorted(self.joined["seed"].unique()))
-    utterances = property(lambda self: self.joined["utterance"].nunique())  # different ones
+    utterances = property(lambda self: self.joined["utterance"].nunique())  # distinct ones
     held_out = property(lambda self: splits.HELD_OUT[self.protocol])
 
     @property
     def epochs_of_both(self) -> int:
-        """Of the run that trained for fewer."""
+        """The epochs of the run that trained for fewer; a classifier in :data:`UNSEEDED` does not count."""
         networks = [rows for rows in (self.ours, self.theirs) if rows["run"].iloc[0] not in UNSEEDED]
         return min((rows["epochs"].min() for rows in networks), default=PAPER_EPOCHS)
 
     def lacks(self, of_claim: bool = False, whole: bool = True) -> str:
-        """What keeps it from a finding, see :func:`lacking`: three seeds of both runs, one kind of device, every fold
-        (where ``whole``); of a claim new speakers and the paper's length as well."""
+        """Why it cannot decide, see :func:`lacking`. It needs three seeds of both runs, on one kind of device, and
+        every fold (if ``whole``); a claim also needs new speakers and the paper's number of epochs."""
         runs, seeds = {self.first, self.second}, self.joined["seed"]
-        alike = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
-        alike = int(alike.groupby(seeds).all().sum()) if not runs & set(variants.BASELINES) else seeds.nunique()
-        seeds, alike = (SEEDS, SEEDS) if runs <= set(UNSEEDED) else (seeds.nunique(), alike)
-        asked = {"held_out": self.held_out, "epochs": self.epochs_of_both} if of_claim else {}
-        return lacking(seeds, self.missing if whole else 0, complete=self.complete, alike=alike, **asked)
+        matching = self.joined["device"].astype(str).eq(self.joined["device_theirs"].astype(str))
+        matching = int(matching.groupby(seeds).all().sum()) if not runs & set(variants.BASELINES) else seeds.nunique()
+        seeds, matching = (SEEDS, SEEDS) if runs <= set(UNSEEDED) else (seeds.nunique(), matching)
+        claim_needs = {"held_out": self.held_out, "epochs": self.epochs_of_both} if of_claim else {}
+        return lacking(seeds, self.missing if whole else 0, complete=self.complete, alike=matching, **claim_needs)
 
     def gain(self, measure: Measure) -> metrics.Interval:
         """By how much ours is better, in [-1, 1], with its interval."""
@@ -288,47 +287,47 @@ class Comparison:
         return _intervals(self.joined, "value", noise)[measure].within(-1.0, 1.0)
 
     def accuracies(self, measure: Measure = "WA") -> list[metrics.Interval]:
-        """Of both runs on the test set, ours first."""
+        """The accuracies of both runs on the test set, ours first."""
         return [accuracy(rows, measure, self.noise) for rows in (self.ours, self.theirs)]
 
 
 def compare(
     ours: pd.DataFrame, theirs: pd.DataFrame, alike: Sequence[str] = CONDITION, noise: Noise = NO_NOISE
 ) -> list[Comparison]:
-    """Two runs' prediction rows, compared wherever they are alike in the columns ``alike`` and share folds and seeds.
+    """Compare two runs' predictions wherever they agree in the columns ``alike`` and share folds and seeds.
 
-    Of seeds, those with the most folds are taken, so that every speaker weighs the same for each.
+    Only the seeds with the most folds count, so that every speaker has the same weight for each seed.
 
     Raises:
         ValueError: on the same fold and seed the two were not tested on the same utterances.
     """
     first, second = (dict(iter(side.groupby(list(alike), observed=True))) for side in (ours, theirs))
-    made, columns = [], [*CELL, "file", "true", "correct", "device"]
-    for condition in (each for each in first if each in second):
-        whole, tested = first[condition], [test(of[condition]) for of in (first, second)]
+    compared, columns = [], [*CELL, "file", "true", "correct", "device"]
+    for condition in (condition for condition in first if condition in second):
+        our_rows, tested = first[condition], [test(groups[condition]) for groups in (first, second)]
         cells = tested[0][["protocol", *CELL]].drop_duplicates().merge(tested[1][CELL].drop_duplicates())
         if cells.empty:
             continue
         cells = fullest_seeds(cells)
-        sides = [side.merge(cells[CELL], on=CELL) for side in tested]
-        pair = sides[0].merge(sides[1][columns], on=columns[:4], how="outer", suffixes=("", "_theirs"), indicator=True)
-        unlike = pair[(pair["_merge"] != "both") | (pair["true"] != pair["true_theirs"])]
-        if len(unlike):
-            at = unlike.iloc[0]
+        both = [side.merge(cells[CELL], on=CELL) for side in tested]
+        pair = both[0].merge(both[1][columns], on=columns[:4], how="outer", suffixes=("", "_theirs"), indicator=True)
+        mismatched = pair[(pair["_merge"] != "both") | (pair["true"] != pair["true_theirs"])]
+        if len(mismatched):
+            row = mismatched.iloc[0]
             raise SerlibError(
-                f"{whole['corpus'].iloc[0]}, {whole['protocol'].iloc[0]} {at['fold']}, seed {at['seed']}: {at['file']} is not in both test sets "
+                f"{our_rows['corpus'].iloc[0]}, {our_rows['protocol'].iloc[0]} {row['fold']}, seed {row['seed']}: {row['file']} is not in both test sets "
                 "under the same label; make the two records again from the same recordings"
             )
-        missing = missing_folds(whole[whole["fold"].isin(cells["fold"])])
-        made.append(Comparison(*sides, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise, missing))
-    return made
+        missing = missing_folds(our_rows[our_rows["fold"].isin(cells["fold"])])
+        compared.append(Comparison(*both, pair.assign(value=pair["correct"] - pair["correct_theirs"]), noise, missing))
+    return compared
 
 
 def by_unlabelled(accuracies: pd.DataFrame, measure: Measure = "UA") -> pd.DataFrame:
-    """What speaker normalisation gains, by how many unlabelled utterances of each test speaker it knows.
+    """Accuracy without and with speaker normalisation, by how many unlabelled utterances of each test speaker it uses.
 
-    ``accuracies`` are those of :mod:`companion.evidence`. Columns: corpus, run (without normalisation), utterances ("none",
-    "3", ..., "all"), estimate, low, high, measure.
+    ``accuracies`` is the table of :mod:`companion.evidence`. Columns: corpus, run (without normalisation), utterances
+    ("none", "3", ..., "all"), estimate, low, high, measure.
     """
     tested = accuracies[accuracies["part"].str.startswith("test") & accuracies["measure"].eq(measure)]
     tested = tested[tested["independent"].astype(bool)]
@@ -343,44 +342,44 @@ def by_unlabelled(accuracies: pd.DataFrame, measure: Measure = "UA") -> pd.DataF
 
 
 def missing_folds(rows: pd.DataFrame) -> int:
-    """How many folds of their protocol one run's rows leave out; of random draws none can be missing."""
-    protocol, there = rows["protocol"].iloc[0], rows["fold"].nunique()
-    whole = {"leave-one-speaker-out": rows["speaker"].nunique(), "actor-split": 1} | dict.fromkeys(splits.DRAWN, there)
-    return whole.get(protocol, splits.FOLDS) - there
+    """The number of a protocol's folds that one run's rows lack; 0 for random draws, which have no fixed number."""
+    protocol, folds = rows["protocol"].iloc[0], rows["fold"].nunique()
+    total = {"leave-one-speaker-out": rows["speaker"].nunique(), "actor-split": 1} | dict.fromkeys(splits.DRAWN, folds)
+    return total.get(protocol, splits.FOLDS) - folds
 
 
-def tokens(probed: Iterable[Any], found: Iterable[records.Record] = ()) -> pd.DataFrame:
-    """One row a layer and test utterance of a probed network; ``found`` are the records, of which each probe names one.
+def tokens(probed: Iterable[Any], run_records: Iterable[records.Record] = ()) -> pd.DataFrame:
+    """One row per layer and test utterance of a probed network; each probe names its record by ``result``.
 
-    Columns: what names the run, its record's image and fingerprint (else empty), file, speaker and layer. ``missed`` is
-    the sum of squares, over the utterance's columns, of what the probe misses. ``variation`` is that of the column
-    numbers about the training set's mean. Both are in columns squared.
+    Columns: the run's identity, its record's image and fingerprint (else empty), file, speaker and layer. ``missed`` is
+    the sum of the probe's squared errors over the utterance's columns. ``variation`` is the sum of squares of the
+    column numbers about the training set's mean. Both are in columns squared.
     """
-    made_from = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in found}
-    none, made = {"image": "", "fingerprint": ""}, []
+    by_result = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in run_records}
+    unknown, parts = {"image": "", "fingerprint": ""}, []
     for p in probed:
-        about = {name: getattr(p, name) for name in _PROBED} | made_from.get(p.result, none)
-        about |= {"file": p.file, "speaker": p.speaker, "variation": p.variation}
-        made += [about | {"layer": of, "last": of == p.last, "missed": missed} for of, missed in p.errors.items()]
-    return _stacked(made, [*_PROBED, *none, "layer", "last", "file", "speaker", "variation", "missed"])
+        run = {name: getattr(p, name) for name in _PROBED} | by_result.get(p.result, unknown)
+        run |= {"file": p.file, "speaker": p.speaker, "variation": p.variation}
+        parts += [run | {"layer": layer, "last": layer == p.last, "missed": error} for layer, error in p.errors.items()]
+    return _stacked(parts, [*_PROBED, *unknown, "layer", "last", "file", "speaker", "variation", "missed"])
 
 
 def orders(probed: Iterable[Any]) -> pd.DataFrame:
-    """One row a test utterance and order of its columns: what names the run, speaker, predicted label, correct."""
-    made = []
+    """One row per test utterance and order of its columns: the run's identity, speaker, predicted label, correct."""
+    tables = []
     for p in probed:
-        about = {name: getattr(p, name) for name in _PROBED}
+        fields = {name: getattr(p, name) for name in _PROBED}
         for order, labels in p.predicted.items():
-            right = np.equal(p.true, labels).astype(float)
-            made.append(about | {"order": order, "speaker": p.speaker, "predicted": labels, "correct": right})
-    return _stacked(made, [*_PROBED, "order", "speaker", "predicted", "correct"])
+            correct = np.equal(p.true, labels).astype(float)
+            tables.append(fields | {"order": order, "speaker": p.speaker, "predicted": labels, "correct": correct})
+    return _stacked(tables, [*_PROBED, "order", "speaker", "predicted", "correct"])
 
 
 def _stacked(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """One table of several, each with a value or a sequence of values a column."""
-    rows, values = [len(of["speaker"]) for of in tables], {name: [of[name] for of in tables] for name in columns}
-    long = [name for name, of in values.items() if of and not np.isscalar(of[0])]
-    return pd.DataFrame({k: np.concatenate(of) if k in long else np.repeat(of, rows) for k, of in values.items()})
+    """Stack tables into one; each holds a single value per column, or a sequence of values."""
+    lengths, values = [len(t["speaker"]) for t in tables], {name: [t[name] for t in tables] for name in columns}
+    sequences = [name for name, v in values.items() if v and not np.isscalar(v[0])]
+    return pd.DataFrame({k: np.concatenate(v) if k in sequences else np.repeat(v, lengths) for k, v in values.items()})
 
 
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
@@ -391,28 +390,28 @@ def explained(rows: pd.DataFrame, noise: metrics.SeedNoise | None = None) -> met
     return _ratio(rows, rows["variation"] - rows["missed"], noise).within(-np.inf, 1.0)
 
 
-def _ratio(rows: pd.DataFrame, above: pd.Series, noise: metrics.SeedNoise | None) -> metrics.Interval:
+def _ratio(rows: pd.DataFrame, numerator: pd.Series, noise: metrics.SeedNoise | None) -> metrics.Interval:
     speakers, seeds, weights = (rows[name].to_numpy() for name in ("speaker", "seed", "variation"))
-    return metrics.interval(above.to_numpy(), speakers, weights=weights, seeds=seeds, noise=noise)
+    return metrics.interval(numerator.to_numpy(), speakers, weights=weights, seeds=seeds, noise=noise)
 
 
 def position_r2_gain(
     table: pd.DataFrame, run: str, base: str, noise: Noise = NO_NOISE
 ) -> Iterator[tuple[dict[str, str], metrics.Interval, pd.DataFrame]]:
-    """By how much R2 of the last tokens lies above that of run ``base`` on the same columns, and the rows of both.
+    """The gain in R2 of the last tokens of ``run`` over those of ``base``, on the columns that both runs have.
 
-    Yields it with the corpus, protocol, schedule, image and fingerprint; only what both runs have counts.
+    Yields the corpus, protocol, schedule, image and fingerprint; the gain; and the rows of both runs.
     """
-    where = ["corpus", "protocol", "schedule", "image", "fingerprint"]
-    sides = [table[table["last"].astype(bool) & table["run"].eq(name)] for name in (run, base)]
-    pair = pd.merge(*sides, on=["speech", *where, "fold", "seed", "file"], suffixes=("", "_base"))
-    for about, rows in grouped(pair, ["speech", *where]):
-        of_both = _noise_of(about["corpus"], about["protocol"], noise, run, base)
-        del about["speech"]
-        yield about, _ratio(rows, rows["missed_base"] - rows["missed"], of_both), rows
+    shared = ["corpus", "protocol", "schedule", "image", "fingerprint"]
+    last_tokens = [table[table["last"].astype(bool) & table["run"].eq(name)] for name in (run, base)]
+    pair = pd.merge(*last_tokens, on=["speech", *shared, "fold", "seed", "file"], suffixes=("", "_base"))
+    for fields, rows in grouped(pair, ["speech", *shared]):
+        pair_noise = _noise_of(fields["corpus"], fields["protocol"], noise, run, base)
+        del fields["speech"]
+        yield fields, _ratio(rows, rows["missed_base"] - rows["missed"], pair_noise), rows
 
 
 def in_order(corpora: Iterable[str]) -> list[str]:
-    """Corpora in the paper's order, others behind."""
+    """Corpora in the paper's order, then all others by name."""
     known = list(facts.CORPORA)
     return sorted(set(corpora), key=lambda name: (known.index(name) if name in known else len(known), name))
