@@ -1,11 +1,11 @@
-"""Claim by claim: which runs test it, and what is found by the stated rule, as values.
+"""The claims: the runs that test each one, and the findings by the stated rule, as values.
 
-* :data:`PARTS`: what each claim comes to, and the pairs of runs that test it;
+* :data:`PARTS`: the parts of each claim, and the pairs of runs that test them;
 * :func:`measured`: the comparisons of a pair that may be reported, the best for each corpus and split;
-* :func:`labelled`: the label of each comparison, after Holm within its claim;
-* :func:`finding`: what the labels of a part come to.
+* :func:`labelled`: the label of each comparison, after Holm's correction within its claim;
+* :func:`finding`: the finding on a part, from the labels of its comparisons.
 
-:mod:`companion.evidence` keeps what they return; words are made of it in :func:`companion.text.sentence`.
+:mod:`companion.evidence` stores what they return; :func:`companion.text.sentence` puts it into words.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,11 @@ from serlib.data import splits
 
 ALPHA = 1 - metrics.LEVEL  # of an adjusted p-value
 WIDEST = 0.05  # half-width of an interval that can support a published number
-NETWORKS = {"teacher": "teacher", "student-pooled": "student", "student-tokens": "student"}  # published ones
+NETWORKS = {"teacher": "teacher", "student-pooled": "student", "student-tokens": "student"}  # run to published network
 
 
 class Finding(StrEnum):
-    """What is found of a comparison, and of a part of a claim; the most decided first."""
+    """The finding on a comparison, or on a part of a claim; the most decided first."""
 
     SUPPORTED = "supported"
     RULED_OUT = "ruled out"
@@ -49,16 +49,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a claim says, and the pairs of runs that test it: the run said to be better comes first."""
+    """One statement of a claim, and the pairs of runs that test it: the claim says that the first run is better."""
 
     claim: str
     says: str
     kind: Kind
     pairs: tuple[tuple[str, str], ...] = ()
-    shuffled: bool = False  # the sentence says what another order of the columns costs the pairs
+    shuffled: bool = False  # the sentence also gives the pair's loss from shuffled columns
 
 
-SMALL = "at the student's size"  # beside the claim's own runs, which are the teacher's
+SMALL = "at the student's size"  # the claim's own runs have the teacher's size
 PARTS = (
     Part("vertical patches", "full-height patches beat square ones", Kind.GAIN, (("teacher", "teacher-square-patches"),)),
     Part("vertical patches", "full-height patches beat horizontal ones", Kind.GAIN, (("teacher", "teacher-horizontal-patches"),)),
@@ -77,10 +77,10 @@ CLAIMS = frozenset(part.claim for part in PARTS)
 
 
 def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: results.Noise) -> list[Comparison]:
-    """Two runs' predictions on people's recordings compared, one comparison a corpus, protocol and image size.
+    """Compare two runs' predictions on recordings of people: one comparison per corpus, protocol and image size.
 
-    Of several schedules that is taken which lacks least; then that with more predictions; then that with more epochs;
-    then single precision before bf16.
+    Of several schedules, one that lacks nothing comes first; then the one with more predictions; then the one with more
+    epochs; then single precision before bf16.
     """
 
     def rank(c: Comparison) -> tuple:
@@ -94,7 +94,7 @@ def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: result
 
 
 def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
-    """p-values adjusted for being several (Holm 1979): the chance of one false finding among all stays below the level."""
+    """p-values adjusted for multiple comparisons (Holm 1979): the chance of any false finding stays below the level."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
     adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1)
@@ -102,10 +102,10 @@ def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
 
 
 def labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons with the columns ``adjusted``, Holm's p-value within the ``family`` and measure, and ``label``.
+    """Add two columns to comparisons: ``adjusted``, Holm's p-value within the ``family`` and measure, and ``label``.
 
-    Only comparisons that lack nothing decide, and only those are adjusted for. A comparison is *supported* if its adjusted
-    p-value is below :data:`ALPHA` and the first run is better, *ruled out* if it is worse, else *unclear*.
+    Comparisons that lack something are *pending*, and the adjustment leaves them out. The others are *supported* if the
+    adjusted p-value is below :data:`ALPHA` and the first run is better, *ruled out* if it is worse, else *unclear*.
     """
     decides = rows["lacks"].eq("")
     adjusted = pd.Series(float("nan"), rows.index)
@@ -118,18 +118,18 @@ def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(adjusted=adjusted, label=label)
 
 
-def beside_published(at: metrics.Interval, stated: float) -> Finding:
-    """An accuracy beside the published one: below it, too uncertain to say, or up to it."""
-    if at.high < stated:
+def beside_published(interval: metrics.Interval, stated: float) -> Finding:
+    """An accuracy against the published one: below it, reaching it, or unclear because its interval is too wide."""
+    if interval.high < stated:
         return Finding.NOT_REACHED
-    return Finding.UNCLEAR if (at.high - at.low) / 2 > WIDEST else Finding.SUPPORTED
+    return Finding.UNCLEAR if (interval.high - interval.low) / 2 > WIDEST else Finding.SUPPORTED
 
 
 def finding(part: Part, rows: pd.DataFrame) -> Finding:
-    """What a part of a claim comes to, of its rows with a ``label``.
+    """The finding on a part of a claim, from its rows with a ``label``.
 
-    One label if all that decide have it; *unclear* if they differ. It is *pending* if none decides, or if all that decide
-    support the claim but one of its pairs has none that decides.
+    It is the label that all deciding rows share, or *unclear* if they differ. It is *pending* if no row decides, or if
+    all deciding rows support the claim but one of its pairs has no deciding row.
     """
     if part.kind is Kind.PROVED:
         return Finding.RULED_OUT
@@ -137,7 +137,7 @@ def finding(part: Part, rows: pd.DataFrame) -> Finding:
         return Finding.SUPPORTED if fewer_operations() else Finding.RULED_OUT
     deciding = rows[rows["label"].ne(Finding.PENDING)]
     labels = set(deciding["label"])
-    decided, pairs = (set(zip(of.get("first", ()), of.get("second", ()), strict=True)) for of in (deciding, rows))
+    decided, pairs = (set(zip(t.get("first", ()), t.get("second", ()), strict=True)) for t in (deciding, rows))
     if len(labels) > 1:
         return Finding.UNCLEAR
     if not labels or (labels == {Finding.SUPPORTED} and decided < pairs):
@@ -146,7 +146,7 @@ def finding(part: Part, rows: pd.DataFrame) -> Finding:
 
 
 def published(corpus: str, run: str) -> float | None:
-    """The accuracy published for a run's network on 128 x 128 images, in [0, 1]; None for networks the paper has not."""
+    """The accuracy published for a run's network on 128 x 128 images, in [0, 1]; None if the paper gives none."""
     values = [
         p.value for p in paper.PUBLISHED if (p.corpus, p.model, p.image) == (corpus, NETWORKS.get(run), "128x128")
     ]
@@ -160,5 +160,5 @@ def fewer_operations() -> bool:
 
 
 def pairs(kinds: Iterable[Kind] = (Kind.GAIN,)) -> dict[tuple[str, str], str]:
-    """Each pair of runs that tests a claim, and the claim."""
+    """Each pair of runs that tests a claim, with that claim."""
     return {pair: part.claim for part in PARTS if part.kind in kinds for pair in part.pairs}

@@ -1,4 +1,4 @@
-"""The numbers of the book's prose: the pages of ``book/`` are templates (:func:`workflow.stage.page`), their values are here."""
+"""The values that fill the templates of ``book/``; :func:`workflow.stage.page` renders them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
     """Everything that the pages name. ``root`` is a checkout; without records in it, the pages say so.
 
     Args:
-        book: where the pictures and sounds that the pages show are made; None: they are not.
+        book: folder for the pages' pictures; None: none is drawn.
         whence: ``author`` of this book, ``address`` of its code, ``doi`` of its archive, as far as they are known.
 
     Returns:
@@ -61,39 +61,39 @@ def values(root: Path, book: Path | None = None, whence: Mapping[str, str] = Map
 
 
 def _of_claim(evidence: Evidence, claim: str) -> dict[str, Any]:
-    """Its verdicts, and the comparisons that test it as rows of a table."""
+    """The verdicts on a claim, and the comparisons that test it as rows of a table."""
     verdicts, compared = evidence.verdicts, evidence.comparisons
-    here = compared[compared["family"].eq(claim) & compared["measure"].eq("WA")]
-    return {"rows": list(verdicts[verdicts["claim"] == claim].itertuples()), "compared": text.comparison_rows(here)}
+    tested = compared[compared["family"].eq(claim) & compared["measure"].eq("WA")]
+    return {"rows": list(verdicts[verdicts["claim"] == claim].itertuples()), "compared": text.comparison_rows(tested)}
 
 
 def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "", where: bool = False) -> list[str]:
-    """The parts of a claim, or of all, with one of some findings, each once; pending at both sizes of network is one.
-    ``where``: a part that one corpus alone decides ends in its name.
+    """The parts of a claim ("": of all) with one of ``findings``; a part that is pending at both sizes counts once.
+    ``where``: a part that a single corpus decides ends in the corpus's name.
     """
     rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
-    either = rows["part"].str.removesuffix(f", {claims.SMALL}")
-    both = rows["finding"].eq("pending") & either.duplicated(keep=False)
-    said = rows["part"].where(~both, either + ", at both sizes")
-    alone = rows["corpora"].ne("") & ~rows["corpora"].str.contains(", ") & rows["finding"].ne("pending") & where
-    return list(dict.fromkeys(said.where(~alone, said + " (" + rows["corpora"].map(facts.title) + " alone)")))
+    without_size = rows["part"].str.removesuffix(f", {claims.SMALL}")
+    both_sizes = rows["finding"].eq("pending") & without_size.duplicated(keep=False)
+    texts = rows["part"].where(~both_sizes, without_size + ", at both sizes")
+    one_corpus = rows["corpora"].ne("") & ~rows["corpora"].str.contains(", ") & rows["finding"].ne("pending") & where
+    return list(dict.fromkeys(texts.where(~one_corpus, texts + " (" + rows["corpora"].map(facts.title) + " alone)")))
 
 
 def made_from(folder: Path) -> dict[str, list[str]]:
-    """By kind of speech what a folder of runs holds: the places of the records say it, and none is read."""
-    found = Counter(path.relative_to(folder).parts[:4] for path in below(folder, ".json"))
-    made: dict[str, list[str]] = {}
-    for (speech, corpus, _, schedule), runs in sorted(found.items()):
+    """The contents of a folder of runs by kind of speech, from the paths of the records; no record is read."""
+    counts = Counter(path.relative_to(folder).parts[:4] for path in below(folder, ".json"))
+    by_speech: dict[str, list[str]] = {}
+    for (speech, corpus, _, schedule), runs in sorted(counts.items()):
         epochs = config.SCHEDULES[schedule].epochs if schedule in config.SCHEDULES else f"`{schedule}`"
-        said = f"{facts.title(corpus)} ({runs} run{'s' * (runs > 1)}, {epochs} epochs a stage)"
-        made.setdefault(speech, []).append(said)
-    return made
+        description = f"{facts.title(corpus)} ({runs} run{'s' * (runs > 1)}, {epochs} epochs a stage)"
+        by_speech.setdefault(speech, []).append(description)
+    return by_speech
 
 
 def changes(run: config.Run) -> str:
-    """What a run changes against the paper's teacher or the student alone."""
+    """The differences of a run from the paper's teacher or from the student alone."""
     base = config.TEACHER if run.model.stem or run.model.depth == config.TEACHER.depth else config.STUDENT
-    words = [f"{name} = {at}" for name, at in vars(run.model).items() if at != getattr(base, name)]
+    words = [f"{name} = {value}" for name, value in vars(run.model).items() if value != getattr(base, name)]
     words += [f"{run.epoch_factor} times the epochs"] if run.epoch_factor != 1 else []
     if run.teacher:
         words += [f"follows `{run.teacher}`", f"match = {run.match}", f"alpha = {run.alpha:g}"]
@@ -102,29 +102,29 @@ def changes(run: config.Run) -> str:
 
 
 def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
-    """What the rule of :mod:`companion.reach` chose, what that gains on new speakers, and how far it is from openSMILE."""
+    """The choice by the rule of :mod:`companion.reach`, its gain on new speakers, and its distance from openSMILE."""
     tries = evidence.tries
     run, tried = reach.chosen(tries), len(tries) - 1
     earlier = evidence.comparisons["family"].eq("additions, for choosing").sum()
-    said = [
+    sentences = [
         f"{tried} additions were tried by one rule, {earlier} in an earlier search. Chosen: {text.added(run)} (`{run}`)."
     ]
-    other = reach.chosen(tries, costs.read()[reach.PLAIN].flops)
-    if other != run:
-        means = 100 * tries.set_index("run")["mean"][[other, run]].to_numpy()
-        said.append(
-            f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(other)} instead "
+    within_flops = reach.chosen(tries, costs.read()[reach.PLAIN].flops)
+    if within_flops != run:
+        means = 100 * tries.set_index("run")["mean"][[within_flops, run]].to_numpy()
+        sentences.append(
+            f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(within_flops)} instead "
             f"(UA {means[0]:.1f} on the actors for choosing, {means[1]:.1f} for the other)."
         )
     table = evidence.comparisons
-    here = table[table["family"].eq("steps") & table["measure"].eq(measure) & table["first"].eq(run)]
-    for corpus, of in here.groupby("corpus", sort=False):
-        rows = {row.second: row for row in of.itertuples()}
-        gained, svm = rows[reach.PLAIN], rows.get("opensmile")
-        sides = [text.share(at, 1) for at in (gained.first_estimate, gained.second_estimate)]
-        beside = f" Minus {text.display_name('opensmile')}: {text.points(svm)} points." if svm else ""
-        said.append(
-            f"{facts.title(corpus)} ({text.counted(gained)}, {gained.epochs:.0f} epochs): {measure} {sides[0]}, without "
-            f"it {sides[1]}, gain {text.points(gained)} points, {text.label(gained)}.{beside}"
+    steps = table[table["family"].eq("steps") & table["measure"].eq(measure) & table["first"].eq(run)]
+    for corpus, corpus_rows in steps.groupby("corpus", sort=False):
+        rows = {row.second: row for row in corpus_rows.itertuples()}
+        gain, svm = rows[reach.PLAIN], rows.get("opensmile")
+        shares = [text.share(accuracy, 1) for accuracy in (gain.first_estimate, gain.second_estimate)]
+        difference = f" Minus {text.display_name('opensmile')}: {text.points(svm)} points." if svm else ""
+        sentences.append(
+            f"{facts.title(corpus)} ({text.counted(gain)}, {gain.epochs:.0f} epochs): {measure} {shares[0]}, without "
+            f"it {shares[1]}, gain {text.points(gain)} points, {text.label(gain)}.{difference}"
         )
-    return " ".join(said)
+    return " ".join(sentences)
