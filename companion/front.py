@@ -1,10 +1,10 @@
-"""The picture of the home page: what accuracy depends on, and what each claim gained, from records alone.
+"""The pictures of the home page and of the page on the method, drawn from records only.
 
-* :func:`ladder`: one network's accuracy by how the test set was chosen, beside an SVM, listeners and the published number;
-* :func:`copies`: what copies in training are worth on unchanged test utterances;
-* :func:`differences`: the comparisons that the claims rest on, where they decide;
-* :func:`networks`: teacher beside student, for the page of the method;
-* :func:`draw`: all as SVG, with the data as CSV.
+* :func:`ladder`: one network's accuracy by the choice of the test set, and an SVM, listeners and the published number;
+* :func:`copies`: the gain on unchanged test utterances from their copies in training;
+* :func:`differences`: the comparisons on which the claims rest, where they can decide;
+* :func:`networks`: the steps of teacher and student, for the page on the method;
+* :func:`draw`: all pictures as SVG, with their data as CSV.
 """
 
 import math
@@ -26,20 +26,20 @@ from companion.evidence import Evidence
 from serlib import config, metrics
 from serlib.data import facts, splits
 
-RUN = "student-alone"  # the one network that is measured on every kind of split
+RUN = "student-alone"  # the only network that is measured on every kind of split
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not known)"
-MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # what was published
+MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # the student that the paper publishes
 TRAINED, COPIES, APART = "training set", "copies of an utterance\non both sides", "copies kept on one side"
 RANDOM = f"random split,\n{splits.KNOWN}"
-# Rows that differ in how the test set was chosen alone.
+# Rows that differ only in how the test set was chosen.
 CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, APART, RANDOM, splits.NEW)
 
 
 def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
-    """Rows of :data:`COLUMNS`, run, protocol, speakers and seeds: accuracies (WA) in [0, 1], the easiest question first.
+    """A table of :data:`COLUMNS`, run, protocol, speakers and seeds: accuracies (WA) in [0, 1], the easiest test first.
 
-    Networks of one picture are trained alike. A row without a run was not measured here.
+    Networks in one picture have the same training. A row without a run was not measured here.
 
     Args:
         ratings: folder of the tables that :func:`companion.listeners.save` writes.
@@ -51,72 +51,72 @@ def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
 
 
 def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dict[str, Any]]:
-    """One corpus's rows, each with its place among all corpora's."""
-    here = accuracies[accuracies["corpus"].eq(corpus) & accuracies["longest"] & accuracies["missing"].eq(0)]
-    whole = {(row["run"], row["protocol"], row["part"]): row for _, row in here[here["measure"] == "WA"].iterrows()}
-    apart = next((p for p in results.APART if (RUN, p, "test") in whole), "")
-    if not apart:
+    """The rows of one corpus, each with its place among the rows of all corpora."""
+    rows = accuracies[accuracies["corpus"].eq(corpus) & accuracies["longest"] & accuracies["missing"].eq(0)]
+    by_key = {(row["run"], row["protocol"], row["part"]): row for _, row in rows[rows["measure"] == "WA"].iterrows()}
+    split = next((p for p in results.APART if (RUN, p, "test") in by_key), "")
+    if not split:
         return
     yield {"place": 0, "corpus": corpus, "what": PUBLISHED, "estimate": published(corpus, "student-pooled")}
     rungs = [
-        (1, TRAINED, RUN, apart, "train"),
+        (1, TRAINED, RUN, split, "train"),
         (2, COPIES, RUN, "augmented-leaky", "test"),
         (3, APART, RUN, "augmented-grouped", "test"),
         (4, RANDOM, RUN, "random", "test"),
-        (5, splits.NEW, RUN, apart, "test"),
-        (6, MATCHED, "student-pooled", apart, "test"),
-        (8, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", apart, "test"),
+        (5, splits.NEW, RUN, split, "test"),
+        (6, MATCHED, "student-pooled", split, "test"),
+        (8, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", split, "test"),
     ]
-    steps = (run for run, protocol, part in whole if run.startswith(f"{RUN}+") and (protocol, part) == (apart, "test"))
-    rungs += [(7, f"{text.display_name(run)},\n{splits.NEW}", run, apart, "test") for run in steps]
+    steps = (run for run, protocol, part in by_key if run.startswith(f"{RUN}+") and (protocol, part) == (split, "test"))
+    rungs += [(7, f"{text.display_name(run)},\n{splits.NEW}", run, split, "test") for run in steps]
     for place, what, *key in rungs:
-        row = whole.get(tuple(key))
+        row = by_key.get(tuple(key))
         short = row is not None and row["epochs"] < config.SCHEDULES["paper"].epochs
-        if row is not None and not (short and place == 7):  # a step of another schedule than the plain student's
+        if row is not None and not (short and place == 7):  # no step trained for fewer epochs
             yield {**row, "place": place, "what": what + f"\n({row['epochs']} epochs)" * short}
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
-        at, what = metrics.interval(recognised, speakers), f"listeners\n({listeners.SCORES[corpus]})"
-        yield {"place": 9, "corpus": corpus, "what": what} | vars(at) | {"seeds": None}
+        interval, what = metrics.interval(recognised, speakers), f"listeners\n({listeners.SCORES[corpus]})"
+        yield {"place": 9, "corpus": corpus, "what": what} | vars(interval) | {"seeds": None}
 
 
 def copies(evidence: Evidence) -> pd.DataFrame:
-    """A row a corpus: accuracy (WA) of :data:`RUN` on test utterances of which the training set holds versions.
+    """One row per corpus: accuracy (WA) of :data:`RUN` if the training set holds versions of the test utterances.
 
-    ``estimate``, ``low``, ``high`` are of the unchanged ones, ``versions`` of all four; ``apart`` is of unchanged ones whose
-    versions are kept apart, NaN where that was not measured; ``stated`` is published.
+    ``estimate``, ``low`` and ``high`` are for unchanged utterances, ``versions`` for all four versions. ``apart`` is
+    for unchanged ones whose versions stay out of training (NaN: not measured); ``stated`` is the published accuracy.
     """
     table = evidence.accuracies
-    here = table[table["longest"] & table["run"].eq(RUN) & table["measure"].eq("WA")]
-    of = {key: rows.set_index("corpus") for key, rows in here.groupby(["protocol", "part"])}
-    if ("augmented-leaky", "unchanged") not in of:
+    run_rows = table[table["longest"] & table["run"].eq(RUN) & table["measure"].eq("WA")]
+    sets = {key: rows.set_index("corpus") for key, rows in run_rows.groupby(["protocol", "part"])}
+    if ("augmented-leaky", "unchanged") not in sets:
         return pd.DataFrame()
-    rows = of["augmented-leaky", "unchanged"].reindex([*facts.CORPORA]).dropna(subset="estimate").reset_index()
-    others = {"versions": ("augmented-leaky", "test"), "apart": ("augmented-grouped", "unchanged")}
-    found = {name: rows["corpus"].map(of[key]["estimate"]) if key in of else math.nan for name, key in others.items()}
-    return rows.assign(**found, stated=[published(name, "student-pooled") for name in rows["corpus"]])
+    rows = sets["augmented-leaky", "unchanged"].reindex([*facts.CORPORA]).dropna(subset="estimate").reset_index()
+    keys = {"versions": ("augmented-leaky", "test"), "apart": ("augmented-grouped", "unchanged")}
+    extra = {name: rows["corpus"].map(sets[key]["estimate"]) if key in sets else math.nan for name, key in keys.items()}
+    return rows.assign(**extra, stated=[published(name, "student-pooled") for name in rows["corpus"]])
 
 
 def differences(evidence: Evidence) -> pd.DataFrame:
-    """Rows of :data:`COLUMNS`, runs, claim, finding and counts: run minus ``beside`` (WA), on new speakers, every fold."""
+    """Every tested difference ``run`` minus ``beside`` (WA) on new speakers over every fold: claim, finding, counts."""
     table = evidence.comparisons
-    shown = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
-    shown &= ~table["lacks"].str.contains("folds|epochs")
-    tested = {(part.claim, *pair): part for part in PARTS if part.kind is Kind.GAIN for pair in part.pairs}
+    mask = table["measure"].eq("WA") & table["held_out"].eq(splits.NEW) & table["estimate"].notna()
+    mask &= ~table["lacks"].str.contains("folds|epochs")
+    parts = {(part.claim, *pair): part for part in PARTS if part.kind is Kind.GAIN for pair in part.pairs}
     rows = []
-    for row in table[shown].itertuples():
-        if part := tested.get((row.family, row.first, row.second)):
-            over = f", over {text.display_name(row.second)}" if len(part.pairs) > 1 else ""
-            about = (row.first, row.second, row.family, text.label(row), row.protocol, row.speakers, row.seeds)
-            what = textwrap.fill(part.says + over + " (pending)" * bool(row.lacks), 30)
-            rows.append((row.corpus, what, row.estimate, row.low, row.high, *about))
+    for row in table[mask].itertuples():
+        if part := parts.get((row.family, row.first, row.second)):
+            opponent = f", over {text.display_name(row.second)}" if len(part.pairs) > 1 else ""
+            details = (row.first, row.second, row.family, text.label(row), row.protocol, row.speakers, row.seeds)
+            what = textwrap.fill(part.says + opponent + " (pending)" * bool(row.lacks), 30)
+            rows.append((row.corpus, what, row.estimate, row.low, row.high, *details))
     columns = [*COLUMNS, "run", "beside", "claim", "finding", "protocol", "speakers", "seeds"]
     return pd.DataFrame(rows, columns=columns).astype({"speakers": "Int64", "seeds": "Int64"})
 
 
 def networks() -> dict[str, list[tuple[str, str]]]:
-    """The steps of teacher and student, each with the shape that it gives."""
-    found = {}
+    """The steps of teacher and student, each with the shape of its output."""
+    steps = {}
     for name, c in {"teacher": config.TEACHER, "student": config.STUDENT}.items():
         boxes = [("log-Mel image", text.times((1, *c.image_size)))]
         if c.stem:
@@ -127,19 +127,19 @@ def networks() -> dict[str, list[tuple[str, str]]]:
             (f"block x {c.depth}: attention ({c.heads} heads), MLP", text.times((1 + c.num_patches, c.width))),
             ("class token, norm, linear", f"{c.num_classes} logits"),
         ]
-        found[name] = boxes
-    return found
+        steps[name] = boxes
+    return steps
 
 
 def tables(evidence: Evidence, ratings: Path) -> dict[str, pd.DataFrame]:
-    """By name the tables of the home page's pictures: how a test set was chosen, what parts gain, what stands beside it."""
-    whole = ladder(evidence, ratings)
-    chosen = whole["what"].str.replace(r"\n\(\d+ epochs\)", "", regex=True).isin(CHOSEN_BY)
-    return {"accuracy": whole[chosen], "gains": differences(evidence), "beside": whole[~chosen]}
+    """The tables of the home page's pictures: accuracy by choice of the test set, gains by claim, others beside it."""
+    rungs = ladder(evidence, ratings)
+    chosen = rungs["what"].str.replace(r"\n\(\d+ epochs\)", "", regex=True).isin(CHOSEN_BY)
+    return {"accuracy": rungs[chosen], "gains": differences(evidence), "beside": rungs[~chosen]}
 
 
 def _linked(row: Any) -> str:
-    """Where a point of :func:`ladder` or :func:`differences` leads, and what is said of it."""
+    """The link of a point of :func:`ladder` or :func:`differences`, with the words that describe the point."""
     corpus, what = facts.title(row.corpus), " ".join(row.what.split())
     if not row.run:  # published, or heard by people
         page = "audit_granularity.html" if row.what == PUBLISHED else "evidence.html#listeners"
@@ -178,38 +178,38 @@ def draw(tables: dict[str, pd.DataFrame], images: Path, book: Path) -> None:
 
 
 def draw_emotions(path: Path, picture: Path) -> None:
-    """Draw what :func:`emotions` finds in ``path`` as ``picture``, an SVG, with each column's mean level as CSV."""
+    """Draw the :func:`emotions` in ``path`` as ``picture``, an SVG, with each column's mean level as CSV."""
     picture.parent.mkdir(parents=True, exist_ok=True)
-    shown, settings = emotions(path), config.Features()
-    _save(picture, _emotions, shown, size=(4.9, 4.8))
+    images, settings = emotions(path), config.Features()
+    _save(picture, _emotions, images, size=(4.9, 4.8))
     levels = {
-        f"{name}, mean level (dB)": settings.dynamic_range * (image.mean(axis=0) - 1) for name, image in shown.items()
+        f"{name}, mean level (dB)": settings.dynamic_range * (image.mean(axis=0) - 1) for name, image in images.items()
     }
     times = pd.Index(figures.column_times(settings.image_size[1], settings), name="time (s)")
     pd.DataFrame(levels, times).to_csv(picture.with_suffix(".csv"), float_format="%.4g")
 
 
 def emotions(path: Path) -> dict[str, ndarray]:
-    """By emotion the image of the committed utterance that the network named rightly, see :mod:`companion.examples`."""
-    with np.load(path) as held:
-        right = zip(held["true"], held["predicted"], held["images"][:, 0, 0].astype(np.float32), strict=True)
-        return {str(true): image for true, predicted, image in right if true == predicted}
+    """For each emotion the image of the committed utterance that the network got right (:mod:`companion.examples`)."""
+    with np.load(path) as stored:
+        utterances = zip(stored["true"], stored["predicted"], stored["images"][:, 0, 0].astype(np.float32), strict=True)
+        return {str(true): image for true, predicted, image in utterances if true == predicted}
 
 
 def seconds(image: ndarray) -> float:
-    """How long the sound of an image lasts before the padding."""
+    """The duration of an image's sound before the padding."""
     return float(figures.is_speech(image).mean() * config.Features().seconds)
 
 
-def _emotions(shown: dict[str, ndarray], ax: Axes) -> None:
+def _emotions(images: dict[str, ndarray], ax: Axes) -> None:
     """A log-Mel image for each emotion, on one axis of time."""
     ax.axis("off")
-    axes = ax.figure.subplots(-(-len(shown) // 3), 3, sharex=True, sharey=True)
-    columns = max(int(figures.is_speech(image).sum()) for image in shown.values())
-    for panel, (emotion, image) in zip(axes.flat, shown.items(), strict=False):
+    axes = ax.figure.subplots(-(-len(images) // 3), 3, sharex=True, sharey=True)
+    columns = max(int(figures.is_speech(image).sum()) for image in images.values())
+    for panel, (emotion, image) in zip(axes.flat, images.items(), strict=False):
         figures.plot_spectrogram(image, panel, emotion, columns, bar=False)
     figures.name_frequency_once(axes)
-    for panel in axes.flat[len(shown) :]:
+    for panel in axes.flat[len(images) :]:
         panel.axis("off")
 
 

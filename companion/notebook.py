@@ -1,6 +1,6 @@
-"""What the notebooks share: their parameters checked, and the records, images and tables of this build found.
+"""Code that the notebooks share: it checks their parameters and finds the records, images and tables of this build.
 
-A notebook reads. Where something has not been made, the message says the command that makes it.
+A notebook only reads. If something has not been made, the error names the command that makes it.
 """
 
 import shlex
@@ -41,11 +41,11 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
     """First call of every notebook, with ``globals()``: checks the parameters, sets the figures' look, finds the build.
 
     Args:
-        ranges: the smallest and the largest value of a number, beside those that several notebooks have.
+        ranges: the smallest and the largest value of a numeric parameter, in addition to :data:`RANGES`.
 
     Raises:
-        ValueError: a parameter that the notebook does not have, of another type than its default, or of no such value;
-            or the notebook lies in no checkout.
+        ValueError: the notebook has no such parameter; a parameter has another type than its default, or a value out of
+            range; or the notebook lies in no checkout.
     """
     cells = [cell for cell in namespace["In"] if cell.strip()]
     if cells:  # nbval keeps no history of cells, and injects nothing
@@ -58,13 +58,13 @@ def start(namespace: Mapping[str, Any], **ranges: tuple[float, float]) -> "Build
     if shell := get_ipython():
         shell.run_line_magic("matplotlib", "inline")  # whatever MPLBACKEND says: a page shows its pictures
     figures.style()
-    of_build = ("corpus", "speech", "schedule") if "speech" in namespace else ()  # else of committed records alone
-    wanted = {name: namespace[name] for name in of_build}
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    names = ("corpus", "speech", "schedule") if "speech" in namespace else ()  # else only committed records are read
+    settings = {name: namespace[name] for name in names}
+    current = Path.cwd()
+    for folder in (current, *current.parents):
         if (folder / "Snakefile").exists():
-            return Build(folder, **wanted)
-    raise SerlibError(f"{here} is not in a checkout of the companion: run the notebook from there")
+            return Build(folder, **settings)
+    raise SerlibError(f"{current} is not in a checkout of the companion: run the notebook from there")
 
 
 def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.DataFrame | None = None) -> None:
@@ -72,33 +72,33 @@ def picture(figure: Figure, name: str, caption: str, finding: str, data: pd.Data
 
     Args:
         name: unique among the figures of the book.
-        finding: what it shows in words, computed, for those who cannot see it.
+        finding: the figure's content in words, computed, for readers who cannot see it.
         data: the plotted numbers, a column each with its unit, which the book offers as CSV.
     """
-    about = {"name": name, "caption": caption, "alt": finding}
+    entry = {"name": name, "caption": caption, "alt": finding}
     if data is not None:
         data = data.assign(**data.select_dtypes("str").replace(r"\s+", " ", regex=True))
         if "corpus" in data:  # by the name that the records have
             data["corpus"] = data["corpus"].replace({facts.title(name): name for name in facts.CORPORA})
-        about["data"] = labels.cells(data.rename(columns=labels.UNITS)).to_csv(index=False, float_format="%.6g")
+        entry["data"] = labels.cells(data.rename(columns=labels.UNITS)).to_csv(index=False, float_format="%.6g")
         if changed := labels.misread(data):
-            about["read"] = labels.call(f"'{name}.csv'", changed)
-    display(figure, metadata={"picture": about})
-    below = Markdown(f"**{caption}** {labels.markdown(finding)}")  # JupyterLab shows no metadata
-    display(below, metadata={"caption": name})
+            entry["read"] = labels.call(f"'{name}.csv'", changed)
+    display(figure, metadata={"picture": entry})
+    visible = Markdown(f"**{caption}** {labels.markdown(finding)}")  # JupyterLab shows no metadata
+    display(visible, metadata={"caption": name})
     plt.close(figure)
 
 
 def _pick(utterances: Sequence[Any], emotion: str, draw: int) -> Any:
-    of_emotion = [one for one in utterances if emotion in ("", one.emotion)]
-    if not of_emotion:
-        raise SerlibError(f"emotion {emotion!r} is none of {', '.join(sorted({one.emotion for one in utterances}))}")
-    return of_emotion[draw % len(of_emotion)]
+    candidates = [u for u in utterances if emotion in ("", u.emotion)]
+    if not candidates:
+        raise SerlibError(f"emotion {emotion!r} is none of {', '.join(sorted({u.emotion for u in utterances}))}")
+    return candidates[draw % len(candidates)]
 
 
 @dataclass(frozen=True)
 class Build:
-    """What one build made of one corpus, and the committed records of real runs."""
+    """The files that one build made from one corpus, and the committed records of runs on recordings of people."""
 
     root: Path
     corpus: str = "emodb"
@@ -117,8 +117,8 @@ class Build:
     def remedy(self) -> str:
         known = self.corpus in facts.CORPORA
         if self.speech != "recordings" and not known:
-            own = f"`make book CORPUS={shlex.quote(self.corpus)} DATA=<its table> SCHEDULE=short`"
-            return f"recordings of your own are made by {own} and shown with `-p speech recordings -p schedule short`"
+            call = f"`make book CORPUS={shlex.quote(self.corpus)} DATA=<its table> SCHEDULE=short`"
+            return f"recordings of your own are made by {call} and shown with `-p speech recordings -p schedule short`"
         if self.speech == "synthetic":
             return "make it with `make book`"
         audio = self.folder / "audio"  # where the recordings are linked to; of a table, its folder
@@ -142,9 +142,9 @@ class Build:
 
     @property
     def settings(self) -> config.Features:
-        """How this build made its images: the corpus's table knows the channel."""
-        there = (self.folder / "corpus.json").exists()
-        return config.Features(channel=self.utterances.channel) if there else config.Features()
+        """The settings of this build's images; the channel comes from the corpus's table."""
+        has_table = (self.folder / "corpus.json").exists()
+        return config.Features(channel=self.utterances.channel) if has_table else config.Features()
 
     def corpora(self) -> list[corpora.Corpus]:
         """Every corpus of this build with this speech, in the order of the paper."""
@@ -172,7 +172,7 @@ class Build:
         return examples.Example(utterance.key, utterance.emotion, "", images)
 
     def listen(self, emotion: str, draw: int) -> Audio | None:
-        """A player of :meth:`example`'s utterance where it is synthetic: no recording of people is passed on."""
+        """A player for the utterance of :meth:`example` if it is synthetic; recordings of people are not passed on."""
         synthetic = self.speech == "synthetic"
         return Audio(_pick(self.utterances.utterances, emotion, draw).path) if synthetic else None
 
@@ -183,31 +183,31 @@ class Build:
 
         return examples.read(self.root / f"results/figures/{self.corpus}.npz")
 
-    def seen(self, run: str, shown: "Example", protocol: str = "random", fold: int = 0, seed: int = 0) -> "Seen":
-        """What a run's network makes of :meth:`example`'s utterance; of examples, as it is committed."""
+    def seen(self, run: str, example: "Example", protocol: str = "random", fold: int = 0, seed: int = 0) -> "Seen":
+        """The output of a run's network for the utterance of :meth:`example`; for examples, the committed output."""
         from companion import examples
 
         if self.speech == "examples":
-            return shown.seen[self.record(run).result]
-        return examples.see(self.network(run, protocol, fold, seed), shown.images)
+            return example.seen[self.record(run).result]
+        return examples.see(self.network(run, protocol, fold, seed), example.images)
 
     @cached_property
-    def _shown(self) -> dict[str, Path]:
-        """By run the record of each network that :attr:`examples` were given to."""
+    def _example_records(self) -> dict[str, Path]:
+        """The record of each run whose network processed :attr:`examples`."""
         runs = self.evidence.runs
-        shown = runs[runs["result"].isin(self.examples[0].seen)]
-        return {row.run: self.root / "results" / row.path for row in shown.itertuples()}
+        rows = runs[runs["result"].isin(self.examples[0].seen)]
+        return {row.run: self.root / "results" / row.path for row in rows.itertuples()}
 
     def runs(self, wanted: Iterable[str]) -> list[str]:
-        """Those of the wanted runs whose networks can be shown: of examples, those that they were given to."""
-        return [run for run in wanted if self.speech != "examples" or run in self._shown]
+        """The wanted runs whose networks can be shown: for examples, only the networks that processed them."""
+        return [run for run in wanted if self.speech != "examples" or run in self._example_records]
 
     def record(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> records.Record:
-        """A run's record: of this build, else of the committed ones; of examples, that of the network they show."""
+        """A run's record from this build, else a committed one; for examples, the record of the network they show."""
         if self.speech == "examples":
-            if run not in self._shown:
+            if run not in self._example_records:
                 raise SerlibError(f"the examples of {self.corpus} show no run {run!r}; give -p speech synthetic")
-            return records.read(self._shown[run])
+            return records.read(self._example_records[run])
         place = self._place(run, protocol, fold, seed)
         for folder in ("build/runs", "results"):
             if (self.root / folder / place).exists():
@@ -215,18 +215,18 @@ class Build:
         raise self._lacks(f"record {place}")
 
     def _place(self, run: str, *split: Any) -> str:
-        """Of a run, protocol, fold and seed, below a folder of runs."""
-        where = (self.speech, self.corpus, self.schedule, *split[:2], run, split[2])
-        return records.location(*where, self.settings.images)
+        """The path of a run's record below a folder of runs; ``split`` is protocol, fold and seed."""
+        parts = (self.speech, self.corpus, self.schedule, *split[:2], run, split[2])
+        return records.location(*parts, self.settings.images)
 
     def network(self, run: str, protocol: str = "random", fold: int = 0, seed: int = 0) -> "SpectrogramViT":
-        """A run's trained network, in eval mode: of this build; of examples, the committed one."""
+        """A run's trained network in eval mode, from this build; for examples, the committed network."""
         from studies import frontends
 
         if self.speech == "examples":
             result, committed = self.record(run).result, (self.root / "weights").glob(f"{self.corpus}-*.safetensors")
-            for network, about in map(frontends.load, sorted(committed)):
-                if about["result"] == result:
+            for network, metadata in map(frontends.load, sorted(committed)):
+                if metadata["result"] == result:
                     return network
             raise SerlibError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
         weights = (self.root / "build/runs" / self._place(run, protocol, fold, seed)).with_suffix(".safetensors")
@@ -237,34 +237,34 @@ class Build:
     @cached_property
     def built(self) -> list[records.Record]:
         """Every record of this build with this speech and schedule; there is at least one."""
-        found = records.read_all(self.root / "build/runs" / self.speech)
-        if not (found := [record for record in found if record.schedule == self.schedule]):
+        run_records = records.read_all(self.root / "build/runs" / self.speech)
+        if not (run_records := [record for record in run_records if record.schedule == self.schedule]):
             raise self._lacks(f"{self.speech} trained by the schedule {self.schedule!r} in this build")
-        return found
+        return run_records
 
     @cached_property
     def probes(self) -> list[Any]:
         """The probes of this build with this corpus and schedule."""
-        found = probed.read_all(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
-        return [probe for probe in found if probe.schedule == self.schedule]
+        probes = probed.read_all(self.root / "build/probes" / self.speech / self.corpus / self.settings.images)
+        return [probe for probe in probes if probe.schedule == self.schedule]
 
     @cached_property
     def evidence(self) -> evidence.Evidence:
-        """What the committed records say, see :mod:`companion.evidence`."""
+        """The evidence of the committed records, see :mod:`companion.evidence`."""
         return evidence.read(self.root)
 
     def verdict(self, claim: str) -> Markdown:
-        """What is found of each part of a claim."""
+        """The finding on each part of a claim, with its evidence."""
         parts = [row for row in self.evidence.verdicts.itertuples() if row.claim == claim]
         lines = ["**The claim**, part by part ([the rule](../book/verdicts.html#the-rule)):\n"]
         return text.note("\n".join(lines + [f"- {row.part}: **{row.finding}**. {row.sentence}" for row in parts]))
 
     def about(self) -> Markdown:
-        """What every page says first: whose speech its numbers are made from."""
+        """The first note of every page: whose speech its numbers come from."""
         if self.speech == "synthetic":
             return Markdown(SYNTHETIC)
         if self.speech == "examples":
-            held_out = splits.HELD_OUT[records.read(next(iter(self._shown.values()))).protocol]
+            held_out = splits.HELD_OUT[records.read(next(iter(self._example_records.values()))).protocol]
             return Markdown(
                 f"The utterance is from a test set of {facts.title(self.corpus)} ({held_out}); no network shown was trained on it. A rule "
                 "chose it before anyone looked ([how](../book/corpora.html#utterances-that-figures-show))."
