@@ -1,21 +1,21 @@
-"""The evidence: everything that pages, cards and commands say of the committed records, made once.
+"""The evidence: every number that pages, cards and commands give from the committed records, computed once.
 
 ``python -m companion.evidence`` writes into ``build/evidence/``:
 
-``predictions.parquet``   a row a predicted utterance of every committed record
-``runs.json``             a row a record: what names it, where, when and by what code it was made
-``accuracies.json``       a row a run, condition, part and measure (WA, UA): estimate, interval, seeds, speakers, folds
-``published.json``        accuracies of the networks that the paper has, each beside the published one, with a label
-``comparisons.json``      a row a pair of runs, condition and measure: difference, interval, adjusted p, label
-``positions.json``        R2 of a column's number, a row a run, split and layer
-``orders.json``           what another order of the columns costs, a row a run, split and order
-``tries.json``            the additions of :mod:`companion.reach`, a row a run: scores, gain, spread, whether it is chosen
-``seeds.json``            what a seed does to all speakers alike, a row a corpus and protocol
-``verdicts.json``         a row a part of a claim: finding, the corpora that decide it, and sentence
+``predictions.parquet``   one row per predicted utterance of every committed record
+``runs.json``             one row per record: its identity; where, when and by what code it was made
+``accuracies.json``       one row per run, condition, part and measure (WA, UA): estimate, interval, speakers, folds
+``published.json``        accuracies of the paper's networks, each with the published one and a label
+``comparisons.json``      one row per pair of runs, condition and measure: difference, interval, adjusted p, label
+``positions.json``        R2 of the column number, one row per run, split and layer
+``orders.json``           the cost of reordering the columns, one row per run, split and order
+``tries.json``            the additions of :mod:`companion.reach`, one row per run: scores, gain, spread, chosen or not
+``seeds.json``            the effect of a seed that all speakers share, one row per corpus and protocol
+``verdicts.json``         one row per part of a claim: finding, the corpora that decide it, and sentence
 
-Committed records are the evidence; what a build trains itself stands apart. Readers call :func:`read`;
-:mod:`companion.node` makes the tables, and nothing else decides which runs are compared or what their label is. Shares are
-in [0, 1]; a row with nothing in ``lacks`` decides.
+Only committed records are evidence; runs that a build trains itself are kept apart. Readers call :func:`read`. Only
+:mod:`companion.node` makes the tables, and so decides which runs are compared and how they are labelled. Shares are in
+[0, 1]. A row decides if its ``lacks`` is empty.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from serlib.engine.command import run
 from serlib.files import atomic_write, below, require_file, sha256
 
-if TYPE_CHECKING:  # a command that only shows verdicts does without
+if TYPE_CHECKING:  # a command that only shows verdicts needs no pandas
     import pandas as pd
 
 FOLDER, SOURCES, STAMP = "build/evidence", "results", "made_from.txt"
@@ -58,7 +58,7 @@ COLUMNS = {
     "verdicts": ["claim", "part", "finding", "corpora", "sentence"],
 }  # fmt: skip
 PREDICTIONS = "predictions.parquet"
-KEEPS_PREDICTIONS = find_spec("pyarrow") is not None  # `make read`, whose pages need none, does without
+KEEPS_PREDICTIONS = find_spec("pyarrow") is not None  # `make read` has no pyarrow: its pages need none
 
 
 class Evidence:
@@ -87,22 +87,22 @@ class Evidence:
 
 
 def read(root: Path) -> Evidence:
-    """The evidence of a checkout; it is made first where records, or the code that reads them, are others."""
+    """The evidence of a checkout; it is made again if the records, or the code that reads them, have changed."""
     folder, stamp = root / FOLDER, _stamp(root)
-    there = folder / STAMP
-    whole = (folder / PREDICTIONS).exists() or not KEEPS_PREDICTIONS
-    if not whole or not there.exists() or there.read_text(encoding="utf-8") != stamp:
+    stamp_file = folder / STAMP
+    complete = (folder / PREDICTIONS).exists() or not KEEPS_PREDICTIONS
+    if not complete or not stamp_file.exists() or stamp_file.read_text(encoding="utf-8") != stamp:
         from companion import node
 
         print(f"reading the records of {root / SOURCES} ...", file=sys.stderr)
         node.make(root / SOURCES, folder)
-        with atomic_write(there) as beside:
-            beside.write_text(stamp, encoding="utf-8")
+        with atomic_write(stamp_file) as temporary:
+            temporary.write_text(stamp, encoding="utf-8")
     return Evidence(folder)
 
 
 def _stamp(root: Path) -> str:
-    """Names what a folder of evidence is made from: the records, the code and its tables, byte by byte."""
+    """A digest of the bytes from which the evidence is made: the records, the code and its tables."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in _code()))
     for path in below(root / SOURCES, ".json"):
         digest.update(f"{path.relative_to(root)} {sha256(require_file(path))}\n".encode())
@@ -111,15 +111,16 @@ def _stamp(root: Path) -> str:
 
 @cache
 def _code() -> list[Path]:
-    """The modules that make the evidence, those imported inside functions as well, and their tables."""
-    here = Path(__file__).parent
-    walk = ModuleFinder([str(here.parent)])  # of this checkout alone
+    """The modules that make the evidence, including those imported inside functions, and their tables."""
+    folder = Path(__file__).parent
+    walk = ModuleFinder([str(folder.parent)])  # of this checkout alone
     walk.import_hook("companion.node")
-    modules = (Path(of.__file__) for of in walk.modules.values() if of.__file__)
-    return sorted([*modules, *here.glob("*.toml"), *here.glob("*.csv")])
+    modules = (Path(module.__file__) for module in walk.modules.values() if module.__file__)
+    return sorted([*modules, *folder.glob("*.toml"), *folder.glob("*.csv")])
 
 
 if __name__ == "__main__":
-    made = argparse.ArgumentParser("python -m companion.evidence", description="The tables that pages and claims read.")
-    made.set_defaults(command=lambda _: read(Path()))
-    raise SystemExit(run(made))
+    description = "The tables that pages and claims read."
+    parser = argparse.ArgumentParser("python -m companion.evidence", description=description)
+    parser.set_defaults(command=lambda _: read(Path()))
+    raise SystemExit(run(parser))

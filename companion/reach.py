@@ -1,19 +1,19 @@
-"""What the paper's student reaches from scratch, at no more than its FLOPs: steps chosen on CREMA-D's actors for choosing.
+"""The accuracy of the paper's student from scratch, at no more than its FLOPs: steps chosen on 9 actors of CREMA-D.
 
-The rule, committed before any of its runs (42cb958). It was read as "at about its FLOPs" when its results were known; what
-either reading chooses is named:
+The rule was committed before any of its runs (42cb958). Once the results were known, it was read as "at about its
+FLOPs"; the book names the choice of either reading:
 
-* a run's score is its unweighted accuracy on the 9 actors of ``actor-selection``, which holds them out of the training of
-  the 63; the 19 test actors of ``actor-split`` and EmoDB have no part in it;
+* a run's score is its unweighted accuracy on the 9 actors of ``actor-selection``, after training on the other 63 there;
+  the 19 test actors of ``actor-split`` and EmoDB have no part in it;
 * a run gains on another if its mean score over :data:`SEEDS` is higher by more than the spread: the root of the mean of
   the two variances over seeds;
-* first the input: the best of :data:`INPUTS`, or the plain student if none gains on it;
-* then each of :data:`STEPS` on that input by itself; those that gain are kept;
-* last the two, three and at most :data:`MOST` with the largest gains together;
-* chosen is the run with the highest mean score of all that gain on the input; none, if none does.
+* first the rule picks the input: the best of :data:`INPUTS`, or the plain student if none gains on it;
+* then it tries each of :data:`STEPS` alone on that input, and keeps the steps that gain;
+* last it tries the two, three and at most :data:`MOST` steps with the largest gains together;
+* it chooses the run with the highest mean score among all runs that gain on the input; none, if no run gains.
 
-:func:`tries` is what the rule makes of :func:`scores`; :func:`reported`: the chosen run beside others on the speakers that
-had no part in the choice.
+:func:`tries` applies the rule to :func:`scores`; :func:`reported` compares the chosen run with others on the speakers
+that had no part in the choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,45 +37,43 @@ MOST = 4
 
 
 def scores(predicted: pd.DataFrame) -> dict[str, list[float]]:
-    """Of every run with a record of each of :data:`SEEDS`, its scores in [0, 1], seed by seed."""
-    tested = results.test(predicted)
-    of_rule = (
-        tested["protocol"].eq(splits.ACTOR_SELECTION) & tested["schedule"].eq(SCHEDULE) & tested["seed"].isin(SEEDS)
-    )
-    found = {}
-    for run, rows in tested[of_rule].groupby("run", observed=True):
-        found[str(run)] = [results.accuracy(of, "UA").estimate for _, of in rows.groupby("seed")]
-    return {run: of_run for run, of_run in found.items() if len(of_run) == len(SEEDS)}
+    """The scores in [0, 1], seed by seed, of every run that has a record for each of :data:`SEEDS`."""
+    tests = results.test(predicted)
+    in_rule = tests["protocol"].eq(splits.ACTOR_SELECTION) & tests["schedule"].eq(SCHEDULE) & tests["seed"].isin(SEEDS)
+    by_run = {}
+    for run, rows in tests[in_rule].groupby("run", observed=True):
+        by_run[str(run)] = [results.accuracy(seed_rows, "UA").estimate for _, seed_rows in rows.groupby("seed")]
+    return {run: seed_scores for run, seed_scores in by_run.items() if len(seed_scores) == len(SEEDS)}
 
 
 def spread(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """What a gain of one run's scores over another's must exceed."""
+    """The threshold that the gain of one run's scores over another's must exceed."""
     return mean((variance(ours), variance(theirs))) ** 0.5
 
 
 def tries(scores: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    """A row a run that the rule asks for, in its order, the plain student first; no row if one of them has no scores.
+    """One row per run of the rule, in the rule's order, the plain student first; no rows if a run has no scores.
 
-    Columns: run; beside, the run that it is held against; scores, mean, gain, spread (shares of one); gains; chosen.
+    Columns: run; beside, the run it is compared with; scores, mean, gain, spread (shares of one); gains; chosen.
     """
     rows: list[dict[str, Any]] = []
 
-    def hold(run: str, beside: str) -> dict[str, Any]:
+    def add_row(run: str, beside: str) -> dict[str, Any]:
         ours, theirs = scores[run], scores[beside]
-        gain, most = mean(ours) - mean(theirs), spread(ours, theirs)
-        rows.append({"run": run, "beside": beside, "scores": ours, "mean": mean(ours), "gain": gain, "spread": most})
-        rows[-1]["gains"] = gain > most
+        gain, needed = mean(ours) - mean(theirs), spread(ours, theirs)
+        rows.append({"run": run, "beside": beside, "scores": ours, "mean": mean(ours), "gain": gain, "spread": needed})
+        rows[-1]["gains"] = gain > needed
         return rows[-1]
 
     try:
-        hold(PLAIN, PLAIN)
-        best = max([hold(run, PLAIN) for run in INPUTS], key=lambda row: row["mean"])
+        add_row(PLAIN, PLAIN)
+        best = max([add_row(run, PLAIN) for run in INPUTS], key=lambda row: row["mean"])
         base = best["run"] if best["gains"] else PLAIN
-        gaining = [row for row in [hold(f"{base}+{step}", base) for step in STEPS] if row["gains"]]
+        gaining = [row for row in [add_row(f"{base}+{step}", base) for step in STEPS] if row["gains"]]
         kept = sorted(gaining, key=lambda row: -row["gain"])[:MOST]
         steps = [row["run"].removeprefix(f"{base}+") for row in kept]
         for count in range(2, len(steps) + 1):
-            hold("+".join((base, *steps[:count])), base)
+            add_row("+".join((base, *steps[:count])), base)
     except KeyError:
         return pd.DataFrame(columns=COLUMNS["tries"])
     table = pd.DataFrame(rows)
@@ -83,32 +81,32 @@ def tries(scores: Mapping[str, Sequence[float]]) -> pd.DataFrame:
 
 
 def chosen(tries: pd.DataFrame, most_flops: float | None = None) -> str:
-    """The run that is reported, of those with at most ``most_flops`` FLOPs per image; by the words of the rule, those of PLAIN."""
-    added = tries[1 + len(INPUTS) :]
-    gaining = added[added["gains"]]
+    """The chosen run, among those with at most ``most_flops`` FLOPs per image (in the rule's words, those of PLAIN)."""
+    steps = tries[1 + len(INPUTS) :]
+    gaining = steps[steps["gains"]]
     if most_flops is not None:
         gaining = gaining[[costs.read()[run].flops <= most_flops for run in gaining["run"]]]
-    return added["beside"].iloc[0] if gaining.empty else gaining["run"][gaining["mean"].idxmax()]
+    return steps["beside"].iloc[0] if gaining.empty else gaining["run"][gaining["mean"].idxmax()]
 
 
 def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
-    """An earlier search: every variant beside the plain student on all of the speakers that chose, the best there first.
+    """An earlier search: every variant against the plain student on all its selection speakers, the best one first.
 
     Only networks of the student's size count: coordinates add 3 % to its FLOPs, the others nothing.
     """
-    alike = [name for name in results.CONDITION if name != "schedule"]  # a variant may be a schedule
-    here = predicted["speech"].eq("recordings") & predicted["protocol"].eq(splits.SELECTION)
+    shared = [name for name in results.CONDITION if name != "schedule"]  # a variant may be a schedule
+    mask = predicted["speech"].eq("recordings") & predicted["protocol"].eq(splits.SELECTION)
     by_run = dict(
-        iter(predicted[here & predicted["fold"].isin(experiments.CHOOSING_FOLDS)].groupby(["run", "schedule"]))
+        iter(predicted[mask & predicted["fold"].isin(experiments.CHOOSING_FOLDS)].groupby(["run", "schedule"]))
     )
-    known = {v: by_run.get((v.run, v.schedule), predicted[:0]) for v in (experiments.PLAIN, *experiments.VARIANTS)}
-    found = [
+    by_variant = {v: by_run.get((v.run, v.schedule), predicted[:0]) for v in (experiments.PLAIN, *experiments.VARIANTS)}
+    comparisons = [
         c
         for variant in experiments.VARIANTS
-        for c in results.compare(known[variant], known[experiments.PLAIN], alike, noise)
+        for c in results.compare(by_variant[variant], by_variant[experiments.PLAIN], shared, noise)
         if tuple(c.folds) == experiments.CHOOSING_FOLDS
     ]
-    return sorted(found, key=lambda c: -c.gain("UA").estimate)
+    return sorted(comparisons, key=lambda c: -c.gain("UA").estimate)
 
 
 def normalised(run: str) -> str:
@@ -117,9 +115,9 @@ def normalised(run: str) -> str:
 
 
 def report_pairs(tries: pd.DataFrame) -> list[tuple[str, str]]:
-    """The chosen run beside others, and its normalised sibling beside others that use unlabelled utterances as well."""
+    """Pairs: the chosen run with its rivals; its normalised form with rivals that use unlabelled utterances as well."""
     run = chosen(tries)
-    pairs = [(one, PLAIN) for one in dict.fromkeys((run, chosen(tries, costs.read()[PLAIN].flops))) if one != PLAIN]
+    pairs = [(name, PLAIN) for name in dict.fromkeys((run, chosen(tries, costs.read()[PLAIN].flops))) if name != PLAIN]
     pairs += [(run, other) for other in ("opensmile", "resnet-18")]
     return pairs + [(normalised(run), other) for other in (run, "opensmile-speaker-norm")]
 
@@ -127,15 +125,15 @@ def report_pairs(tries: pd.DataFrame) -> list[tuple[str, str]]:
 def reported(
     predicted: pd.DataFrame, run: str, base: str = PLAIN, noise: results.Noise = results.NO_NOISE
 ) -> dict[str, Comparison]:
-    """By corpus a run beside another on new speakers, every fold of one protocol.
+    """The comparison of two runs on new speakers by corpus, over every fold of one protocol.
 
-    Two networks share schedule and precision. A classifier without chance is beside every seed of the run.
+    Two networks must share schedule and precision. A deterministic classifier is compared with every seed of the run.
     """
-    new = predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)
-    ours, theirs = (predicted[new & predicted["run"].eq(name)] for name in (run, base))
-    other = ("schedule", "precision") if base in variants.BASELINES else ()
+    mask = predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)
+    ours, theirs = (predicted[mask & predicted["run"].eq(name)] for name in (run, base))
+    differing = ("schedule", "precision") if base in variants.BASELINES else ()
     if base in results.UNSEEDED:
         theirs = pd.concat([theirs.assign(seed=seed, repetition=seed) for seed in ours["seed"].unique()] or [theirs])
-    found = results.compare(ours, theirs, [name for name in results.CONDITION if name not in other], noise)
-    best = {c.corpus: c for c in sorted(found, key=lambda c: (len(c.joined), int(c.epochs))) if not c.missing}
+    comparisons = results.compare(ours, theirs, [name for name in results.CONDITION if name not in differing], noise)
+    best = {c.corpus: c for c in sorted(comparisons, key=lambda c: (len(c.joined), int(c.epochs))) if not c.missing}
     return {corpus: best[corpus] for corpus in results.in_order(best)}
