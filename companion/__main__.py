@@ -37,7 +37,7 @@ def _claims(options: argparse.Namespace) -> None:
     if not RESULTS.is_dir():
         raise SerlibError(f"{RESULTS}: no such folder; run it in the folder of the repository")
     verdicts = evidence.read(Path()).rows("verdicts")
-    rows = [(of["claim"], of["part"], of["finding"], of["sentence"]) for of in verdicts]
+    rows = [(row["claim"], row["part"], row["finding"], row["sentence"]) for row in verdicts]
     widths = (12, 30, None, max(30, shutil.get_terminal_size().columns - 64))
     print(tabulate(rows, ("claim", "part", "finding", "what it rests on"), maxcolwidths=widths))
 
@@ -50,18 +50,18 @@ def _table(options: argparse.Namespace) -> None:
     from companion import evidence, labels, results
 
     spare(options.out, *options.records)
-    given = options.records
-    table = results.predictions(cli.read(given)) if given else evidence.read(Path()).predictions
+    paths = options.records
+    table = results.predictions(cli.read(paths)) if paths else evidence.read(Path()).predictions
     csv = options.out.suffix == ".csv"
     try:
-        with atomic_write(options.out) as beside:
-            getattr(labels.cells(table) if csv else table, formats[options.out.suffix])(beside, index=False)
+        with atomic_write(options.out) as temporary:
+            getattr(labels.cells(table) if csv else table, formats[options.out.suffix])(temporary, index=False)
     except ImportError as error:
         raise SerlibError(f"{options.out}: Parquet needs pyarrow, which is not installed; give a .csv file") from error
     print(f"{options.out}: {len(table):,} predictions")
-    said = labels.note(table) if csv else ""
-    if said:
-        print(corpora.printable(f"serlib: note: {said}"), file=sys.stderr)
+    message = labels.note(table) if csv else ""
+    if message:
+        print(corpora.printable(f"serlib: note: {message}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 ``predictions.parquet``   one row per predicted utterance of every committed record
 ``runs.json``             one row per record: its identity; where, when and by what code it was made
-``accuracies.json``       one row per run, condition, part and measure (WA, UA): estimate, interval, speakers, folds
+``accuracies.json``       one row per run, condition, part, measure (WA, UA): estimate, interval, seeds, speakers, folds
 ``published.json``        accuracies of the paper's networks, each with the published one and a label
 ``comparisons.json``      one row per pair of runs, condition and measure: difference, interval, adjusted p, label
 ``positions.json``        R2 of the column number, one row per run, split and layer

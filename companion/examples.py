@@ -1,4 +1,4 @@
-"""Test utterances of people that figures show: their log-Mel images, and what networks make of them.
+"""Test utterances of people that figures show: their log-Mel images, and the networks' outputs for them.
 
 :mod:`workflow.examples` chooses them and writes the committed files; their sound stays with the corpus.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch is imported where it is used
 
 
 class Seen(NamedTuple):
-    """What a network makes of an utterance."""
+    """The attention and the token similarity of a network for one utterance."""
 
     attention: "Float[Tensor, 'versions rows columns']"  # rollout over the patches of each version, summing to 1
     similarity: "Float[Tensor, 'patches patches']"  # cosine similarity of the tokens of the first version
@@ -30,8 +30,8 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance, its emotion, what the run said, its images in the order of ``config.PERTURBATIONS``, and what networks make
-    of them, by the ``result`` of each network's record."""
+    """An utterance: its emotion, the run's prediction, its images in the order of ``config.PERTURBATIONS``, and the
+    outputs of networks for them, by the ``result`` of each network's record."""
 
     key: str
     emotion: str
@@ -41,7 +41,7 @@ class Example:
 
 
 def see(network: "SpectrogramViT", images: "Float[Tensor, 'versions 1 height width']") -> Seen:
-    """Attention rollout over every version, and how alike the first version's tokens are."""
+    """Attention rollout over every version, and the similarity of the first version's tokens."""
     import torch
 
     from serlib import attention
@@ -55,7 +55,7 @@ def see(network: "SpectrogramViT", images: "Float[Tensor, 'versions 1 height wid
 def versions(
     utterance: corpora.Utterance, settings: config.Features, draw: int
 ) -> "Float[Tensor, 'versions 1 height width']":
-    """The images of an utterance in each of ``config.PERTURBATIONS``; ``draw`` seeds what is drawn."""
+    """The images of an utterance in each of ``config.PERTURBATIONS``; ``draw`` seeds the random ones."""
     import torch
 
     from serlib.data import features
@@ -78,11 +78,11 @@ def read(path: Path) -> list[Example]:
             f"{path}: no examples of this corpus are committed; make them by `python -m workflow.examples`"
         )
     with np.load(path) as stored:
-        held = dict(stored)
-    tensors = {name: torch.from_numpy(values).float() for name, values in held.items() if values.dtype.kind == "f"}
-    found = []
-    for i, named in enumerate(zip(*(held[name].tolist() for name in ("key", "true", "predicted")), strict=True)):
-        networks = enumerate(held["results"].tolist())
-        seen = {of: Seen(*(tensors[f"{what} {n}"][i] for what in ("attention", "similarity"))) for n, of in networks}
-        found.append(Example(*named, tensors["images"][i], seen))
-    return found
+        arrays = dict(stored)
+    tensors = {name: torch.from_numpy(values).float() for name, values in arrays.items() if values.dtype.kind == "f"}
+    examples = []
+    for i, fields in enumerate(zip(*(arrays[name].tolist() for name in ("key", "true", "predicted")), strict=True)):
+        networks = enumerate(arrays["results"].tolist())
+        seen = {key: Seen(*(tensors[f"{what} {n}"][i] for what in ("attention", "similarity"))) for n, key in networks}
+        examples.append(Example(*fields, tensors["images"][i], seen))
+    return examples

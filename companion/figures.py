@@ -24,13 +24,13 @@ from numpy import ndarray
 from serlib.config import Features
 from serlib.data import facts
 
-# All colours have a contrast of at least 4.5:1 on white, so that they serve for text; book/_ext/light_pages.py turns
-# light and dark about for dark pages. Teacher and student in schemes and loss curves, and what is published.
+# All colours have a contrast of at least 4.5:1 on white, so that they serve for text; book/_ext/light_pages.py swaps
+# light and dark on dark pages. These are for teacher and student in schemes and loss curves, and for published values.
 COLOURS = {"teacher": "#B84A00", "student": "#0072B2", "published": "#222222"}
 CORPORA = ("#0064A0", "#B84A00", "#A0207F")  # side by side on one axis
-# What else tells lines apart (splits, layers, machines), never by colour alone.
+# For all other lines (splits, layers, machines), never without markers or line styles.
 PALETTE = ("#00788C", "#2F1B69", "#8C1515", "#7A5C00", "#4A0D2B", "#4B6B00", "#A3195B", "#3C3C3C")
-MARKERS = "osD^vP*X<"  # one more than colours: what has the same colour has another marker
+MARKERS = "osD^vP*X<"  # one more than colours: lines of one colour have different markers
 FEATURES = Features()
 RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True).resampled(25)  # black text is readable on all of it
 
@@ -38,13 +38,13 @@ RECALL = sns.blend_palette(("white", "#4C9BD6"), as_cmap=True).resampled(25)  # 
 def style() -> None:
     """The look of every figure: no frame where none is needed, no word below 9 points.
 
-    A figure of at most 4.9 inches is then as wide as a phone; of a wider one a phone shows a part at a time.
+    A figure of at most 4.9 inches then fits a phone's width; a phone shows a wider one in parts.
 
-    Axes and legends take their text sizes from seaborn's context (``font_scale`` multiplies them), titles and words inside
-    a figure from below, unless a function names a ``fontsize``.
+    Axes and legends take their text sizes from seaborn's context (``font_scale`` multiplies them). Titles and words
+    inside a figure take theirs from the settings below, unless a function gives a ``fontsize``.
     """
     warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which librosa's downloads load
-    plt.rcdefaults()  # none of the user's matplotlibrc
+    plt.rcdefaults()  # ignores the user's matplotlibrc
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -77,7 +77,7 @@ def column_times(columns: int, settings: Features) -> Float[ndarray, " columns"]
 
 
 def band_frequencies(settings: Features) -> Float[ndarray, " mel"]:
-    """Hertz at the peak of each mel filter, lowest first: on Slaney's scale, 200/3 Hz a mel below 1 kHz, then by a ratio."""
+    """Hertz at the peak of each mel filter, lowest first; Slaney's scale: 200/3 Hz a mel below 1 kHz, then a ratio."""
     ratio = math.log(6.4) / 27
     edges = (
         hertz * 3 / 200 if hertz < 1000 else 15 + math.log(hertz / 1000) / ratio
@@ -88,7 +88,7 @@ def band_frequencies(settings: Features) -> Float[ndarray, " mel"]:
 
 
 def is_speech(image: Float[ndarray, "height width"]) -> Bool[ndarray, " width"]:
-    """The columns before the padding, which is the last column again and again; all where nothing is padded."""
+    """The columns before the padding, which repeats the last column; all columns of an image without padding."""
     width = image.shape[1]
     end = np.flatnonzero((image != image[:, -1:]).any(axis=0)).max(initial=-1) + 1
     return np.arange(width) < (end if 0 < end < width - 1 else width)
@@ -106,7 +106,7 @@ def plot_channel(
 
     Args:
         values: a channel of the image's size, its top row the highest band.
-        columns: how many of them are shown, from the left; None: all.
+        columns: the number of columns shown, from the left; None: all.
         options: for ``pcolormesh``.
     """
     columns = columns or values.shape[1]
@@ -124,7 +124,7 @@ def plot_channel(
 
 
 def name_frequency_once(axes: Float[ndarray, "rows columns"]) -> None:
-    """Of a grid of spectrograms, labels at its edge alone, and one name for all axes of frequency."""
+    """Label a grid of spectrograms only at its edge, with one name for all axes of frequency."""
     for ax in axes.flat:
         ax.label_outer()
         ax.set_ylabel("")
@@ -139,7 +139,7 @@ def plot_spectrogram(
     settings: Features = FEATURES,
     bar: bool = True,
 ) -> Axes:
-    """A log-Mel image in decibels below its loudest point; without ``columns``, those before the padding."""
+    """A log-Mel image in decibels below its loudest point; without ``columns``, all columns before the padding."""
     level = settings.dynamic_range * (image - 1)
     columns = columns or int(is_speech(image).sum())
     plot_channel(level, ax, title, columns, settings, vmin=-settings.dynamic_range, vmax=0)
@@ -155,10 +155,10 @@ def plot_attention(
     title: str = "",
     columns: int | None = None,
 ) -> Axes:
-    """A map of attention laid over its image: clear where it is least of what is shown, red where it is most."""
+    """A map of attention over its image: transparent at the smallest value shown, red at the largest."""
     columns = columns or int(is_speech(image).sum())
-    shown = attention[:, :columns]
-    level = (attention - shown.min()) / max(np.ptp(shown), 1e-12)
+    visible = attention[:, :columns]
+    level = (attention - visible.min()) / max(np.ptp(visible), 1e-12)
     plot_channel(1 - image, ax, title, columns, FEATURES, cmap="gray", vmin=-0.5, vmax=1)
     alpha = 0.85 * level[::-1, :columns]
     return plot_channel(level, ax, title, columns, FEATURES, cmap="autumn_r", alpha=alpha, vmin=0, vmax=1)
@@ -177,7 +177,7 @@ def plot_similarity(similarity: Float[ndarray, "patches patches"], ax: Axes, tit
 
 
 def plot_curves(losses: Mapping[str, Sequence[float]], ax: Axes, color: str) -> Axes:
-    """A stage's losses, epoch by epoch, a line style each."""
+    """The losses of a stage by epoch, each in its own line style."""
     table = pd.DataFrame(losses).rename(index=lambda epoch: epoch + 1)
     table.plot(ax=ax, color=color, style=["-", "--", ":"][: len(losses)], legend=len(losses) > 1)
     ax.set(xlabel="epoch", ylabel="loss")
@@ -222,14 +222,14 @@ def plot_intervals(
     """A dot for each row, with its interval: rows of one category stand side by side, one for each ``hue``.
 
     Args:
-        table: a row a dot; without ``low`` and ``high`` (NaN), a dot alone.
-        x, y: name the categories by one of them; the other is the estimate.
+        table: one row per dot; if ``low`` and ``high`` are NaN, the dot has no interval.
+        x, y: one is the column of the categories, the other is the estimate.
         percent: estimates are shares of one, shown in per cent.
-        joined: the dots of one ``hue`` are joined, for categories in an order.
+        joined: a line joins the dots of one ``hue``, for ordered categories.
         options: for ``seaborn.pointplot``.
     """
-    across = x == "estimate"
-    by, value = (y, ax.xaxis) if across else (x, ax.yaxis)
+    horizontal = x == "estimate"
+    key, value_axis = (y, ax.xaxis) if horizontal else (x, ax.yaxis)
     hues = options.get("hue_order") or (list(table[hue].unique()) if hue else [None])
     look = {"linestyles": "-" if joined else "none", "markersize": 5, "linewidth": 1}
     if hue:
@@ -237,13 +237,13 @@ def plot_intervals(
         look["dodge"] = (0.06 if joined else 0.18) * (len(hues) - 1)
     sns.pointplot(table, x=x, y=y, hue=hue, errorbar=None, ax=ax, **look | options)
     for level, line in zip(hues, list(ax.lines), strict=False):
-        rows = (table if hue is None else table[table[hue] == level]).set_index(by).reindex(table[by].unique())
-        bars = ax.hlines if across else ax.vlines
-        bars(line.get_data()[across], rows.low, rows.high, color=line.get_color(), linewidth=1)
+        rows = (table if hue is None else table[table[hue] == level]).set_index(key).reindex(table[key].unique())
+        bars = ax.hlines if horizontal else ax.vlines
+        bars(line.get_data()[horizontal], rows.low, rows.high, color=line.get_color(), linewidth=1)
     if percent:
-        value.set_major_formatter(PercentFormatter(1, symbol=None))
-    (ax.set_ylabel if across else ax.set_xlabel)("")
-    if hue and across:  # below the figure, where it covers nothing however long the labels of the axis are
+        value_axis.set_major_formatter(PercentFormatter(1, symbol=None))
+    (ax.set_ylabel if horizontal else ax.set_xlabel)("")
+    if hue and horizontal:  # below the figure, where it covers nothing however long the labels of the axis are
         ax.get_legend().remove()
         dots, names = ax.get_legend_handles_labels()
         columns = 1 if max(map(len, names)) > 26 else 2  # a legend no wider than a phone
@@ -254,12 +254,12 @@ def plot_intervals(
 
 
 def wrapped(label: str, width: int = 24) -> str:
-    """A label in lines of at most ``width`` characters; one that has several lines stays as it is."""
+    """A label in lines of at most ``width`` characters; a label that has several lines stays as it is."""
     return label if "\n" in label else textwrap.fill(label, width)
 
 
 def _rows(ax: Axes, names: Sequence[str], x: str, width: int = 24, below: float = 0.0) -> None:
-    """A row for each name, the first on top, on an axis named ``x``; ``below`` is more room."""
+    """A row for each name, the first on top, on an axis named ``x``; ``below`` adds room at the bottom."""
     ax.set_yticks(range(len(names)), [wrapped(name, width) for name in names])
     ax.set(ylim=(len(names) - 0.5 + below, -0.5), xlabel=x)
     ax.grid(axis="x", linewidth=0.4)
@@ -270,24 +270,24 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gai
     """Dots with intervals, a row for each ``what`` in the order of the table, a colour and marker for each ``corpus``.
 
     Args:
-        table: columns corpus, what, estimate, low, high; shares of one, drawn in per cent; url, if points lead somewhere.
-        hollow: which ``what``, or which ``corpus``, was not measured here.
+        table: columns corpus, what, estimate, low, high; shares of one, drawn in per cent; url, if points are links.
+        hollow: values of ``what`` or ``corpus`` that were not measured here; their dots are hollow.
         gains: differences, in points, about a line at zero.
     """
-    rows, shown = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
-    corpora = sorted(shown, key=[*(about.title for about in facts.CORPORA.values()), *shown].index)  # one colour each
+    rows, titles = list(dict.fromkeys(table["what"])), list(dict.fromkeys(table["corpus"]))
+    corpora = sorted(titles, key=[*(known.title for known in facts.CORPORA.values()), *titles].index)  # one colour each
     percent = table.assign(**100 * table[["estimate", "low", "high"]].astype(float))
     for number, (corpus, colour, marker) in enumerate(zip(corpora, cycle(CORPORA), cycle(MARKERS), strict=False)):
-        of = percent[percent["corpus"] == corpus]
-        y = of["what"].map(rows.index) + 0.24 * (number - (len(corpora) - 1) / 2)
-        ax.hlines(y, of["low"], of["high"], color=colour, linewidth=1.6)
-        for filled, some in of.groupby(~of[["what", "corpus"]].isin(hollow).any(axis=1)):
+        subset = percent[percent["corpus"] == corpus]
+        y = subset["what"].map(rows.index) + 0.24 * (number - (len(corpora) - 1) / 2)
+        ax.hlines(y, subset["low"], subset["high"], color=colour, linewidth=1.6)
+        for filled, group in subset.groupby(~subset[["what", "corpus"]].isin(hollow).any(axis=1)):
             face = colour if filled else "none"
-            ax.plot(some["estimate"], y[some.index], marker, color=colour, markerfacecolor=face, markersize=6)
-        if "url" in of:  # a wide, unseen mark that leads to the row behind the dot
-            ax.scatter(of["estimate"], y, s=260, alpha=0, zorder=9, urls=[url or None for url in of["url"]])
-        look = {"xytext": (0, -5), "va": "top"} if number else {"xytext": (0, 5), "va": "bottom"}  # they stay apart
-        for place in zip(of["estimate"], y, strict=True):
+            ax.plot(group["estimate"], y[group.index], marker, color=colour, markerfacecolor=face, markersize=6)
+        if "url" in subset:  # a wide, invisible mark links to the dot's row
+            ax.scatter(subset["estimate"], y, s=260, alpha=0, zorder=9, urls=[url or None for url in subset["url"]])
+        look = {"xytext": (0, -5), "va": "top"} if number else {"xytext": (0, 5), "va": "bottom"}  # no overlap
+        for place in zip(subset["estimate"], y, strict=True):
             words = f"{place[0]:{'+.1f' if gains else '.0f'}}"
             ax.annotate(words, place, fontsize=9, textcoords="offset points", ha="center", color=colour, **look)
         ax.plot([], [], marker, color=colour, markerfacecolor="none" if corpus in hollow else colour, label=corpus)
@@ -303,11 +303,11 @@ def plot_ladder(table: pd.DataFrame, ax: Axes, hollow: Collection[str] = (), gai
 
 
 def plot_cost(table: pd.DataFrame, operations: Axes, time: Axes, accuracy: Axes) -> None:
-    """A row a classifier, the fewest FLOPs first: FLOPs and milliseconds (logarithmic), and accuracy with its interval.
+    """One row per classifier, the fewest FLOPs first: FLOPs and milliseconds (logarithmic), accuracy with its interval.
 
     Args:
-        table: as for :func:`plot_ladder`, ``corpus`` being who measured it ("measured here", else hollow); and flops and
-            milliseconds (NaN: not counted, not measured).
+        table: as for :func:`plot_ladder`, with flops and milliseconds (NaN: not counted, not measured); ``corpus`` says
+            who measured the accuracy ("measured here", else hollow).
     """
     table = table.sort_values(["flops", "milliseconds", "estimate"], ascending=[True, True, False], ignore_index=True)
     rows = list(dict.fromkeys(table["what"]))
@@ -328,7 +328,7 @@ def plot_cost(table: pd.DataFrame, operations: Axes, time: Axes, accuracy: Axes)
 
 
 def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role: str = "student") -> Axes:
-    """A column of boxes joined by arrows, top to bottom: (name, what it gives) each, in the colour of ``role``."""
+    """A column of boxes joined by arrows, top to bottom: each a (name, output shape), in the colour of ``role``."""
     for i, (name, gives) in enumerate(boxes):
         ax.add_patch(FancyBboxPatch((0, -i - 0.32), 4, 0.64, "round,pad=0.05", facecolor=COLOURS[role], alpha=0.25))
         ax.text(0.1, -i, name, va="center", fontsize=9)
@@ -342,7 +342,7 @@ def plot_boxes(boxes: Sequence[tuple[str, str]], ax: Axes, title: str = "", role
 
 
 def plain_numbers(*axes: Axis) -> None:
-    """0.5 and 20 where matplotlib writes powers of ten; of a wide range, the powers alone."""
+    """Write 0.5 and 20 instead of powers of ten; a wide range shows only 1, 10, 100 and so on."""
     for axis in axes:
         low, high = axis.get_data_interval()
         axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 500 * low else (1,), numticks=15))

@@ -1,12 +1,12 @@
-"""Names and shares as pages write them; names from people's tables and files letter by letter, and never as code.
+"""Names and shares as pages write them; names from users' tables and files appear letter by letter, never as code.
 
-* :func:`display_name`, :func:`share`: a run's name, and a share of one in per cent, wherever they are written;
-* :func:`markdown`: Markdown, HTML and mathematics in a name are shown, not read;
-* :func:`cells`: a name that a spreadsheet would compute is text;
-* :func:`misread`: columns whose names pandas' defaults take for numbers or missing values; :func:`call` does not.
+* :func:`display_name`, :func:`share`: a run's name, and a share of one in per cent;
+* :func:`markdown`: Markdown, HTML and mathematics in a name appear as characters;
+* :func:`cells`: a name that a spreadsheet would take for a formula stays text;
+* :func:`misread`: names that pandas' defaults take for numbers or missing values; :func:`call` reads them as text.
 
-Words inside figures need none of this: :func:`companion.figures.style` turns matplotlib's mathematics off, and it writes
-SVG as XML.
+Words inside figures need no escaping: :func:`companion.figures.style` turns matplotlib's mathematics off, and
+matplotlib writes SVG as XML.
 """
 
 import io
@@ -31,18 +31,18 @@ DISPLAY_NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(e
 
 
 def display_name(run: str) -> str:
-    """``Student alone`` for ``student-alone``; of a run with steps, their names as well."""
+    """``Student alone`` for ``student-alone``; a run with steps also shows the names of its steps."""
     base, *steps = run.split("+")
     return " + ".join((DISPLAY_NAMES[base], *steps))
 
 
 def share(value: float, digits: int = 0, sign: str = "") -> str:
-    """``59 %`` for 0.59: a share of one in per cent, on one line; by the ``sign`` ``+`` a difference has one."""
+    """``59 %`` for 0.59: a share of one in per cent, on one line; ``sign="+"`` shows the sign of a difference."""
     return f"{100 * value:{sign}z.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def markdown(words: object) -> str:
-    """``words`` in one line, with a backslash before what Markdown would read."""
+    """``words`` in one line, with a backslash before each character that Markdown would interpret."""
     escaped = MARKUP.sub(r"\\\g<0>", " ".join(str(words).split()))
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)  # begins no list
 
@@ -53,32 +53,32 @@ def _texts(table: "pd.DataFrame") -> list[str]:
 
 def cells(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table for CSV, every name as :func:`serlib.files.cell` writes it."""
-    quoted = {name: table[name].map(lambda one: cell(one) if isinstance(one, str) else one) for name in _texts(table)}
+    quoted = {name: table[name].map(lambda v: cell(v) if isinstance(v, str) else v) for name in _texts(table)}
     return table.assign(**quoted).rename(columns=cell)
 
 
 def misread(table: "pd.DataFrame") -> dict[str, list[str]]:
-    """By column the names that ``pandas.read_csv`` would change by its defaults."""
+    """The names that ``pandas.read_csv`` would change by its defaults, by column."""
     import pandas as pd
 
     changed = {}
     for name in _texts(table):
-        given = table[name].dropna().astype(str).drop_duplicates().reset_index(drop=True)
-        again = pd.read_csv(io.StringIO(given.to_frame(name).assign(last=0).to_csv(index=False)))[name]
-        found = [one for one, read in zip(given, again, strict=True) if one not in ("", read)]
-        changed |= {name: found} if found else {}
+        names = table[name].dropna().astype(str).drop_duplicates().reset_index(drop=True)
+        reread = pd.read_csv(io.StringIO(names.to_frame(name).assign(last=0).to_csv(index=False)))[name]
+        altered = [before for before, after in zip(names, reread, strict=True) if before not in ("", after)]
+        changed |= {name: altered} if altered else {}
     return changed
 
 
 def call(file: str, columns: Iterable[str] = LABELS) -> str:
-    """How pandas reads a CSV file so that the names in ``columns`` stay as they are."""
+    """The call with which pandas reads a CSV file and leaves the names in ``columns`` as they are."""
     kinds = ", ".join(f"{name!r}: str" for name in columns)
     return f"pd.read_csv({file}, dtype={{{kinds}}}, keep_default_na=False, na_values=[''])"
 
 
 def note(table: "pd.DataFrame") -> str:
-    """What a command says of names that pandas' defaults would change; "" where there are none."""
+    """A command's note on names that pandas' defaults would change; "" if there are none."""
     changed = misread(table)
-    few = ", ".join(dict.fromkeys(name for names in changed.values() for name in names[:3]))
-    said = f"{few}: pandas' defaults read such names as numbers or as missing; {call('FILE', changed)} keeps them"
-    return said if few else ""
+    sample = ", ".join(dict.fromkeys(name for names in changed.values() for name in names[:3]))
+    message = f"{sample}: pandas' defaults read such names as numbers or as missing; {call('FILE', changed)} keeps them"
+    return message if sample else ""

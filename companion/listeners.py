@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-SCORES = {"emodb": "mean share", "crema-d": "majority vote"}  # what a recording's number is
+SCORES = {"emodb": "mean share", "crema-d": "majority vote"}  # the meaning of a recording's score
 
 
 def read(table: Path) -> tuple[list[str], list[float]]:
-    """Speakers, and for each recording in [0, 1] how far it was recognised."""
+    """The speaker of each recording, and its score of recognition in [0, 1]."""
     rows = pd.read_csv(table, dtype={"speaker": str, "recognised": float}, keep_default_na=False)
     return rows["speaker"].tolist(), rows["recognised"].tolist()

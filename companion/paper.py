@@ -1,6 +1,6 @@
 """What the paper states, read from ``paper.toml``, and every setting of the method, read from ``settings.toml``.
 
-The full text was not at hand. What does not stand in these files is not known, and is never guessed silently.
+The full text was not at hand. Anything missing from these files is unknown, and the code never guesses it silently.
 """
 
 import tomllib
@@ -27,7 +27,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Reported:
-    """What another system reached on speakers that it was not trained on, in per cent, as its source prints it."""
+    """The accuracy of another system on speakers outside its training set, in per cent, as its source prints it."""
 
     corpus: str
     split: str
@@ -59,9 +59,9 @@ class Confusion:
         return dict(zip(self.classes, map(sum, self.matrix), strict=True))
 
     def fitting_names(self, counts: Mapping[str, int]) -> tuple[str, ...]:
-        """For each row the class whose count in the corpus its sum fits best, at the share that the matrix has of all.
+        """The class that fits each row's sum best, by its count in the corpus times the matrix's share of all of it.
 
-        One name a row, the sum of the absolute differences being the least possible (Hungarian method).
+        Each row gets another class, and the sum of the absolute differences is the least possible (Hungarian method).
         """
         share, names = self.total / sum(counts.values()), list(counts)
         cost = [[abs(n - share * counts[name]) for name in names] for n in self.row_sums.values()]
@@ -107,7 +107,7 @@ CONFUSIONS = {row["corpus"]: config.from_plain(Confusion, row) for row in _PAPER
 
 
 def settings() -> list[Setting]:
-    """Every setting; ``{teacher.depth}`` and the like in ``settings.toml`` become what the configurations hold."""
+    """Every setting; fields such as ``{teacher.depth}`` in ``settings.toml`` become values of the configurations."""
     features = config.Features()
     known = {
         "config": config,
@@ -117,5 +117,5 @@ def settings() -> list[Setting]:
         "stem": ", ".join(map(str, config.TEACHER.stem)),
         "protocols": ", ".join(f"`{name}`" for name in splits.PROTOCOLS),
     }
-    found = (config.from_plain(Setting, {"name": name, **row}) for name, row in _read("settings.toml").items())
-    return [Setting(s.name, s.stated, s.sources, s.here.format(**known), s.why) for s in found]
+    rows = (config.from_plain(Setting, {"name": name, **row}) for name, row in _read("settings.toml").items())
+    return [Setting(s.name, s.stated, s.sources, s.here.format(**known), s.why) for s in rows]

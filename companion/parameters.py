@@ -1,4 +1,4 @@
-"""Parameters of a notebook: those that it is given are held against its own; no more is imported than that takes."""
+"""Check the parameters given to a notebook against its own; the module imports only what that needs."""
 
 import ast
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from serlib.errors import SerlibError
 
 
 def check(declared: str, injected: Iterable[str]) -> None:
-    """Hold the injected parameters against the notebook's own ``parameters`` cell; both are source text."""
+    """Check the injected parameters against the notebook's own ``parameters`` cell; both are source text."""
     defaults = assigned(declared)
     for cell in injected:
         for name, value in assigned(cell).items():
@@ -21,12 +21,12 @@ def check(declared: str, injected: Iterable[str]) -> None:
 
 
 def assigned(source: str) -> dict[str, Any]:
-    """What a cell assigns, by name."""
-    found = {}
+    """The values that a cell assigns, by name."""
+    values = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                values[node.targets[0].id] = ast.literal_eval(node.value)
             except ValueError as error:  # papermill writes float("nan") so
                 raise SerlibError(f"parameter {ast.unparse(node)}: no number and no text") from error
-    return found
+    return values
