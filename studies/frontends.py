@@ -20,9 +20,9 @@ Channels = Float[torch.Tensor, "batch channels height width"]
 
 
 def derivative(x: Channels) -> Channels:
-    """Along time, a column: the slope of the line through five columns, the first and last columns continued.
+    """The slope along time, per column: of the line through five columns, with the first and the last column repeated.
 
-    The same as torchaudio's ``compute_deltas``, which is a convolution: autocast would round it to bf16.
+    It equals torchaudio's ``compute_deltas``, which is a convolution, so that autocast would round it to bf16.
     """
     width = x.shape[-1]
     padded = functional.pad(x, (2, 2, 0, 0), mode="replicate")
@@ -50,7 +50,7 @@ def front(variant: Variant) -> nn.Sequential:
 
 
 class FrontedViT(SpectrogramViT):
-    """The paper's network on what ``front`` makes of images of ``image_size``; ``c`` is of the network behind it."""
+    """The paper's network on the output of ``front`` for images of ``image_size``; ``c`` configures the rest."""
 
     def __init__(self, c: Model, front: nn.Module, image_size: tuple[int, int]) -> None:
         super().__init__(c)
@@ -72,21 +72,21 @@ def network(model: Model, about: Mapping[str, Any]) -> SpectrogramViT:
 
 
 def of_run(run_config: RunConfig) -> SpectrogramViT:
-    """The same of a resolved configuration."""
+    """The network of a resolved configuration, see :func:`network`."""
     return network(run_config.run.model, plain(run_config))
 
 
 def load(path: str | Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[str, Any]]:
-    """As :func:`serlib.checkpoints.load`, of variants as well.
+    """As :func:`serlib.checkpoints.load`, also for variants.
 
-    ``speaker_norm``: whether the images that it will be given are normalised by :mod:`studies.speaker_norm`.
+    ``speaker_norm``: whether the caller normalises the network's images by :mod:`studies.speaker_norm`.
 
     Raises:
         SerlibError: as there; the network was trained on other images in this respect.
     """
-    found, about = checkpoints.load(path, network)
-    if variants.from_beyond(about.get("beyond", {})).speaker_norm and not speaker_norm:
+    loaded, metadata = checkpoints.load(path, network)
+    if variants.from_beyond(metadata.get("beyond", {})).speaker_norm and not speaker_norm:
         images = "each speaker's images normalised by several utterances of the same speaker"
         remedy = f"choose the weights of a run without {variants.SPEAKER_NORM}"
         raise SerlibError(f"{path}: the network takes {images}; {remedy}")
-    return found, about
+    return loaded, metadata

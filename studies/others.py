@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Other:
-    """Operations of a network of other authors, and for what: ``seconds`` of sound, or None for a picture."""
+    """The operations of a network of other authors for ``seconds`` of sound, or for one picture (None)."""
 
     flops: int
     seconds: float | None
@@ -22,9 +22,9 @@ class Other:
 def reference_networks() -> dict[str, Other]:
     """Networks that others use for speech emotion, counted with random weights.
 
-    Pictures are 128 x 128 in three channels. Sound is three seconds at 16 kHz, of AST 298 frames of it; Whisper always
-    takes thirty seconds. Counted without memory or arithmetic (PyTorch's meta device), so that the largest takes a
-    second. AST (Gong et al. 2021) and Whisper's encoder (Radford et al. 2022) are built here from their published sizes.
+    Pictures are 128 x 128 in three channels. Sound is three seconds at 16 kHz; AST takes 298 frames of it, and Whisper
+    always takes thirty seconds. PyTorch's meta device needs no memory or arithmetic, so that the largest count takes a
+    second. AST (Gong et al. 2021) and Whisper's encoder (Radford et al. 2022) are built here from published sizes.
     """
     import torchaudio
     import torchvision
@@ -57,9 +57,9 @@ def reference_networks() -> dict[str, Other]:
     counts = {}
     for name, (build, shape, seconds) in networks.items():
         with torch.device("meta"):
-            network, given = build().eval(), torch.zeros(shape)
+            network, inputs = build().eval(), torch.zeros(shape)
         # attention as the matrix products that it is: the counter does not know every fused kernel
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            network(given)
+            network(inputs)
         counts[name] = Other(counter.get_total_flops(), seconds)
     return counts

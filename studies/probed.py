@@ -1,4 +1,4 @@
-"""What :mod:`studies.probes` found, as JSON: a file a network, with figures for every held-out utterance.
+"""The results of :mod:`studies.probes` as JSON: one file per network, with values for every held-out utterance.
 
 Readers need no PyTorch.
 """
@@ -31,7 +31,7 @@ class Probe:
     speaker: tuple[str, ...]
     true: tuple[int, ...]
     variation: tuple[float, ...]  # of the column numbers: sum of squares about the training set's mean, columns squared
-    errors: dict[str, tuple[float, ...]]  # layer: sum of squares of what the probe misses, columns squared
+    errors: dict[str, tuple[float, ...]]  # layer: sum of the probe's squared errors, columns squared
     predicted: dict[str, tuple[int, ...]]  # order of the columns: labels
 
     def __post_init__(self) -> None:
@@ -65,10 +65,10 @@ def read_all(folder: str | Path) -> list[Probe]:
     Raises:
         RecordError: a file is no probe or was changed since it was written.
     """
-    found = []
+    probes = []
     for path in below(folder, ".json"):
         try:
-            found.append(config.from_plain(Probe, read_json(path)))
+            probes.append(config.from_plain(Probe, read_json(path)))
         except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}: not a probe ({error}); make it again") from error
-    return found
+    return probes

@@ -1,12 +1,12 @@
 """A trained network's knowledge of time: in its tokens, layer by layer, and in its decision.
 
 * a linear probe: ridge regression from a token to the number of its column, fitted on the training set's columns of
-  speech, held against the test set's. Where nothing but content tells columns apart, so does the probe on the bare
-  image: what a layer adds is what counts;
-* columns of speech in another order: a decision that owes nothing to order stays. The seams are new to the convolutions
-  of a network with a stem as well. So a loss there bounds the worth of order from above.
+  speech and tested on the test set's. Content alone tells some columns apart, as the probe on the bare image shows:
+  only the gain of a layer over the image counts;
+* reordered columns of speech: a decision that does not depend on order stays the same. In a network with a stem the
+  convolutions also meet new seams between columns. So a loss of accuracy is an upper bound on the worth of order.
 
-:mod:`studies.probed` holds both.
+:mod:`studies.probed` stores both.
 """
 
 import numpy as np
@@ -36,15 +36,15 @@ def execute(
     """Probe the network of ``record``, in eval mode; ``rows`` gives each file's place in the corpus's ``images``.
 
     Raises:
-        ValueError: the network has not one patch for each column of the image.
+        ValueError: the network's patches are not one for each column of the image.
     """
     if network.config.grid != (1, images.shape[3]):
         raise SerlibError(f"run {record.run!r} has not one patch for each column of the image, which the probe needs")
     train, test = (torch.tensor([rows[file] for file in record.parts[part].file]) for part in ("train", "test"))
-    everyone = torch.arange(len(test))
+    all_files = torch.arange(len(test))
     known, known_numbers, _ = _columns(network, images, train)
     tokens, numbers, owner = _columns(network, images, test)
-    per_file = {name: np.bincount(owner, _missed(known[name], known_numbers, tokens[name], numbers)) for name in known}
+    errors = {name: np.bincount(owner, _missed(known[name], known_numbers, tokens[name], numbers)) for name in known}
     part, shared = record.parts["test"], ("corpus", "speech", "protocol", "fold", "run", "seed", "emotions", "result")
     return Probe(
         **{name: getattr(record, name) for name in shared},
@@ -53,13 +53,13 @@ def execute(
         speaker=part.speaker,
         true=part.true,
         variation=tuple(np.bincount(owner, (numbers - known_numbers.mean()) ** 2).tolist()),
-        errors={name: tuple(values.tolist()) for name, values in per_file.items()},
-        predicted={order: tuple(predict(network, reorder(images[test], order), everyone)) for order in ORDERS},
+        errors={name: tuple(values.tolist()) for name, values in errors.items()},
+        predicted={order: tuple(predict(network, reorder(images[test], order), all_files)) for order in ORDERS},
     )
 
 
 def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[Tensor, "batch 1 height width"]:
-    """The columns of each image up to its silence, in another order; the same shuffle for the same place in the batch."""
+    """Reorder each image's columns up to its silence; the same place in the batch always gets the same shuffle."""
     draw = torch.Generator().manual_seed(0)
     changed = images.clone()
     for image, width in zip(changed, content_width(images).tolist(), strict=True):
@@ -75,25 +75,25 @@ def reorder(images: Float[Tensor, "batch 1 height width"], order: str) -> Float[
 def _columns(
     network: SpectrogramViT, images: Tensor, rows: Int[Tensor, " rows"]
 ) -> tuple[dict[str, ndarray], Float[ndarray, " columns"], Int[ndarray, " columns"]]:
-    """Of every column of speech: its tokens by layer, its number, and which of ``rows`` it belongs to."""
-    found: dict[str, list[Tensor]] = {}
+    """For every column of speech: its tokens by layer, its number, and the index in ``rows`` of its file."""
+    by_layer: dict[str, list[Tensor]] = {}
     numbers, owners = [], []
     for start in range(0, len(rows), 32):
         batch = images[rows[start : start + 32]]
-        heard = torch.arange(batch.shape[-1]) < content_width(batch)[:, None]
+        is_speech = torch.arange(batch.shape[-1]) < content_width(batch)[:, None]
         layers = network(batch, need_weights=True).layers
-        named = {IMAGE: batch[:, 0].mT, "embedding": layers[0]}
-        named |= {f"block {i}": block for i, block in enumerate(layers[1:], 1)}
-        for name, tokens in named.items():
-            found.setdefault(name, []).append(tokens[heard])
-        owner, number = heard.nonzero(as_tuple=True)
+        layer_tokens = {IMAGE: batch[:, 0].mT, "embedding": layers[0]}
+        layer_tokens |= {f"block {i}": block for i, block in enumerate(layers[1:], 1)}
+        for name, tokens in layer_tokens.items():
+            by_layer.setdefault(name, []).append(tokens[is_speech])
+        owner, number = is_speech.nonzero(as_tuple=True)
         owners.append(owner + start)
         numbers.append(number)
-    layers = {name: torch.cat(tokens).numpy() for name, tokens in found.items()}
+    layers = {name: torch.cat(tokens).numpy() for name, tokens in by_layer.items()}
     return layers, torch.cat(numbers).numpy().astype(float), torch.cat(owners).numpy()
 
 
 def _missed(known: ndarray, known_numbers: ndarray, tokens: ndarray, numbers: ndarray) -> Float[ndarray, " columns"]:
-    """Squared error of the probe on every held-out column."""
-    fitted = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_numbers)
-    return (fitted.predict(tokens.astype(float)) - numbers) ** 2
+    """The squared error, on every held-out column, of a probe that is fitted on the known columns."""
+    probe = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(known.astype(float), known_numbers)
+    return (probe.predict(tokens.astype(float)) - numbers) ** 2

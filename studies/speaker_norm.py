@@ -1,7 +1,7 @@
-"""Every speaker's values or images, normalised by the speaker's own utterances.
+"""Normalise every speaker's values or images by the speaker's own utterances.
 
-Of a test speaker these are unlabelled test utterances, so such a run knows more than others. Part "test" of its record
-uses all of them; parts "test-3" to "test-20" use that many, drawn at random, with the same trained classifier.
+For a test speaker these are unlabelled test utterances, so such a run uses more data than others. Part "test" of its
+record uses all of them; parts "test-3" to "test-20" use that many, drawn at random, with the same trained classifier.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ MIN_SPREAD = 1e-3  # of a mel band in an image, whose levels are in [0, 1]: a ba
 def prepare(
     run_config: RunConfig, corpus: Corpus, split: Split, images: Callable[[], Tensor]
 ) -> tuple[Callable[[], Tensor], Callable[[Record, Callable[[Tensor], list[int]]], Record]]:
-    """For :func:`serlib.training.execute` the normalised images, and what adds the parts with fewer utterances.
+    """Normalised images for :func:`serlib.training.execute`, and a function that adds the parts with fewer utterances.
 
     Raises:
         SerlibError: training and test set share a speaker.
@@ -36,9 +36,9 @@ def prepare(
     speakers = np.array([utterance.speaker for utterance in corpus.utterances])
 
     def complete(record: Record, predict: Callable[[Tensor], list[int]]) -> Record:
-        plain, test = images(), corpus.rows(split.test)
+        unnormalised, test = images(), corpus.rows(split.test)
         return with_fewer(
-            record, corpus, lambda order, count: predict(normalised_images(plain, speakers, order, count, test))
+            record, corpus, lambda order, count: predict(normalised_images(unnormalised, speakers, order, count, test))
         )
 
     return lambda: normalised_images(images(), speakers), complete
@@ -72,17 +72,17 @@ def normalised_values(
     order: Int[ndarray, " files"] | None = None,
     count: int | None = None,
 ) -> Float[ndarray, "files values"]:
-    """Every speaker's values minus their mean, over their standard deviation; without deviation they are only centred.
+    """Every speaker's values minus their mean, over their standard deviation; constant values are only centred.
 
     Args:
         order: a permutation of the files; None: as they stand.
-        count: files of each speaker, the first in ``order``, that mean and deviation are taken of; None: all.
+        count: number of files of each speaker, the first in ``order``, that give mean and deviation; None: all.
     """
-    found = np.empty_like(values)
-    for own_files, known in _by_speaker(speakers, order, count):
-        spread = values[known].std(axis=0)
-        found[own_files] = (values[own_files] - values[known].mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return found
+    normalised = np.empty_like(values)
+    for own_files, reference in _by_speaker(speakers, order, count):
+        spread = values[reference].std(axis=0)
+        normalised[own_files] = (values[own_files] - values[reference].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return normalised
 
 
 def normalised_images(
@@ -101,27 +101,27 @@ def normalised_images(
         rows: the files whose images are returned, in this order; None: all, as they stand.
     """
     wanted = np.arange(len(images)) if rows is None else np.array(rows)
-    found = torch.empty(len(wanted), *images.shape[1:])
-    for own_files, known in _by_speaker(speakers, order, count):
+    result = torch.empty(len(wanted), *images.shape[1:])
+    for own_files, reference in _by_speaker(speakers, order, count):
         places = np.flatnonzero(np.isin(wanted, own_files))
         if not len(places):
             continue
-        known_images, own = images[known], images[wanted[places]]
-        speech = known_images[:, 0].mT[_is_speech(known_images)]  # (columns, height)
+        reference_images, own_images = images[reference], images[wanted[places]]
+        speech = reference_images[:, 0].mT[_is_speech(reference_images)]  # (columns, height)
         spread, mean = torch.std_mean(speech, dim=0, correction=0)
-        normalised = (own - mean[:, None]) / spread.clamp_min(MIN_SPREAD)[:, None]
-        found[places] = normalised.where(_is_speech(own)[:, None, None], 0.0)
-    return found
+        normalised = (own_images - mean[:, None]) / spread.clamp_min(MIN_SPREAD)[:, None]
+        result[places] = normalised.where(_is_speech(own_images)[:, None, None], 0.0)
+    return result
 
 
 def _is_speech(images: Float[Tensor, "files 1 height width"]) -> Shaped[Tensor, "files width"]:
-    """Which columns come before the silence that fills an image up; in an image that none fills up, all."""
+    """Whether each column comes before the silence that fills an image up; without such silence, all do."""
     return torch.arange(images.shape[-1]) < content_width(images).clamp_min(1)[:, None]
 
 
 def _by_speaker(
     speakers: Shaped[ndarray, " files"], order: Int[ndarray, " files"] | None, count: int | None
-) -> Iterator[tuple[Int[ndarray, " its"], Int[ndarray, " known"]]]:
+) -> Iterator[tuple[Int[ndarray, " own"], Int[ndarray, " reference"]]]:
     """Each speaker's files, and the files that give mean and deviation."""
     order = np.arange(len(speakers)) if order is None else order
     for speaker in np.unique(speakers):

@@ -1,6 +1,6 @@
 """Runs beyond the paper, by name: variants of the student, and classifiers other than the paper's networks.
 
-A variant changes the student alone in one thing or two, as :data:`VARIANTS` says. Variants that gained nothing are gone:
+A variant changes one or two settings of the student alone, see :data:`VARIANTS`. Variants that gained nothing are gone:
 their records stay, and the page on them names the commit that makes them again.
 """
 
@@ -20,10 +20,10 @@ class Variant:
 
     deltas: bool = False  # two more channels: first and second derivative along time
     convolutions: Layers = ()  # before the patches, which are then full-height columns of the last one's map
-    speaker_norm: bool = False  # every speaker's images by the speaker's own utterances, see studies.speaker_norm
+    speaker_norm: bool = False  # normalise each speaker's images by the speaker's own, see studies.speaker_norm
 
     def network(self, model: Model) -> Model:
-        """The configuration of the network behind the front; ``model`` is that of the plain one."""
+        """The configuration of the network behind the front; ``model`` configures the plain network."""
         channels, size = 3 if self.deltas else 1, model.image_size
         for channels, *strides in self.convolutions:  # noqa: B007
             size = tuple(-(-pixels // stride) for pixels, stride in zip(size, strides, strict=True))
@@ -32,17 +32,17 @@ class Variant:
 
     @property
     def adds(self) -> str:
-        """In words."""
+        """The addition in words."""
         words = {
             "first and second derivative along time": self.deltas,
             "light convolutions before the patches": self.convolutions,
             "every speaker's images normalised by the speaker's own": self.speaker_norm,
         }
-        return "; ".join(text for text, there in words.items() if there)
+        return "; ".join(text for text, present in words.items() if present)
 
 
 LIGHT: Layers = ((16, 2, 1), (32, 2, 2), (64, 2, 1))
-SPEAKER_NORM = "-speaker-norm"  # ends the name of a run that also knows unlabelled utterances of the test speakers
+SPEAKER_NORM = "-speaker-norm"  # ends the name of a run that also uses unlabelled utterances of the test speakers
 VARIANTS: dict[str, Variant] = {
     "student-alone+deltas": Variant(deltas=True),
     "student-alone+convolutions": Variant(convolutions=LIGHT),
