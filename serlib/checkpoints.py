@@ -24,8 +24,8 @@ def save(model: SpectrogramViT, path: str | Path, **about: Any) -> None:
     """
     about, state = json.loads(json.dumps({"model": asdict(model.config), **about})), model.state_dict()
     metadata = {"serlib": json.dumps({**about, "sha256": _digest(state, about)})}
-    with atomic_write(path) as beside:
-        beside.write_bytes(to_bytes(state, metadata))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(to_bytes(state, metadata))
 
 
 def _digest(state: dict[str, torch.Tensor], about: dict[str, Any]) -> str:

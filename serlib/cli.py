@@ -77,12 +77,12 @@ def corpus_options(sub: argparse.ArgumentParser) -> None:
 
 
 def cache_option(sub: argparse.ArgumentParser) -> None:
-    """Where images are kept."""
+    """The option for the folder of the images."""
     sub.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder of the images")
 
 
 def image_options(sub: argparse.ArgumentParser) -> None:
-    """Which images, and where they are kept."""
+    """The options for the images' width and their folder."""
     cache_option(sub)
     width = config.Features.image_size[1]
     sub.add_argument("--image-width", type=int, default=width, help="pixels; 1001: not interpolated")
@@ -116,12 +116,12 @@ def network_commands(command: Callable[..., argparse.ArgumentParser], networks: 
 
 
 def data(options: argparse.Namespace) -> Path:
-    """Where the recordings lie."""
+    """The path of the recordings."""
     return options.data or Path(os.environ.get("SERLIB_DATA", "data")) / options.corpus
 
 
 def load(options: argparse.Namespace, anew: bool = False) -> corpora.Corpus:
-    """The corpus that a command names; ``anew`` checks it though its table is there."""
+    """The corpus that a command names; ``anew`` checks its files even if its table exists."""
     speech = "synthetic" if options.synthetic else "recordings"
     if options.table and options.table.exists() and not anew:
         corpus = corpora.read(options.table, data(options), options.corpus, speech)
@@ -207,13 +207,13 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 def _resolved(options: argparse.Namespace, corpus: corpora.Corpus) -> config.RunConfig:
     settings = _settings(options, corpus)
-    found = options.networks.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), settings)
+    resolved = options.networks.resolve(options.run, options.schedule, options.seed, len(corpus.emotions), settings)
     if options.epochs is None:
-        return found
-    if found.run.model is None:
+        return resolved
+    if resolved.run.model is None:
         raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
-    training = replace(found.training, epochs=options.epochs * found.run.epoch_factor)
-    return replace(found, schedule=f"{options.schedule}-{options.epochs}-epochs", training=training)
+    training = replace(resolved.training, epochs=options.epochs * resolved.run.epoch_factor)
+    return replace(resolved, schedule=f"{options.schedule}-{options.epochs}-epochs", training=training)
 
 
 def _teacher(
@@ -232,8 +232,8 @@ def _teacher(
 
 def trained(networks: Networks, path: str | Path, record: Any) -> Any:
     """The trained network beside a record."""
-    network, about = networks.load(Path(path).with_suffix(".safetensors"))
-    if about.get("result") != record.result:
+    network, metadata = networks.load(Path(path).with_suffix(".safetensors"))
+    if metadata.get("result") != record.result:
         raise SerlibError(f"{path}: the weights beside it are of another run")
     return network
 
@@ -263,10 +263,10 @@ def read(paths: Iterable[str | Path]) -> Iterator[Any]:
     from serlib import records
 
     for path in paths:
-        found = records.read_all(path) if Path(path).is_dir() else [records.read(path)]
-        if not found:
+        run_records = records.read_all(path) if Path(path).is_dir() else [records.read(path)]
+        if not run_records:
             raise SerlibError(f"{path}: no record in this folder")
-        yield from found
+        yield from run_records
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -276,10 +276,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def weights(networks: Networks, path: str | Path) -> tuple[Any, config.Features, list[str]]:
     """A trained network, the images that it takes, its emotions."""
-    network, about = networks.load(path)
+    network, metadata = networks.load(path)
     try:
-        settings = config.from_plain(config.Features, about["features"])
-        emotions = config.from_plain(list[str], about["emotions"])
+        settings = config.from_plain(config.Features, metadata["features"])
+        emotions = config.from_plain(list[str], metadata["emotions"])
         if ((1, *settings.image_size), len(emotions)) != (network.takes, network.config.num_classes):
             raise ValueError("made for other images or other emotions than they say")
         return network, settings, emotions
@@ -322,13 +322,13 @@ def _audit(options: argparse.Namespace) -> None:
     corpus = load(options)
     for protocol in splits.PROTOCOLS:
         try:
-            found = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
+            folds = [splits.split(corpus, protocol, fold) for fold in range(splits.folds(corpus, protocol))]
         except SerlibError as error:  # too few speakers or utterances
             print(f"{protocol}: {error}")
             continue
-        for split in found:
+        for split in folds:
             print(f"{protocol} fold {split.fold}: {splits.audit(corpus, split)}; split {split.digest[:12]}")
         if options.out:
             table = options.out / f"{protocol}.csv"
             spare(table, *filter(None, (data(options), options.table)))
-            splits.save(found, table)
+            splits.save(folds, table)

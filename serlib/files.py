@@ -1,4 +1,4 @@
-"""Files as the rest of the package needs them: whole or not there, and never a pipe, a device or a pointer."""
+"""Files for the rest of the package: each is complete or absent, and never a pipe, a device or a pointer."""
 
 import errno
 import hashlib
@@ -15,22 +15,22 @@ from serlib.errors import SerlibError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST_BYTES = hashlib.sha256().digest_size
-UNFINISHED = ".unfinished-"  # how a folder begins that a killed writer may leave
+UNFINISHED = ".unfinished-"  # prefix of a folder that a killed writer may leave
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """A path to write to; the file takes the name ``path`` only when the block ends without an error.
 
-    A reader therefore sees the old file, the new file, or none: never a half of one, whatever interrupts the writer.
-    The path lies beside ``path`` in a folder of its own, so that no two writers share one, on one machine or several.
+    A reader therefore sees the old file, the new file, or none, never a part of one, whatever interrupts the writer.
+    The path lies in a new folder beside ``path``, so that no two writers share one, on one machine or several.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=UNFINISHED, dir=path.parent, ignore_cleanup_errors=True) as folder:
-            yield (beside := Path(folder, "file"))
-            os.replace(beside, path)
+            yield (temporary := Path(folder, "file"))
+            os.replace(temporary, path)
     except OSError as error:  # a full disk does not say which file it was, or names the one that is copied
         if error.filename is None or UNFINISHED in f"{error.filename} {error.filename2}":
             error.filename = str(path)
@@ -63,16 +63,16 @@ def spare(out: str | Path, *read: str | Path) -> None:
 def below(folder: str | Path, suffix: str) -> list[Path]:
     """Files whose names end in ``suffix`` below ``folder``, sorted; hidden files and folders are not looked into.
 
-    Leavings of a killed writer, a Mac (``._x.json``) or Jupyter (``.ipynb_checkpoints``) are therefore no result.
+    It therefore skips leftovers of a killed writer, a Mac (``._x.json``) or Jupyter (``.ipynb_checkpoints``).
     """
-    found = (path.relative_to(folder) for path in Path(folder).rglob(f"*{suffix}"))
-    return [Path(folder, path) for path in sorted(found) if not any(part.startswith(".") for part in path.parts)]
+    paths = (path.relative_to(folder) for path in Path(folder).rglob(f"*{suffix}"))
+    return [Path(folder, path) for path in sorted(paths) if not any(part.startswith(".") for part in path.parts)]
 
 
 def cell(words: str) -> str:
     """``words`` for CSV: an apostrophe, the spreadsheets' mark of text, before a name that begins like a formula."""
-    read = unicodedata.normalize("NFKC", words)  # full-width signs begin a formula too
-    return f"'{words}" if re.match(r"\W*[=+\-@\u2212]|[\t\r\n]", read) else words
+    normalised = unicodedata.normalize("NFKC", words)  # full-width signs begin a formula too
+    return f"'{words}" if re.match(r"\W*[=+\-@\u2212]|[\t\r\n]", normalised) else words
 
 
 def sha256(path: str | Path) -> str:
@@ -81,19 +81,19 @@ def sha256(path: str | Path) -> str:
 
 
 def write_sealed(path: str | Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write ``parts``, then the SHA-256 of the file's name and them, and read the file back.
+    """Write ``parts``, then the SHA-256 of the file's name and the parts, and read the file back.
 
     Raises:
-        SerlibError: what is read is not what was written.
+        SerlibError: the content read back differs from what was written.
     """
     computed = hashlib.sha256(os.fsencode(Path(path).name))
-    with atomic_write(path) as beside:
-        with beside.open("wb") as file:
+    with atomic_write(path) as temporary:
+        with temporary.open("wb") as file:
             for part in parts:
                 computed.update(part)
                 file.write(part)
             file.write(computed.digest())
-        if not is_sealed(beside, Path(path).name):
+        if not is_sealed(temporary, Path(path).name):
             raise SerlibError(f"{path}: the disk does not hold what was written; give another folder")
 
 

@@ -2,8 +2,8 @@
 
 Conventions: a multiply-add counts as two operations; one image (batch 1); torch's own counter
 (``torch.utils.flop_counter``), which counts convolutions, matrix products and attention and leaves out norms, GELU,
-softmax and additions. Every pixel counts: what :mod:`serlib.engine.padding` saves on images that end in silence is not
-taken off. The tests hold it to a closed form.
+softmax and additions. Every pixel counts: savings by :mod:`serlib.engine.padding` on images that end in silence are not
+subtracted. The tests compare the count with a closed form.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from serlib.model import SpectrogramViT
 
 
 class Cost(NamedTuple):
-    """Trained parameters; operations for one image, and of the convolutions before the patches."""
+    """Trained parameters; operations for one image, in all and in the convolutions before the patches."""
 
     parameters: int
     flops: int
@@ -36,7 +36,7 @@ def count(network: Model | SpectrogramViT) -> Cost:
 
 
 def _image(model: SpectrogramViT) -> Tensor:
-    """An image that ends in no silence, so that nothing of the work is saved."""
+    """An image that does not end in silence, so that no work is saved."""
     return torch.rand(1, *model.takes, generator=torch.Generator().manual_seed(0))
 
 
@@ -50,7 +50,7 @@ class Step(NamedTuple):
 
 def steps(model: SpectrogramViT) -> list[Step]:
     """The steps of one image through the network, in order, read off the running network."""
-    found: list[Step] = []
+    observed: list[Step] = []
     parts = {convolution: f"stem {i}: convolution, norm, GELU" for i, convolution in enumerate(model.stem, 1)}
     parts |= {block: f"block {i}: attention, MLP" for i, block in enumerate(model.blocks, 1)}
     parts |= {model.embed: "patch embedding", model.norm: "norm", model.head: "head"}
@@ -58,8 +58,8 @@ def steps(model: SpectrogramViT) -> list[Step]:
     def note(module: nn.Module, inputs: object, output: Tensor | tuple) -> None:
         if module in parts:
             shape = (output[0] if isinstance(output, tuple) else output).shape[1:]
-            found.append(Step(parts[module], tuple(shape), sum(p.numel() for p in module.parameters())))
+            observed.append(Step(parts[module], tuple(shape), sum(p.numel() for p in module.parameters())))
 
     with register_module_forward_hook(note), torch.no_grad():
         model(_image(model))
-    return found
+    return observed

@@ -14,7 +14,7 @@ Labels = Int[ndarray, " utterances"]
 Counts = Num[ndarray, "*runs classes"]
 
 LEVEL = 0.95  # of every interval
-POWER = 0.8  # of the difference that a comparison could have seen
+POWER = 0.8  # the chance of seeing a difference of the detectable size
 
 
 def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "classes classes"]:
@@ -39,7 +39,7 @@ class SeedNoise(NamedTuple):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, its bounds, and how many speakers and seeds stand behind it; NaN for what one speaker cannot tell."""
+    """An estimate, its bounds, and its numbers of speakers and seeds; a single speaker gives no bounds (NaN)."""
 
     estimate: float
     low: float
@@ -51,7 +51,7 @@ class Interval:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of "the estimate is zero"; NaN where speakers do not differ, which says nothing of others."""
+        """Two-sided p-value of "the estimate is 0"; NaN if speakers do not differ, which says nothing of others."""
         if not self.error:
             return 1.0 if self.estimate == 0 else np.nan
         return float(2 * stdtr(self.df, -abs(self.estimate) / self.error))
@@ -63,11 +63,11 @@ class Interval:
 
     @property
     def detectable(self) -> float:
-        """The difference that an interval of this width would have shown with a chance of :data:`POWER`."""
+        """The difference that a comparison of this precision would show with a chance of :data:`POWER`."""
         return float(stdtrit(self.df, ((1 + LEVEL) / 2, POWER)).sum()) * self.error
 
     def within(self, low: float, high: float) -> "Interval":
-        """The same with bounds that no figure of its kind can pass."""
+        """The same interval with its bounds clipped to the possible range."""
         return replace(self, low=max(self.low, low), high=min(self.high, high))
 
 
@@ -120,7 +120,7 @@ def interval(
 
 
 def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
-    """The variance that a seed has in common for all speakers, ``max(0, (MS_seed - MS_residual) / J)``, pooled over runs.
+    """The variance over seeds that all speakers share, ``max(0, (MS_seed - MS_residual) / J)``, pooled over runs.
 
     This is a two-way analysis of variance without replication (Scheffe 1959, section 4.8). Its cells are the parts of the
     speakers in the figure of merit, ``J * weight_j / sum(weight) * (mean_sj - mean_s)`` for seed s and speaker j. Its
@@ -133,13 +133,13 @@ def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
         None if no run has two seeds and two speakers.
     """
     between, within = [], []  # pairs of a sum of squares and its degrees of freedom
-    for above, below in runs:
-        seeds, speakers = above.shape
+    for numerator, denominator in runs:
+        seeds, speakers = numerator.shape
         if min(seeds, speakers) < 2:
             continue
-        by_seed = above.sum(axis=1) / below.sum(axis=1)
-        share = speakers * below / below.sum(axis=1, keepdims=True)
-        influence = share * (above / below - by_seed[:, None])
+        by_seed = numerator.sum(axis=1) / denominator.sum(axis=1)
+        share = speakers * denominator / denominator.sum(axis=1, keepdims=True)
+        influence = share * (numerator / denominator - by_seed[:, None])
         between.append((by_seed.var(ddof=1) * (seeds - 1), seeds - 1))
         within.append((((influence - influence.mean(axis=0)) ** 2).sum() / speakers, (seeds - 1) * (speakers - 1)))
     if not between:
@@ -152,7 +152,7 @@ def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
 
 
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:
-    """Numbers of right utterances, of all, whose percentage prints as ``printed`` when it is rounded and when truncated.
+    """The numbers of correct utterances whose percentage prints as ``printed``, if rounded and if truncated.
 
     An accuracy over N utterances is k/N for a whole k. So a printed percentage either is one of these or is not: the GRIM
     test (Brown & Heathers 2017, doi 10.1177/1948550616673876). The arithmetic is exact (decimal).

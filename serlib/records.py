@@ -1,4 +1,4 @@
-"""The run record: all that crosses from computing to telling.
+"""The run record: the only data that pass from training a run to the book.
 
 One JSON file holds configuration, corpus, split and seed, the learning curves, the prediction for every utterance, and
 where it was made. Its ``digest`` covers everything else in the file; :func:`read` refuses a record that was edited or has
@@ -129,7 +129,7 @@ class Record:
 
     @property
     def location(self) -> str:
-        """Where the record lies below a folder of runs."""
+        """The record's path below a folder of runs."""
         cell = (self.speech, self.corpus, self.schedule, self.protocol, self.fold, self.run, self.seed)
         return location(*cell, self.images)
 
@@ -186,8 +186,8 @@ def write(record: Record, path: str | Path) -> None:
     plain = {"version": VERSION, **asdict(record)}
     plain["digest"] = _digest(plain)
     lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in plain.items())
-    with atomic_write(path) as beside:
-        beside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def read(path: str | Path) -> Record:
@@ -229,7 +229,7 @@ def location(
     seed: int | str,
     images: str = config.Features().images,
 ) -> str:
-    """Where a run's record lies below a folder of runs; its weights lie beside it as ``.safetensors``.
+    """The path of a run's record below a folder of runs; its weights lie beside it as ``.safetensors``.
 
     The path names everything in which two runs of one corpus may differ; the schedule's name says the precision.
     ``fold`` and ``seed`` may be a shell's pattern for several, such as ``{0..9}``.

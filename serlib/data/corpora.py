@@ -34,7 +34,7 @@ from serlib.files import require_file
 Speech = Literal["recordings", "synthetic"]
 
 ALIAS = "1040_ITH_SAD_X.wav", "1040_ITH_SAD_XX.wav"  # of CREMA-D: the name on some mirrors, the published one
-SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # how folders begin that systems put among people's
+SYSTEMS = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")  # prefixes of folders that operating systems add
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LETTERS = "at most 100 letters, digits, '-', '_' and '.', and starts with one of the first two"
 CARRIERS = {  # the properties of a file that a network may learn instead of the speech
@@ -62,13 +62,13 @@ class Utterance:
     emotion: str
     sha256: str = ""
     seconds: float = 0.0
-    notes: tuple[str, ...] = field(default=(), compare=False)  # what of the file is not used as it is
+    notes: tuple[str, ...] = field(default=(), compare=False)  # parts left out, wrong headers, sound no image shows
     carrier: dict[str, str | int | float] = field(default_factory=dict, compare=False)  # how it is stored, if opened
     version: str = config.ORIGINAL  # which of serlib.config.PERTURBATIONS it is read as
 
     @property
     def source(self) -> str:
-        """The key of the utterance that this is a version of."""
+        """The key of the original utterance, of which this is a version."""
         return self.key.removesuffix(f" ({self.version})")
 
 
@@ -82,13 +82,13 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Usable utterances in the order of their keys, and whatever stands between them and the corpus as published."""
+    """Usable utterances in the order of their keys, and every difference from the corpus as published."""
 
     name: str
     speech: Speech
     utterances: tuple[Utterance, ...]
     excluded: tuple[Excluded, ...] = ()
-    notes: tuple[str, ...] = ()  # about the whole: wrong counts, what of the files is not used as it is
+    notes: tuple[str, ...] = ()  # wrong counts, and notes on its files
     channel: int = 0  # of recordings with several, counted from 1; 0: their mean
 
     @property
@@ -106,7 +106,7 @@ class Corpus:
         return [index[utterance.emotion] for utterance in self.utterances]
 
     def rows(self, keys: Iterable[str]) -> list[int]:
-        """Where the utterances ``keys`` stand in ``utterances``."""
+        """The positions of the utterances ``keys`` in ``utterances``."""
         position = {utterance.key: i for i, utterance in enumerate(self.utterances)}
         return [position[key] for key in keys]
 
@@ -201,9 +201,9 @@ def load(
     """
     folder = Path(folder)
     own = _check_place(name, folder)
-    found, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
+    listed, excluded = (_from_csv(folder), []) if own else _from_names(name, folder)
     with ThreadPoolExecutor() as pool:
-        opened = list(pool.map(partial(_open, settings=config.Features(channel=channel)), found))
+        opened = list(pool.map(partial(_open, settings=config.Features(channel=channel)), listed))
     excluded += [result for result in opened if isinstance(result, Excluded)]
     usable = [result for result in opened if isinstance(result, Utterance)]
     contradictory = _contradictory(usable)
@@ -215,14 +215,14 @@ def load(
     if not utterances:
         raise CorpusError(f"{folder}: no usable {name} recording{first or '; no .wav is there'}")
     if own and len({u.emotion for u in utterances}) == 1:
-        only = f"every usable {name} recording is {utterances[0].emotion!r}"
-        raise CorpusError(f"{folder}: {only}: there is nothing to tell apart{first}")
-    differences = [] if own or speech == "synthetic" else _differences(name, found, utterances)
+        problem = f"every usable {name} recording is {utterances[0].emotion!r}"
+        raise CorpusError(f"{folder}: {problem}: there is nothing to tell apart{first}")
+    differences = [] if own or speech == "synthetic" else _differences(name, listed, utterances)
     problems += differences
     if strict and problems:
         raise CorpusError(f"{folder}: {len(problems)} problem(s), stopped by --strict; first: {problems[0]}")
     notes = differences + _remarks(utterances) + (_doubts(utterances) if own else [])
-    if own or notes:  # a corpus as published is what it is
+    if own or notes:  # a corpus as published needs no such notes
         from serlib.data import report  # here, because it reads this module
 
         notes += report.giveaways(utterances)
@@ -230,7 +230,7 @@ def load(
 
 
 def _check_place(name: str, folder: Path) -> bool:
-    """Whether ``folder`` is a table of one's own; raises CorpusError if the name does not go with what is there."""
+    """Whether ``folder`` is a user's own table; raises CorpusError if the name does not fit the folder or table."""
     own = is_table(folder)
     check_name(name)
     if own and name.lower() in facts.CORPORA:
@@ -244,11 +244,11 @@ def _check_place(name: str, folder: Path) -> bool:
     return own
 
 
-def _differences(name: str, found: Sequence[Utterance], utterances: Sequence[Utterance]) -> list[str]:
+def _differences(name: str, listed: Sequence[Utterance], utterances: Sequence[Utterance]) -> list[str]:
     """Differences from the corpus as published: utterances by emotion, speakers, hashes of the files."""
     known, hashes = facts.CORPORA[name], manifest(name)
-    kept = {u.key for u in utterances} | facts.CREMA_D_DEFECTIVE  # what is known to be defective is not missing
-    known_files = [u for u in found if u.key in kept]
+    kept = {u.key for u in utterances} | facts.CREMA_D_DEFECTIVE  # a known defective file is not missing
+    known_files = [u for u in listed if u.key in kept]
     counts, speakers = Counter(u.emotion for u in known_files), len({u.speaker for u in known_files})
     notes = [
         f"{emotion}: {counts[emotion]:,} utterances, published {expected:,}"
@@ -269,7 +269,7 @@ def is_table(data: str | Path) -> bool:
 
 
 def grouped(items: Iterable, key: Callable[[Any], str]) -> dict[str, list]:
-    """The items by what ``key`` gives for them."""
+    """The items, grouped by their value of ``key``."""
     groups = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
@@ -277,13 +277,13 @@ def grouped(items: Iterable, key: Callable[[Any], str]) -> dict[str, list]:
 
 
 def _remarks(utterances: Sequence[Utterance]) -> list[str]:
-    """Files that are not used as they are, a line a kind: how many, and the first."""
+    """Files that are not used as they are: one line per kind, with the number of files and the first."""
     kinds = grouped(((note, u.key) for u in utterances for note in u.notes), itemgetter(0))
-    return [f"{len(found):,} file(s), {found[0][1]} first: {note}" for note, found in sorted(kinds.items())]
+    return [f"{len(group):,} file(s), {group[0][1]} first: {note}" for note, group in sorted(kinds.items())]
 
 
 def _doubts(utterances: Sequence[Utterance]) -> list[str]:
-    """Names that may be meant to be the same, and recordings that are the same."""
+    """Names that may have the same meaning, and recordings that are the same."""
     notes, without_zeros = [], ("zeros in front", lambda name: name.lstrip("0"))  # which spreadsheets leave out
     case = "case", str.casefold
     for column, (difference, normal) in (("emotion", case), ("speaker", case), ("speaker", without_zeros)):
@@ -304,19 +304,19 @@ def recordings(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if is_table(folder):
         return sorted(utterance.path for utterance in _from_csv(folder))
-    seen, found = set(), []
+    seen, files = set(), []
     for place, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(place)) in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith(SYSTEMS))
-        found += (Path(place, n) for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
-    return sorted(found)
+        files += (Path(place, n) for n in (*names, *folders) if n.lower().endswith(".wav") and not n.startswith("."))
+    return sorted(files)
 
 
 def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded]]:
-    found: dict[str, Utterance] = {}
+    by_key: dict[str, Utterance] = {}
     excluded = []
     for path in recordings(folder):
         file = path.relative_to(folder).as_posix()
@@ -328,11 +328,11 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
         except CorpusError as error:
             excluded.append(Excluded(file, str(error).removeprefix(f"{file}: ")))
             continue
-        if utterance.key in found:
-            excluded.append(Excluded(file, f"same name as {found[utterance.key].path.relative_to(folder).as_posix()}"))
+        if utterance.key in by_key:
+            excluded.append(Excluded(file, f"same name as {by_key[utterance.key].path.relative_to(folder).as_posix()}"))
         else:
-            found[utterance.key] = replace(utterance, path=path)
-    return list(found.values()), excluded
+            by_key[utterance.key] = replace(utterance, path=path)
+    return list(by_key.values()), excluded
 
 
 def check_name(name: str) -> None:
@@ -349,12 +349,12 @@ def _from_csv(table: Path) -> list[Utterance]:
     rows = _rows(table)
     head = [name.lower() for name in rows[0][1]] if rows else []
     if missing := set(NEEDED) - set(head):
-        found = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
-        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {found}")
+        columns = f"it needs {', '.join(NEEDED)} and has {', '.join(map(repr, head[:4])) or 'none'}"
+        raise CorpusError(f"{table.name}: no column {', '.join(sorted(missing))}; {columns}")
     for name, count in Counter(filter(None, head)).items():
         if count > 1:
             raise CorpusError(f"{table.name}: {count} columns are called {name!r}: leave one")
-    found: dict[str, Utterance] = {}
+    by_path: dict[str, Utterance] = {}
     for number, cells in rows[1:]:
         place = f"{table.name}: row {number}"
         if any(cells[len(head) :]):
@@ -366,11 +366,11 @@ def _from_csv(table: Path) -> list[Utterance]:
             if not "".join(row[column].split()).isprintable():
                 raise CorpusError(f"{place}: {column} {row[column]!r} cannot be printed: type it anew")
         key = row["path"].replace("\\", "/")
-        if key in found:
+        if key in by_path:
             raise CorpusError(f"{place}: path {key!r} stands in more than one row: leave one")
         names = (" ".join(row.get(column, "").split()) for column in ("speaker", "text", "emotion"))
-        found[key] = Utterance(key, _beside(table, key), *names)
-    return list(found.values())
+        by_path[key] = Utterance(key, _beside(table, key), *names)
+    return list(by_path.values())
 
 
 def _beside(table: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from statistics import median
 from serlib.data.corpora import CARRIERS, Corpus, Utterance, grouped
 
 FEWEST = 10  # utterances of an emotion; emotions with fewer are left out
-APART = {"seconds": 0.98, "level": 0.98}  # the share of a pair's utterances that a property must name rightly, of the
+APART = {"seconds": 0.98, "level": 0.98}  # the share of a pair's utterances that a property must classify correctly;
 OTHERS = 0.9  # others less: in those two, speech itself differs (CREMA-D's level tells anger from sadness for 92.5 %)
 
 
@@ -23,9 +23,9 @@ def lines(corpus: Corpus) -> Iterator[str]:
 
 
 def summary(utterances: Sequence[Utterance], field: str) -> Iterator[str]:
-    """How the recordings of every emotion, or of every speaker, are stored: a line of heads, then a line each.
+    """The storage of the recordings of every emotion, or of every speaker: a line of heads, then one line for each.
 
-    Rates, formats and channels that occur; medians of length in seconds and level in decibels.
+    A line gives all rates, formats and channels, and the medians of length in seconds and level in decibels.
     """
     yield f"{field:20} {'files':>6}  {'Hz':16} {'format':20} {'channels':9} {'s':>6} {'dB':>6}"
     for name, group in sorted(grouped(utterances, lambda u: getattr(u, field)).items()):
@@ -36,10 +36,10 @@ def summary(utterances: Sequence[Utterance], field: str) -> Iterator[str]:
 
 
 def giveaways(utterances: Sequence[Utterance]) -> Iterator[str]:
-    """The properties of the files that alone tell two emotions apart, a line each.
+    """The properties of the files that alone tell two emotions apart, one line for each.
 
-    For each property a tree of two levels, five-fold cross-validated. It tells two emotions apart if its answers would
-    name nine of ten of their utterances rightly; of length and level, nearly all, of speakers that the tree has not seen.
+    A tree of two levels for each property is cross-validated in five folds. It tells two emotions apart if it names
+    nine of ten of their utterances correctly; for length and level, nearly all, of speakers that it has not seen.
     """
     from sklearn.metrics import confusion_matrix
     from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
@@ -60,8 +60,8 @@ def giveaways(utterances: Sequence[Utterance]) -> Iterator[str]:
         answers = cross_val_predict(tree, values, labels, groups=speakers if name in APART else None, cv=folds)
         shares = dict(zip(emotions, confusion_matrix(labels, answers, labels=emotions, normalize="true"), strict=True))
         right = {(a, b): 0.5 + abs(shares[a] - shares[b]).sum() / 4 for a, b in combinations(emotions, 2)}
-        apart = sorted((pair for pair in right if right[pair] >= APART.get(name, OTHERS)), key=right.get, reverse=True)
-        if apart:
-            (first, second), others = apart[0], len(apart) - 1
-            more = f", and {others} more pair(s)" if others else ""
-            yield f"{words} alone tells {first} from {second} ({right[apart[0]]:.0%} right){more}"
+        pairs = sorted((pair for pair in right if right[pair] >= APART.get(name, OTHERS)), key=right.get, reverse=True)
+        if pairs:
+            (first, second), others = pairs[0], len(pairs) - 1
+            rest = f", and {others} more pair(s)" if others else ""
+            yield f"{words} alone tells {first} from {second} ({right[pairs[0]]:.0%} right){rest}"

@@ -12,11 +12,11 @@ protocol                  folds  test set
 ``actor-split``           1      19 of CREMA-D's actors; 63 train, 9 are validation [github.com/nttcslab/eval-audio-repr]
 ========================  =====  ==================================================================================
 
-Two more divide a corpus in which every utterance stands in several versions (:func:`serlib.data.corpora.versions`), by
-random draws. ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on both sides, as when
-a corpus is augmented before it is split. ``augmented-grouped`` draws 20 % of the utterances.
+Two more protocols divide a corpus with several versions of each utterance (:func:`serlib.data.corpora.versions`), by
+random draws. ``augmented-leaky`` draws 20 % of the versions, so that versions of one utterance lie on both sides, as if
+the corpus were augmented before the split. ``augmented-grouped`` draws 20 % of the utterances.
 
-Two serve to choose how to train. Fold k of ``selection`` leaves out the test speaker of fold k of
+Two protocols serve to choose how to train. Fold k of ``selection`` leaves out the test speaker of fold k of
 ``leave-one-speaker-out`` and tests the next two. ``actor-selection`` leaves out the 19 test actors of ``actor-split``
 and tests its 9 validation actors.
 """
@@ -39,8 +39,8 @@ ACTORS = Path(__file__).with_name("crema-d_actors.csv")
 PROTOCOLS = ("random", "stratified-folds", "leave-one-speaker-out", "speaker-folds", "actor-split")
 AUGMENTED = ("augmented-leaky", "augmented-grouped")
 SELECTION, ACTOR_SELECTION = "selection", "actor-selection"
-CHOOSING = (SELECTION, ACTOR_SELECTION)  # choose among ways of training; nothing is reported on them
-BY_ACTORS = ("actor-split", ACTOR_SELECTION)  # of CREMA-D alone
+CHOOSING = (SELECTION, ACTOR_SELECTION)  # they choose how to train; nothing is reported on them
+BY_ACTORS = ("actor-split", ACTOR_SELECTION)  # for CREMA-D only
 DRAWN = ("random", *AUGMENTED)  # their fold k is the k-th draw
 FEWEST_SPEAKERS = {"leave-one-speaker-out": 2, "speaker-folds": FOLDS, SELECTION: 4}
 
@@ -79,13 +79,13 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over which utterance stands in which part."""
+        """SHA-256 (hex) over each utterance and its part."""
         lines = (f"{key} {name}\n" for name, keys in self.parts.items() for key in sorted(keys))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def folds(corpus: Corpus, protocol: str) -> int:
-    """How many folds a protocol has; random draws never end, and the first five are used."""
+    """The number of a protocol's folds; random draws have no end, and the first five are used."""
     if protocol in BY_ACTORS:
         return 1
     return len(corpus.speakers) if protocol in ("leave-one-speaker-out", SELECTION) else FOLDS
@@ -195,7 +195,7 @@ def audit(corpus: Corpus, split: Split) -> Audit:
     train, test = ([by_key[key] for key in keys] for keys in (split.train, split.test))
 
     def known(field: str) -> list[Utterance]:
-        """The test utterances whose ``field`` the training set has as well."""
+        """The test utterances whose ``field`` also occurs in the training set."""
         trained = {getattr(u, field) for u in train} - {""}
         return [u for u in test if getattr(u, field) in trained]
 
@@ -214,7 +214,7 @@ def audit(corpus: Corpus, split: Split) -> Audit:
 def save(splits: Sequence[Split], table: str | Path) -> None:
     """Write folds of one protocol as CSV: file, and its part (train, validation or test) in each fold."""
     parts = {(s.fold, key): name for s in splits for name, keys in s.parts.items() for key in keys}
-    with atomic_write(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("file", *(f"fold {s.fold}" for s in splits)))
         keys = sorted({key for _, key in parts})

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON and back, and what identifies them."""
+"""Dataclasses as JSON and back, and the digests that identify them."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def _adapter(kind: Any) -> Any:
 
 
 def from_plain(kind: Any, values: Any) -> Any:
-    """A value of type ``kind`` from what :func:`plain` and JSON made of one; defaults where a field is missing.
+    """A value of type ``kind`` from its form as :func:`plain` and JSON; a missing field gets its default.
 
     Raises:
         ValueError: a field is unknown, missing without a default, of another type, or of a value that the class refuses;
@@ -55,15 +55,15 @@ def digest(*configs: Any) -> str:
 
 def write_json(values: dict[str, Any], path: str | Path) -> None:
     """Write plain values by name as JSON, with their digest."""
-    with atomic_write(path) as beside:
-        beside.write_text(json.dumps({**values, "digest": digest(values)}), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps({**values, "digest": digest(values)}), encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """The values that :func:`write_json` wrote.
 
     Raises:
-        ValueError: something else is there, or it was changed since.
+        ValueError: the file holds something else, or was changed since.
     """
     values = json.loads(require_file(path).read_text(encoding="utf-8"))
     if not isinstance(values, dict) or values.pop("digest", None) != digest(values):

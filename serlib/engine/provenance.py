@@ -16,7 +16,7 @@ def library_versions() -> dict[str, str]:
 
 
 def describe(device: str, threads: int, seconds: float) -> dict[str, Any]:
-    """Where, when and by what code something was made: on how many CPU threads, in how many seconds of wall-clock time."""
+    """Where, when and by what code something was made, on how many CPU threads, in how many seconds of elapsed time."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
@@ -30,7 +30,7 @@ def describe(device: str, threads: int, seconds: float) -> dict[str, Any]:
 
 
 def git(folder: str | Path, *arguments: str) -> str | None:
-    """The answer of git in the checkout whose top level is ``folder``; None where it is none, or git fails or is missing.
+    """The answer of git in the checkout whose top level is ``folder``; None if it is none, or git fails or is missing.
 
     A repository around ``folder`` is another project's, and so may be one that GIT_DIR names, as in a hook.
     """
@@ -43,16 +43,16 @@ def git(folder: str | Path, *arguments: str) -> str | None:
         return os.fsdecode(ran.stdout).removesuffix("\n")
 
     try:
-        own = Path(ask("rev-parse", "--show-toplevel")).resolve() == Path(folder).resolve()
-        return ask(*arguments) if own else None
+        is_top = Path(ask("rev-parse", "--show-toplevel")).resolve() == Path(folder).resolve()
+        return ask(*arguments) if is_top else None
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def commit(folder: str | Path) -> dict[str, Any]:
-    """The commit of a checkout, and whether its method differs from it; of no checkout "unknown"."""
-    found = git(folder, "rev-parse", "HEAD")
+    """The commit of a checkout ("unknown" outside one), and whether the files of the method differ from the commit."""
+    head = git(folder, "rev-parse", "HEAD")
     changed = git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "serlib", "studies")
     files = git(folder, "ls-files", "-vco", "--", "serlib", "studies") or ""
-    unseen = re.search(r"(?m)^[a-zS] |^\? .*\.py$", files)  # what git was told not to look at
-    return {"commit": found or "unknown", "dirty": not found or changed != "" or bool(unseen)}
+    hidden = re.search(r"(?m)^[a-zS] |^\? .*\.py$", files)  # files that git was told to ignore
+    return {"commit": head or "unknown", "dirty": not head or changed != "" or bool(hidden)}

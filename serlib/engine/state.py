@@ -25,7 +25,7 @@ TRAINING_CODE = ("config", "losses", "model", "training", "engine/distributed", 
 
 @dataclass
 class TrainState:
-    """The inputs of a run, and how far it is: ``curves`` holds the finished epochs of every stage.
+    """The inputs and the progress of a run: ``curves`` holds the finished epochs of every stage.
 
     ``images`` hold the whole corpus, mapped from disk. ``rows`` are the places of the training images in it.
     """
@@ -44,7 +44,7 @@ class TrainState:
 
     @property
     def seconds(self) -> float:
-        """Spent on the run so far, time in which it was interrupted left out."""
+        """The time spent on the run so far, without interruptions."""
         return time.perf_counter() - self.started
 
 
@@ -58,17 +58,17 @@ def identity(model: nn.Module, images: Images, *rest: Any) -> str:
 
 
 def save_state(state: TrainState, stage: str, epoch: int, parts: dict[str, Any]) -> None:
-    """Write how far ``stage`` is, if the run has a file for it: the first process does."""
+    """Write the progress of ``stage``, if the run has a file for it; only the first process writes."""
     if state.checkpoint is not None and state.fabric.is_global_zero:
         saved = {name: part.state_dict() for name, part in parts.items()}
-        about = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves}
-        written = io.BytesIO()  # torch's own writer hides what went wrong with a file
-        torch.save({**saved, **about, "seconds": state.seconds}, written)
-        write_sealed(state.checkpoint, [written.getbuffer()])
+        progress = {"identity": state.identity, "stage": stage, "epoch": epoch, "curves": state.curves}
+        buffer = io.BytesIO()  # torch's own writer hides what went wrong with a file
+        torch.save({**saved, **progress, "seconds": state.seconds}, buffer)
+        write_sealed(state.checkpoint, [buffer.getbuffer()])
 
 
 def read_state(state: TrainState, stage: str, parts: dict[str, Any]) -> int:
-    """Load the state that a killed run left; the number of epochs of ``stage`` that it had finished.
+    """Load the state that a killed run left; return the number of epochs of ``stage`` that it had finished.
 
     A state that belongs to another identity is left alone: it is overwritten after the first epoch. A file that is
     damaged or no state is set aside. In both cases a line says so, and the run starts from its beginning.
