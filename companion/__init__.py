@@ -1,1 +1,1 @@
-"""The telling: what is specific to this paper and this book."""
+"""The code for this paper and this book: evidence, claims, figures and text."""

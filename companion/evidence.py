@@ -68,7 +68,7 @@ class Evidence:
         self.folder = folder
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """A table of :data:`COLUMNS`, a mapping a row."""
+        """A table of :data:`COLUMNS` as one dictionary per row."""
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
     def __getattr__(self, name: str) -> "pd.DataFrame":
@@ -113,7 +113,7 @@ def _stamp(root: Path) -> str:
 def _code() -> list[Path]:
     """The modules that make the evidence, including those imported inside functions, and their tables."""
     folder = Path(__file__).parent
-    walk = ModuleFinder([str(folder.parent)])  # of this checkout alone
+    walk = ModuleFinder([str(folder.parent)])  # searches only this checkout
     walk.import_hook("companion.node")
     modules = (Path(module.__file__) for module in walk.modules.values() if module.__file__)
     return sorted([*modules, *folder.glob("*.toml"), *folder.glob("*.csv")])

@@ -1,7 +1,7 @@
 """Drawing: tables, records and images in, ``ax`` in, ``ax`` out. Nothing is trained, read or estimated here.
 
 :func:`style` sets the look of every figure once; seaborn draws the tables. A table with
-intervals has columns ``estimate``, ``low`` and ``high``, which are drawn as they stand.
+intervals has columns ``estimate``, ``low`` and ``high``, which are drawn unchanged.
 """
 
 import math
@@ -243,7 +243,7 @@ def plot_intervals(
     if percent:
         value_axis.set_major_formatter(PercentFormatter(1, symbol=None))
     (ax.set_ylabel if horizontal else ax.set_xlabel)("")
-    if hue and horizontal:  # below the figure, where it covers nothing however long the labels of the axis are
+    if hue and horizontal:  # below the figure, where long labels of the axis never meet it
         ax.get_legend().remove()
         dots, names = ax.get_legend_handles_labels()
         columns = 1 if max(map(len, names)) > 26 else 2  # a legend no wider than a phone

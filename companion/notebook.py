@@ -121,7 +121,7 @@ class Build:
             return f"recordings of your own are made by {call} and shown with `-p speech recordings -p schedule short`"
         if self.speech == "synthetic":
             return "make it with `make book`"
-        audio = self.folder / "audio"  # where the recordings are linked to; of a table, its folder
+        audio = self.folder / "audio"  # links to the recordings' folder, or to that of their table
         data = shlex.quote(str(audio.resolve())) if known and audio.exists() else "<its folder or table>"
         channel = f" CHANNEL={self.settings.channel}" if self.settings.channel else ""
         return f"make it with `make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}{channel}`"
@@ -162,7 +162,7 @@ class Build:
         return features.images(paths, hashes, self.settings, self.root / "build/cache", progress=False)
 
     def example(self, emotion: str, draw: int) -> "Example":
-        """An utterance of an emotion ("": any), drawn by number: the same for the same number."""
+        """An utterance of an emotion ("": any), chosen by the number ``draw``: equal numbers choose the same one."""
         if self.speech == "examples":
             return _pick(self.examples, emotion, draw)
         from companion import examples

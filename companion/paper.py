@@ -1,4 +1,4 @@
-"""What the paper states, read from ``paper.toml``, and every setting of the method, read from ``settings.toml``.
+"""The paper's statements, read from ``paper.toml``, and every setting of the method, read from ``settings.toml``.
 
 The full text was not at hand. Anything missing from these files is unknown, and the code never guesses it silently.
 """
@@ -80,7 +80,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of the method: what is stated and by which sources; what is used here, and why."""
+    """A setting of the method: the stated value and its sources, the value used here, and the reason."""
 
     name: str
     stated: str

@@ -1,4 +1,4 @@
-"""The accuracy of the paper's student from scratch, at no more than its FLOPs: steps chosen on 9 actors of CREMA-D.
+"""What the paper's student reaches from scratch, at no more than its FLOPs: steps chosen on 9 actors of CREMA-D.
 
 The rule was committed before any of its runs (42cb958). Once the results were known, it was read as "at about its
 FLOPs"; the book names the choice of either reading:

@@ -282,7 +282,7 @@ class Comparison:
         return lacking(seeds, self.missing if whole else 0, complete=self.complete, alike=matching, **claim_needs)
 
     def gain(self, measure: Measure) -> metrics.Interval:
-        """By how much ours is better, in [-1, 1], with its interval."""
+        """The gain of ours over theirs, in [-1, 1], with its interval."""
         noise = _noise_of(self.corpus, self.protocol, self.noise, self.first, self.second)
         return _intervals(self.joined, "value", noise)[measure].within(-1.0, 1.0)
 
@@ -333,11 +333,11 @@ def by_unlabelled(accuracies: pd.DataFrame, measure: Measure = "UA") -> pd.DataF
     tested = tested[tested["independent"].astype(bool)]
     known = tested["part"].str.removeprefix("test-").replace("test", "all").where(tested["unlabelled"], "none")
     tested = tested.assign(run=tested["run"].str.replace(variants.SPEAKER_NORM, ""), utterances=known)
-    both = tested.groupby(["corpus", "run"])["unlabelled"].transform("nunique").eq(2)
-    corpora = in_order(tested["corpus"])
+    pairs = tested.groupby(["corpus", "run"])["unlabelled"].transform("nunique").eq(2)
+    order = in_order(tested["corpus"])
     number = known.replace({"none": -1, "all": np.inf}).astype(float)
-    ranked = tested.assign(number=number, at=tested["corpus"].map(corpora.index), place=tested["run"].map(place))[both]
-    ranked = ranked.sort_values(["at", "place", "number"])
+    ranked = tested.assign(number=number, rank=tested["corpus"].map(order.index), place=tested["run"].map(place))[pairs]
+    ranked = ranked.sort_values(["rank", "place", "number"])
     return ranked[["corpus", "run", "utterances", "estimate", "low", "high", "measure"]]
 
 

@@ -1,8 +1,8 @@
-"""A companion to Kim & Lee (2024): from recordings to a rendered account of what the paper's claims come to.
+"""A companion to Kim & Lee (2024): from recordings to a rendered book on the paper's claims.
 
 ``audio files - corpora - features - model - stages - run record - figures - notebooks - book``
 
-Each module knows only what stands left of it; a run record is the only thing that crosses from computing to telling.
+Each module knows only those to its left; a run record is the only data that pass from training to the book.
 Nothing of the package is imported here, so that ``import serlib`` costs nothing.
 """
 

@@ -84,6 +84,6 @@ def load(
 
 
 def reason(error: Exception) -> str:
-    """The first line of what an error says."""
+    """The first line of an error's message."""
     message = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return message.splitlines()[0].removesuffix(":")

@@ -231,7 +231,7 @@ def _teacher(
 
 
 def trained(networks: Networks, path: str | Path, record: Any) -> Any:
-    """The trained network beside a record."""
+    """The trained network whose weights lie beside a record."""
     network, metadata = networks.load(Path(path).with_suffix(".safetensors"))
     if metadata.get("result") != record.result:
         raise SerlibError(f"{path}: the weights beside it are of another run")

@@ -196,7 +196,7 @@ def load(
         channel: of recordings with several, counted from 1; 0: their mean.
 
     Raises:
-        CorpusError: nothing usable is there; the CSV file is no table of one's own corpus, or has one emotion;
+        CorpusError: nothing usable is there; the CSV file is no table of a corpus, or has one emotion;
             ``strict`` and anything is wrong.
     """
     folder = Path(folder)
@@ -264,7 +264,7 @@ def _differences(name: str, listed: Sequence[Utterance], utterances: Sequence[Ut
 
 
 def is_table(data: str | Path) -> bool:
-    """Whether ``data`` is the CSV file of a corpus of one's own, not a folder."""
+    """Whether ``data`` is the CSV file of a user's own corpus, not a folder."""
     return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()
 
 
@@ -296,10 +296,10 @@ def _doubts(utterances: Sequence[Utterance]) -> list[str]:
 def recordings(folder: str | Path) -> list[Path]:
     """Every file called .wav, in upper case or lower, in any folder below, sorted; hidden files and folders are not.
 
-    Linked folders count, once each: a link to a folder above ends nowhere. Of a table, the files that it lists.
+    Linked folders count, once each: a link to a folder above ends nowhere. For a table, the files that it lists.
 
     Raises:
-        CorpusError: no table of one's own corpus.
+        CorpusError: the file is no table of a corpus.
     """
     folder = Path(folder)
     if is_table(folder):
@@ -336,12 +336,12 @@ def _from_names(name: str, folder: Path) -> tuple[list[Utterance], list[Excluded
 
 
 def check_name(name: str) -> None:
-    """Raises CorpusError if a corpus of one's own cannot be called ``name``, which becomes part of paths."""
+    """Raises CorpusError if a user's own corpus cannot be called ``name``, which becomes part of paths."""
     if not re.fullmatch(NAME, name):
         raise CorpusError(f"corpus {name!r}: a name is made of {LETTERS}")
 
 
-NEEDED = ("path", "speaker", "emotion")  # columns of a table of one's own; "text" is read if it is there
+NEEDED = ("path", "speaker", "emotion")  # columns of a user's own table; "text" is optional
 
 
 def _from_csv(table: Path) -> list[Utterance]:

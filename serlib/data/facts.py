@@ -36,13 +36,13 @@ class CorpusFacts:
         return sum(self.class_counts.values())
 
 
-# By the standard library alone: it is read before anything is installed.
+# With the standard library only: the table is read before anything is installed.
 _TABLES = tomllib.loads(Path(__file__).with_name("facts.toml").read_text(encoding="utf-8"))
 CORPORA = {name: CorpusFacts(name, **table) for name, table in _TABLES.items()}
 
 
 def title(corpus: str) -> str:
-    """A corpus's name as it is written in prose; of a corpus of one's own, the name given."""
+    """A corpus's name as it is written in prose; for a user's own corpus, the given name."""
     return CORPORA[corpus].title if corpus in CORPORA else corpus
 
 

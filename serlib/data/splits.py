@@ -1,4 +1,4 @@
-"""Which utterances train and which are evaluated, and what the two parts share.
+"""The division of utterances into training and test set, and the overlap of the two parts.
 
 Five protocols. The first two put every speaker and every sentence on both sides; the others keep speakers apart:
 
@@ -47,7 +47,7 @@ FEWEST_SPEAKERS = {"leave-one-speaker-out": 2, "speaker-folds": FOLDS, SELECTION
 NEW, KNOWN = "speaker-independent", "speaker-dependent"
 VERSIONS = "with other versions of the test utterances in the training set"
 
-# How the test set of each protocol relates to its training set.
+# The relation of each protocol's test set to its training set.
 HELD_OUT = {
     "random": KNOWN,
     "stratified-folds": KNOWN,

@@ -35,12 +35,12 @@ class TrainState:
     images: Images
     rows: Int[Tensor, " train"]
     labels: Int[Tensor, " train"]
-    test: tuple[Tensor, Tensor] | None = None  # rows and labels of the test set, for the log alone
+    test: tuple[Tensor, Tensor] | None = None  # rows and labels of the test set, only for the log
     checkpoint: Path | None = None  # file that a killed run goes on from
     identity: str = ""  # as :func:`identity` gives it
     progress: bool = True
     curves: Curves = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)  # moved back by what an interrupted run had spent
+    started: float = field(default_factory=time.perf_counter)  # moved back by the time of an interrupted run
 
     @property
     def seconds(self) -> float:
