@@ -133,13 +133,13 @@ def shuffling(orders: pd.DataFrame, first: str, second: str) -> list[str]:
     new = orders["order"].eq("shuffled") & orders["protocol"].map(splits.HELD_OUT).eq(splits.NEW)
     by_run = (orders[new & orders["run"].eq(run)] for run in (first, second))
     both = pd.merge(*by_run, on=["corpus", "protocol", "schedule", "folds"], suffixes=("", "_without"))
-    costs = ", ".join(
+    losses = ", ".join(
         f"{percent(row)} and {_bounds(row, 100, 'z.1f', '_without')} points ({facts.title(row.corpus)}, {counted(row)})"
         for row in both.itertuples()
     )
     evidence = "a sign" if (both["low"] > both["high_without"]).all() else "no evidence"
-    measured = f"Shuffling the columns of speech costs {display_name(first)} and {display_name(second)} {costs}. "
-    return [f"{measured}This is {evidence} that the first uses its coordinates."] if costs else []
+    measured = f"Shuffling the columns of speech costs {display_name(first)} and {display_name(second)} {losses}. "
+    return [f"{measured}This is {evidence} that the first uses its coordinates."] if losses else []
 
 
 def _most_complete(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
