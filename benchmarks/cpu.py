@@ -1,14 +1,13 @@
 """``python -m benchmarks.cpu``: how fast the companion is on this machine's CPU, beside the plain computation.
 
-Prints a table and writes all that the book's speed page draws. Alternatives take turns, and how many times as fast one is
-as another is the ratio of two turns of one round. Seconds, rates and megabytes are those of this machine alone. Images are
-those of the synthetic speech that ``make book`` made (their silence is computed once by the package), and the same number
-without silence, where nothing can be saved. What is measured while the machine is busy with something else is measured
-again, and at last counts as not measured (``benchmarks.measure``). A part that fails takes nothing from the others, and
-``--parts`` measures some anew.
+Prints a table and writes the data of the book's speed page. Alternatives take turns, and a speed ratio compares two turns
+of one round. Seconds, rates and megabytes hold for this machine only. The images come from the synthetic speech of ``make
+book``; the package computes their silence once. As many images without silence are timed too: there nothing can be saved.
+If the machine is busy, a block is measured again; after some tries it counts as not measured (``benchmarks.measure``). A
+part that fails does not affect the others. ``--parts`` measures only the named parts anew.
 
-Every run stays in the file with its machine and both rates, the newest last, and the worst run judges a target. Pictures
-show the newest run. ``--anew`` forgets earlier runs of what it measures, for after a change of the code that is timed.
+The file keeps every run with its machine and both rates, newest last. The worst run judges a target, and pictures show the
+newest run. ``--anew`` forgets earlier runs of the parts that it measures: use it after a change of the timed code.
 """
 
 import argparse
@@ -48,16 +47,16 @@ BATCH = 32
 MATCHED = 64, 10  # images and epochs of stage (b)
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # images at once
 COUNTS = (100, 1_000, 10_000, 100_000)  # images mapped from disk
-NETWORKS = ("TEACHER", "STUDENT")  # by_cores starts processes for
-PASS = 2**26  # numbers, more than any cache holds
+NETWORKS = ("TEACHER", "STUDENT")  # by_cores starts processes for these
+PASS = 2**26  # numbers: more than any cache holds
 LOADING = "most of it PyTorch itself, in its build for CUDA"
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-COUNTS_OF = flop_registry | {  # PyTorch counts the attention of GPUs alone
+COUNTS_OF = flop_registry | {  # PyTorch itself counts attention on GPUs only
     FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q.shape, k.shape, v.shape),
     FUSED_BACKWARD: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape),
 }
-TRAINED = 3  # a training step costs about three times the operations of looking at an image
+TRAINED = 3  # a training step costs about three times the operations of a forward pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,48 +72,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=names, metavar="PART", help=f"only some of {', '.join(names)}")
     parser.add_argument("--anew", action="store_true", help="forget earlier runs of what is measured")
     options = parser.parse_args(arguments)
-    nothing = {"runs": [], "table": [], "made": {}}
-    there = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else nothing
-    before = there if options.parts else nothing
+    empty = {"runs": [], "table": [], "made": {}}
+    stored = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else empty
+    base = stored if options.parts else empty
     corpus, images = synthetic()
     full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
-    begun, started_at = time.perf_counter(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    start, started_at = time.perf_counter(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     limits = machine(5 * options.repeats)
     memory = limits["pass over memory, all cores"]["median"]
-    given = {"corpus": corpus, "images": images, "full": full, "memory": memory, "options": options}
-    rows, found, made, failed = {}, {}, {}, []
+    inputs = {"corpus": corpus, "images": images, "full": full, "memory": memory, "options": options}
+    rows, results, provenances, failed = {}, {}, {}, []
     for part in PARTS:
         name, started = part.__name__, time.perf_counter()
         if name in (options.parts or names):
-            print(f"{started - begun:6.0f} s  {name}", file=sys.stderr)
+            print(f"{started - start:6.0f} s  {name}", file=sys.stderr)
             try:
-                rows[name], found[name] = part(**given)
+                rows[name], results[name] = part(**inputs)
             except Exception:
                 traceback.print_exc()
                 failed.append(name)
             else:
-                made[name] = provenance.describe("cpu", threads, time.perf_counter() - started)
-                made[name]["processor"] = processor()
-    show([line for more in rows.values() for line in more])
-    known = {(line["part"], line["what"]): line["runs"] for line in there["table"]}
-    kept = []
-    for name, more in rows.items():
-        for line in more:
-            earlier = () if options.anew and line["measured"] else known.get((name, line["what"]), ())
-            kept.append(measure.judged({**line, "part": name}, earlier, started_at))
-    kept += [line for line in before["table"] if line["part"] not in rows]
-    rates = {name.removesuffix(", all cores"): at["median"] for name, at in limits.items() if "all" in name}
-    run = provenance.describe("cpu", threads, time.perf_counter() - begun)
+                provenances[name] = provenance.describe("cpu", threads, time.perf_counter() - started)
+                provenances[name]["processor"] = processor()
+    show([line for part_rows in rows.values() for line in part_rows])
+    earlier_runs = {(line["part"], line["what"]): line["runs"] for line in stored["table"]}
+    table = []
+    for name, part_rows in rows.items():
+        for line in part_rows:
+            earlier = () if options.anew and line["measured"] else earlier_runs.get((name, line["what"]), ())
+            table.append(measure.judged({**line, "part": name}, earlier, started_at))
+    table += [line for line in base["table"] if line["part"] not in rows]
+    rates = {name.removesuffix(", all cores"): spread["median"] for name, spread in limits.items() if "all" in name}
+    run = provenance.describe("cpu", threads, time.perf_counter() - start)
     run |= {"started": started_at, "processor": processor(), "rounds": options.repeats, "rates": rates}
-    counted = {of["run"] for line in kept for of in line["runs"]}
-    runs = [of for of in (*there["runs"], run) if of["started"] in counted]
-    written = {"limits": limits, **before, **found, "made": before["made"] | made, "runs": runs}
-    if "roofline" in found:  # whose points stand under them
-        written["limits"] = limits
-    written["table"] = sorted(kept, key=lambda line: names.index(line["part"]))
-    options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    counted = {entry["run"] for line in table for entry in line["runs"]}
+    runs = [entry for entry in (*stored["runs"], run) if entry["started"] in counted]
+    report = {"limits": limits, **base, **results, "made": base["made"] | provenances, "runs": runs}
+    if "roofline" in results:  # its points are drawn under these limits
+        report["limits"] = limits
+    report["table"] = sorted(table, key=lambda line: names.index(line["part"]))
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}" + f"; failed: {', '.join(failed)}" * bool(failed))
     return 1 if failed else 0
 
@@ -134,8 +133,8 @@ def processor() -> str:
 
 
 def machine(repeats: int) -> dict[str, dict[str, float]]:
-    """The two limits: operations a second of a large matrix product, bytes a second of a pass over memory."""
-    found = {}
+    """The machine's two limits: operations a second of a large matrix product, bytes a second of a pass over memory."""
+    limits = {}
     a, b = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
     x, y = torch.rand(PASS), torch.rand(PASS)
     for cores in sorted({1, torch.get_num_threads()}):
@@ -143,9 +142,9 @@ def machine(repeats: int) -> dict[str, dict[str, float]]:
         torch.set_num_threads(cores)
         times = rounds({"product": lambda: a @ b, "pass": lambda: torch.add(x, y, out=x)}, repeats)
         torch.set_num_threads(threads)
-        found[f"matrix product, {name}"] = vars(Spread.of([2 * PRODUCT**3 / t for t in times["product"]]))
-        found[f"pass over memory, {name}"] = vars(Spread.of([3 * 4 * PASS / t for t in times["pass"]]))
-    return found
+        limits[f"matrix product, {name}"] = vars(Spread.of([2 * PRODUCT**3 / t for t in times["product"]]))
+        limits[f"pass over memory, {name}"] = vars(Spread.of([3 * 4 * PASS / t for t in times["pass"]]))
+    return limits
 
 
 def trainer(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Tensor, fused: bool) -> Callable[[], None]:
@@ -171,61 +170,61 @@ def both(model: SpectrogramViT, images: Tensor) -> dict[str, Callable[[], None]]
 
 
 def steps(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """Training steps of teacher and student, and their share of the matrix product's rate around them."""
-    rows, about = [], {}
+    """Times training steps of teacher and student, also as a share of the matrix-product rate around each step."""
+    rows, details = [], {}
     for name, settings, least in (("teacher", config.TEACHER, 1.6), ("student", config.STUDENT, 1.0)):
         work = TRAINED * BATCH * flops.count(settings).flops
-        for kind, given in (("speech", images), ("no silence", full)):
-            times = rounds(both(SpectrogramViT(settings), given), options.repeats)
+        for kind, inputs in (("speech", images), ("no silence", full)):
+            times = rounds(both(SpectrogramViT(settings), inputs), options.repeats)
             ratio = faster(times, "plain", "ours")
-            share = Spread.of([work / t / at for t, at in zip(times["ours"], times.rates, strict=True)])
-            about[f"{name}, {kind}"] = {"seconds": times, "share": vars(share), "operations": work}
-            said = f"{share.median:.0%} of the measured matrix-product rate"
+            share = Spread.of([work / t / rate for t, rate in zip(times["ours"], times.rates, strict=True)])
+            details[f"{name}, {kind}"] = {"seconds": times, "share": vars(share), "operations": work}
+            note = f"{share.median:.0%} of the measured matrix-product rate"
             if kind == "speech":
-                said += ", counting the operations that were saved"
+                note += ", counting the operations that were saved"
             rows.append(
-                row(f"{name} training step, {kind}, {BATCH} images", f"{least} x", ratio, ratio.median >= least, said)
+                row(f"{name} training step, {kind}, {BATCH} images", f"{least} x", ratio, ratio.median >= least, note)
             )
             if name == "student" and kind == "no silence":
                 rows.append(
                     row("  its share of the matrix-product rate", "0.9", share, share.median >= 0.9, "no silence")
                 )
-    return rows, about
+    return rows, details
 
 
 def stages(images: Tensor, options: argparse.Namespace, **_: object):
-    """Stage (b): the frozen teacher once an image, or once an image and epoch."""
+    """Times stage (b): the frozen teacher runs once per image (ours), or once per image and epoch (plain)."""
     count, epochs = MATCHED
-    given, settings = images[:count], config.Training(epochs=epochs)
+    inputs, settings = images[:count], config.Training(epochs=epochs)
     teacher = SpectrogramViT(config.TEACHER).eval()
 
     def ours() -> None:
-        bench = training.TrainState(
-            make_fabric(), settings, given, torch.arange(count), torch.zeros(count, dtype=int),
+        state = training.TrainState(
+            make_fabric(), settings, inputs, torch.arange(count), torch.zeros(count, dtype=int),
             progress=False,
         )  # fmt: skip
-        followed = training.outputs(teacher, given, bench.rows, lambda output: output.pooled)
-        training.match_feature_maps(bench, SpectrogramViT(config.STUDENT), followed, "pooled")
+        targets = training.outputs(teacher, inputs, state.rows, lambda output: output.pooled)
+        training.match_feature_maps(state, SpectrogramViT(config.STUDENT), targets, "pooled")
 
     def plain() -> None:
         student = SpectrogramViT(config.STUDENT)
         optimizer = torch.optim.AdamW(student.parameters(), 3e-4)
         for _ in range(epochs):
-            for batch in given.split(BATCH):
+            for batch in inputs.split(BATCH):
                 with torch.no_grad():
-                    followed = reference.network(teacher, batch).pooled
+                    targets = reference.network(teacher, batch).pooled
                 optimizer.zero_grad()
-                losses.matching(reference.network(student, batch).pooled, followed).backward()
+                losses.matching(reference.network(student, batch).pooled, targets).backward()
                 optimizer.step()
 
     times = rounds({"plain": plain, "ours": ours}, max(2, options.repeats // 2))
     ratio = faster(times, "plain", "ours")
-    said = f"{count} images, {epochs} epochs; with more epochs the teacher's one look counts for less"
-    return [row("stage (b), teacher once an image", "3 x", ratio, ratio.median >= 3, said)], {"seconds": times}
+    note = f"{count} images, {epochs} epochs; with more epochs the teacher's one look counts for less"
+    return [row("stage (b), teacher once an image", "3 x", ratio, ratio.median >= 3, note)], {"seconds": times}
 
 
 def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
-    """From a file of three seconds to an emotion, the network loaded: PyTorch, ONNX, ONNX in eight bits."""
+    """Times the way from a file of 3 s to an emotion, network loaded, in PyTorch, ONNX and ONNX in eight bits."""
     import onnx
     import onnxruntime
     import soundfile
@@ -233,7 +232,7 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
     from serlib import checkpoints
     from workflow import export
 
-    rows, about = [], {}
+    rows, details = [], {}
     settings = config.Features()
     samples = np.concatenate([features.read_audio(u.path, settings).numpy() for u in corpus.utterances[:3]])[:48_000]
     trained = sorted(options.weights.rglob("student-alone*.safetensors")) if options.weights else []
@@ -243,14 +242,17 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
         soundfile.write(file, samples, settings.sample_rate)
         export.write_onnx(network, settings, corpus.emotions, exact)
         export.quantise(exact, small)
-        alone = onnxruntime.SessionOptions()
-        alone.intra_op_num_threads = torch.get_num_threads()
-        alone.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or it takes the others' turns too
-        sessions = {path.stem: onnxruntime.InferenceSession(path, alone) for path in (exact, small)}
+        session_options = onnxruntime.SessionOptions()
+        session_options.intra_op_num_threads = torch.get_num_threads()
+        # A spinning session would use the cores during the other alternatives' turns.
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        sessions = {path.stem: onnxruntime.InferenceSession(path, session_options) for path in (exact, small)}
         for path in (exact, small):  # the network alone, from the image
             image = next(node.output[0] for node in reversed(onnx.load(path).graph.node) if node.op_type == "Clip")
             onnx.utils.extract_model(path, Path(folder, "network.onnx"), [image], ["logits"])
-            sessions[f"{path.stem} network"] = onnxruntime.InferenceSession(Path(folder, "network.onnx"), alone)
+            sessions[f"{path.stem} network"] = onnxruntime.InferenceSession(
+                Path(folder, "network.onnx"), session_options
+            )
         pixels = features.image(torch.from_numpy(samples), settings)[0].numpy()
 
         def from_image(name: str) -> np.ndarray:
@@ -258,8 +260,8 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
             return session.run(None, {session.get_inputs()[0].name: pixels})[0]
 
         def graph(name: str) -> np.ndarray:
-            given = features.read_audio(file, settings).numpy()
-            return sessions[name].run(None, {"samples": given})[0]
+            waveform = features.read_audio(file, settings).numpy()
+            return sessions[name].run(None, {"samples": waveform})[0]
 
         def pytorch() -> Tensor:
             with torch.inference_mode():
@@ -273,22 +275,24 @@ def inference(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
             },
             10 * options.repeats,
         )
-        apart = float(np.abs(graph("exact") - pytorch().numpy()).max())
-        about["seconds"] = times
+        difference = float(np.abs(graph("exact") - pytorch().numpy()).max())
+        details["seconds"] = times
     for name, key in (("PyTorch", "PyTorch"), ("ONNX", "exact"), ("ONNX, eight bits", "int8")):
         spread = Spread.of([1000 * t for t in times[key]])
         rows.append(row(f"file of 3 s to emotion, student, {name}, ms", "15", spread, spread.median < 15))
-    rows.append(row("ONNX against PyTorch, largest difference of a logit", "1e-4", Spread.of([apart]), apart < 1e-4))
+    rows.append(
+        row("ONNX against PyTorch, largest difference of a logit", "1e-4", Spread.of([difference]), difference < 1e-4)
+    )
     ratio = faster(times, "exact network", "int8 network")
     rows.append(row("student in eight bits against single precision, ONNX", "1.5 x", ratio, ratio.median >= 1.5))
     ratio = faster(times, "exact", "int8")
     rows.append(row("  the same from file to emotion", "", ratio, None, "the log-Mel image stays in single precision"))
     rows.append(eight_bits(trained, options.recordings))
-    return rows, about
+    return rows, details
 
 
 def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
-    """Accuracy of trained students in eight bits on what their runs held out, in points from single precision."""
+    """Accuracy of trained students in eight bits on their held-out test sets, in points from single precision."""
     import onnxruntime
 
     from serlib import checkpoints
@@ -297,35 +301,35 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
     what, target = "accuracy of the eight-bit student, points from single precision", "0.5"
     if not trained or data is None:
         return row(what, target, None, None, "needs --weights and --recordings")
-    settings, right, utterances = config.Features(), {"exact": 0, "int8": 0}, 0
+    settings, correct, utterances = config.Features(), {"exact": 0, "int8": 0}, 0
     files = {path.name: path for path in data.rglob("*.wav")}
     with tempfile.TemporaryDirectory() as folder:
         for weights in trained:
             record = records.read(weights.with_suffix(".json"))
             export.write_onnx(checkpoints.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
             export.quantise(Path(folder, "exact.onnx"), Path(folder, "int8.onnx"))
-            for name in right:
+            for name in correct:
                 session = onnxruntime.InferenceSession(Path(folder, f"{name}.onnx"))
                 held_out = record.parts["test"]
                 for file, true in zip(held_out.file, held_out.true, strict=True):
                     samples = features.read_audio(files[Path(file).name], settings).numpy()
-                    right[name] += int(session.run(None, {"samples": samples})[0].argmax() == true)
+                    correct[name] += int(session.run(None, {"samples": samples})[0].argmax() == true)
             utterances += len(held_out.file)
-    points = 100 * (right["int8"] - right["exact"]) / utterances
-    said = (
+    points = 100 * (correct["int8"] - correct["exact"]) / utterances
+    note = (
         f"{record.corpus}, {record.protocol}, {len(trained)} folds, {utterances} held out: "
-        f"WA {right['int8'] / utterances:.1%} against {right['exact'] / utterances:.1%}"
+        f"WA {correct['int8'] / utterances:.1%} against {correct['exact'] / utterances:.1%}"
     )
-    return row(what, target, Spread.of([points]), abs(points) <= 0.5, said)
+    return row(what, target, Spread.of([points]), abs(points) <= 0.5, note)
 
 
 def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):
-    """Files to images, all cores, in a process of its own; librosa's own pipeline in one process."""
+    """Times the extraction of images from files: ours on all cores, in a new process; librosa's pipeline in this one."""
     import librosa
 
     settings = config.Features()
     files = sorted((options.data or ROOT / "build/synthetic/emodb/audio").resolve().rglob("*.wav"))
-    files = [path for path in files if path.name not in facts.CREMA_D_DEFECTIVE]  # one is silent, and would be refused
+    files = [path for path in files if path.name not in facts.CREMA_D_DEFECTIVE]  # a silent file would be refused
 
     def by_librosa(path: Path) -> np.ndarray:
         samples, _ = librosa.load(path, sr=settings.sample_rate)
@@ -344,95 +348,98 @@ def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object)
         "features.images(files, hashes, config.Features(), Path(sys.argv[1]), progress=False)\n"
         "print(time.perf_counter() - start, before)\n"
     )
-    few = files[:: max(1, len(files) // 200)]
-    by_librosa(few[0])
-    given = "\n".join(map(str, files))
+    sample_files = files[:: max(1, len(files) // 200)]
+    by_librosa(sample_files[0])
+    file_list = "\n".join(map(str, files))
 
     def both() -> tuple[float, ...]:
         start = time.perf_counter()
-        for path in few:
+        for path in sample_files:
             by_librosa(path)
-        librosas = len(few) / (time.perf_counter() - start)
+        librosa_rate = len(sample_files) / (time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as cache:
             command, pipe = [sys.executable, "-c", code, cache], subprocess.PIPE
             with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
-                process.stdin.write(given)
+                process.stdin.write(file_list)
                 process.stdin.close()
-                held = [0.0]
+                memory = [0.0]
                 while process.poll() is None:
-                    held.append(tree_memory(process.pid))
-                    time.sleep(1)  # a look takes 50 ms of a core
-                seconds, before = map(float, process.stdout.read().split())
-        return len(files) / seconds, librosas, max(held) - before, max(held)
+                    memory.append(tree_memory(process.pid))
+                    time.sleep(1)  # reading the memory takes 50 ms of a core
+                seconds, baseline = map(float, process.stdout.read().split())
+        return len(files) / seconds, librosa_rate, max(memory) - baseline, max(memory)
 
-    waves, threads = [features.read_audio(path, settings) for path in few], torch.get_num_threads()
+    waves, threads = [features.read_audio(path, settings) for path in sample_files], torch.get_num_threads()
     torch.set_num_threads(1)
     steps = {
-        "reading and checking": lambda: [audio.read(path, settings) for path in few],
+        "reading and checking": lambda: [audio.read(path, settings) for path in sample_files],
         "mel power": lambda: [features.mel_power(wave, settings) for wave in waves],
         "mel power and image": lambda: [features.image(wave, settings) for wave in waves],
-        "file to image": lambda: [features.picture(path, settings) for path in few],
-        "librosa, reading": lambda: [librosa.load(path, sr=settings.sample_rate) for path in few],
-        "librosa, file to decibels": lambda: [by_librosa(path) for path in few],
+        "file to image": lambda: [features.picture(path, settings) for path in sample_files],
+        "librosa, reading": lambda: [librosa.load(path, sr=settings.sample_rate) for path in sample_files],
+        "librosa, file to decibels": lambda: [by_librosa(path) for path in sample_files],
     }
     tries = min(3, options.repeats)
     times = rounds(steps, tries)
     torch.set_num_threads(threads)
-    each = {name: vars(Spread.of([1000 * at / len(few) for at in taken])) for name, taken in times.items()}
-    measured = [turn for _ in range(tries) if (turn := steadily(both))] or [(math.nan,) * 4]
-    rates, librosas, own, whole = zip(*measured, strict=True)
-    ratios = [ours / theirs for ours, theirs in zip(rates, librosas, strict=True)]
+    milliseconds = {
+        name: vars(Spread.of([1000 * seconds / len(sample_files) for seconds in durations]))
+        for name, durations in times.items()
+    }
+    turns = [turn for _ in range(tries) if (turn := steadily(both))] or [(math.nan,) * 4]
+    rates, librosa_rates, added, total = zip(*turns, strict=True)
+    ratios = [ours / theirs for ours, theirs in zip(rates, librosa_rates, strict=True)]
     ratio = Spread.of(ratios)
-    said = f"{len(files):,} files; {rates[-1]:.0f} files/s against {librosas[-1]:.0f} of librosa ({len(few)} files)"
-    said += f"; {len(measured)} of {tries} turns counted"
+    note = f"{len(files):,} files; {rates[-1]:.0f} files/s against {librosa_rates[-1]:.0f} of librosa ({len(sample_files)} files)"
+    note += f"; {len(turns)} of {tries} turns counted"
     rows = [
-        row("feature extraction against librosa in one process", "4 x", ratio, ratio.median >= 4, said),
-        row("  memory of the whole process, MB", "500", Spread.of(whole), max(whole) < 500, LOADING),
-        row("  of it above what the loaded libraries hold, MB", "500", Spread.of(own), max(own) < 500),
+        row("feature extraction against librosa in one process", "4 x", ratio, ratio.median >= 4, note),
+        row("  memory of the whole process, MB", "500", Spread.of(total), max(total) < 500, LOADING),
+        row("  of it above what the loaded libraries hold, MB", "500", Spread.of(added), max(added) < 500),
     ]
-    return rows, {"files a second": list(zip(rates, librosas, strict=True)), "milliseconds a file": each}
+    return rows, {"files a second": list(zip(rates, librosa_rates, strict=True)), "milliseconds a file": milliseconds}
 
 
 def starting(options: argparse.Namespace, **_: object):
-    """Seconds until the package is imported, and until its help is printed."""
+    """Times two commands in seconds: importing the package, and printing its help."""
     commands = {"import": ("-c", "import serlib"), "help": ("-m", "serlib", "--help")}
 
     def start(arguments: Sequence[str]) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True, cwd=ROOT)
 
     times = rounds({name: start(arguments) for name, arguments in commands.items()}, options.repeats)
-    found = {name: Spread.of(values) for name, values in times.items()}
+    spreads = {name: Spread.of(values) for name, values in times.items()}
     return [
-        row("import serlib, s, Python's own start included", "0.3", found["import"], found["import"].median < 0.3),
-        row("python -m serlib --help, s", "0.5", found["help"], found["help"].median < 0.5),
+        row("import serlib, s, Python's own start included", "0.3", spreads["import"], spreads["import"].median < 0.3),
+        row("python -m serlib --help, s", "0.5", spreads["help"], spreads["help"].median < 0.5),
     ], {"seconds": times}
 
 
 def comparison(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """Time an image and operations, in training and in use, beside other libraries' networks."""
+    """Compares time per image and operation with other libraries' networks, in training and in inference."""
     student, plain = SpectrogramViT(config.STUDENT), flops.count(config.STUDENT).flops
     networks = {"serlib student": (student, plain)} | {name: (net, count) for name, net, count in peers.peers()}
-    rows, about = [], {}
-    for kind, given in (("speech", images), ("no silence", full)):
+    rows, details = [], {}
+    for kind, inputs in (("speech", images), ("no silence", full)):
 
-        def forward(network: nn.Module, given: Tensor = given) -> Callable[[], object]:
+        def forward(network: nn.Module, inputs: Tensor = inputs) -> Callable[[], object]:
             def run() -> object:
                 with torch.inference_mode():
-                    return network.eval()(given[:BATCH])
+                    return network.eval()(inputs[:BATCH])
 
             return run
 
-        def step(network: nn.Module, given: Tensor = given) -> Callable[[], None]:
+        def step(network: nn.Module, inputs: Tensor = inputs) -> Callable[[], None]:
             network.train()
-            of = (lambda batch: network(batch).logits) if network is student else network
-            return trainer(network, of, given, fused=True)
+            to_logits = (lambda batch: network(batch).logits) if network is student else network
+            return trainer(network, to_logits, inputs, fused=True)
 
         for use, make in (("training", step), ("inference", forward)):
             times = rounds({name: make(net) for name, (net, _) in networks.items()}, options.repeats)
-            about[f"{use}, {kind}"] = {
+            details[f"{use}, {kind}"] = {
                 name: {
                     "operations": count,
-                    "milliseconds": vars(Spread.of([1000 * t / len(given[:BATCH]) for t in times[name]])),
+                    "milliseconds": vars(Spread.of([1000 * t / len(inputs[:BATCH]) for t in times[name]])),
                 }
                 for name, (_, count) in networks.items()
             }
@@ -445,12 +452,12 @@ def comparison(images: Tensor, full: Tensor, options: argparse.Namespace, **_: o
                 rows.append(
                     row(f"{use} per operation against {name}, {kind}", "1 x", per_operation, per_operation.median >= 1)
                 )
-    return rows, about
+    return rows, details
 
 
 def by_batch(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """Images a second against batch size."""
-    found = {}
+    """Measures images a second for each batch size."""
+    rates = {}
     for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
         model = SpectrogramViT(settings)
         for size in SIZES:
@@ -464,13 +471,13 @@ def by_batch(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
 
             times = rounds({"inference": use, "training": learn}, max(2, options.repeats // 2))
             for kind, values in times.items():
-                found.setdefault(f"{name}, {kind}", {})[size] = vars(Spread.of([size / t for t in values]))
-    return [], found
+                rates.setdefault(f"{name}, {kind}", {})[size] = vars(Spread.of([size / t for t in values]))
+    return [], rates
 
 
 def by_configuration(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """Milliseconds an image against operations, for every network that a run can train; no silence."""
-    found = {}
+    """Measures milliseconds per image, beside operations, for every network that a run can train; no silence."""
+    results = {}
     for name, run in config.RUNS.items():
         if run.teacher:
             continue
@@ -481,14 +488,14 @@ def by_configuration(images: Tensor, full: Tensor, options: argparse.Namespace, 
                 model(full[:8])
 
         times = rounds({"ours": use}, max(2, options.repeats // 2))["ours"]
-        about = vars(Spread.of([1000 * t / 8 for t in times]))
-        found[name] = {"operations": flops.count(run.model).flops, "milliseconds": about}
-    return [], found
+        milliseconds = vars(Spread.of([1000 * t / 8 for t in times]))
+        results[name] = {"operations": flops.count(run.model).flops, "milliseconds": milliseconds}
+    return [], results
 
 
 def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """Training images a second on one thread, on all, and by one process a core."""
-    found, cores = {}, os.cpu_count() or 1
+    """Measures training images a second on one thread, on all threads, and with one process per core."""
+    rates, cores = {}, os.cpu_count() or 1
     code = (
         "import sys, time, torch; from benchmarks import cpu; from serlib import config; from serlib.model import SpectrogramViT\n"
         "images = torch.load(sys.argv[2], weights_only=True); model = SpectrogramViT(getattr(config, sys.argv[1]))\n"
@@ -499,12 +506,12 @@ def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
     )
 
     def together(processes: list[subprocess.Popen], threads: int) -> float:
-        for said in (f"{threads}\n", "\n"):  # every process is warm before one is measured
+        for line in (f"{threads}\n", "\n"):  # all processes warm up before any is measured
             for process in processes:
-                process.stdin.write(said)
+                process.stdin.write(line)
                 process.stdin.flush()
-            heard = [process.stdout.readline() for process in processes]
-        return sum(4 * len(images[:BATCH]) / float(seconds) for seconds in heard)
+            replies = [process.stdout.readline() for process in processes]
+        return sum(4 * len(images[:BATCH]) / float(seconds) for seconds in replies)
 
     ways = {
         "1 process, 1 thread": (1, 1),
@@ -516,20 +523,20 @@ def by_cores(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
         for name in NETWORKS:
             speeds: dict[str, list[float]] = defaultdict(list)
             with ExitStack() as stack:
-                started = ([sys.executable, "-c", code, name, file.name] for _ in range(cores))
+                commands = ([sys.executable, "-c", code, name, file.name] for _ in range(cores))
                 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-                running = [stack.enter_context(subprocess.Popen(each, cwd=ROOT, **pipes)) for each in started]
+                running = [stack.enter_context(subprocess.Popen(command, cwd=ROOT, **pipes)) for command in commands]
                 for _ in range(min(options.repeats, max(2, options.repeats // 2))):
                     for way, (threads, processes) in ways.items():
                         run = partial(together, running[:processes], threads)
                         speeds[way].append(steadily(run) or math.nan)
-            found[name.lower()] = {way: vars(Spread.of(values)) for way, values in speeds.items()}
-    return [], found
+            rates[name.lower()] = {way: vars(Spread.of(values)) for way, values in speeds.items()}
+    return [], rates
 
 
 def by_utterances(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """A student's training steps on images mapped from disk: seconds a step and memory of its own, up to 100,000."""
-    found = {}
+    """Trains a student on up to 100,000 images mapped from disk: seconds a step, and the process's own memory."""
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         for count in COUNTS:
             stored = np.lib.format.open_memmap(f"{folder}/{count}.npy", "w+", "<f4", (count, 1, 128, 128))
@@ -540,50 +547,50 @@ def by_utterances(images: Tensor, full: Tensor, options: argparse.Namespace, **_
             mapped = torch.from_numpy(np.load(f"{folder}/{count}.npy", mmap_mode="c"))
             model = SpectrogramViT(config.STUDENT)
             optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=True)
-            drawn = torch.randint(count, (8 * options.repeats, BATCH), generator=torch.Generator().manual_seed(0))
+            batches = torch.randint(count, (8 * options.repeats, BATCH), generator=torch.Generator().manual_seed(0))
 
-            def steps(mapped=mapped, model=model, optimizer=optimizer, drawn=drawn) -> list[float]:
+            def steps(mapped=mapped, model=model, optimizer=optimizer, batches=batches) -> list[float]:
                 labels = torch.arange(BATCH) % 7
                 times = []
-                for rows in drawn:
+                for indices in batches:
                     start = time.perf_counter()
                     optimizer.zero_grad()
-                    functional.cross_entropy(model(mapped[rows]).logits, labels).backward()
+                    functional.cross_entropy(model(mapped[indices]).logits, labels).backward()
                     optimizer.step()
                     times.append(time.perf_counter() - start)
                 return times[1:]
 
             times = steadily(steps) or [math.nan]
-            found[count] = {"seconds a step": vars(Spread.of(times)), "own memory, MB": own_memory()}
+            results[count] = {"seconds a step": vars(Spread.of(times)), "own memory, MB": own_memory()}
             Path(f"{folder}/{count}.npy").unlink()
-    return [], found
+    return [], results
 
 
 def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: object):
-    """Operations a second of the network's parts against operations a byte that they move (inputs, outputs, weights)."""
+    """Measures, for each part of the network, operations a second and bytes moved (inputs, outputs, weights)."""
     inputs, outputs = config.TEACHER.stem[1], config.TEACHER.stem[2]
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
-    rows = torch.rand(BATCH * config.STUDENT.num_patches, config.STUDENT.width)
+    tokens = torch.rand(BATCH * config.STUDENT.num_patches, config.STUDENT.width)
     qkv = nn.Linear(config.STUDENT.width, 3 * config.STUDENT.heads * config.STUDENT.head_width, bias=False)
-    found: dict[str, object] = {}
+    results: dict[str, object] = {}
     parts: dict[str, tuple[Callable[[], Tensor], float, float]] = {}
-    for batch, where in ((BATCH, "32 images at once"), (1, "one image at a time")):
+    for batch, label in ((BATCH, "32 images at once"), (1, "one image at a time")):
         before = torch.rand(batch, inputs, *config.TEACHER.image_size)
         after = torch.rand(batch, outputs, *config.TEACHER.image_size)
         moved = 2 * 4 * after.numel()
         work = 2 * 9 * inputs * after.numel()
-        parts[f"convolution, {where}"] = (
+        parts[f"convolution, {label}"] = (
             lambda before=before: convolution(before), work, 4 * (before.numel() + after.numel())
         )  # fmt: skip
-        parts[f"InstanceNorm, {where}"] = (
+        parts[f"InstanceNorm, {label}"] = (
             lambda after=after: functional.instance_norm(after),
             5 * after.numel(),
             moved,
         )
-        parts[f"GELU, {where}"] = (lambda after=after: functional.gelu(after), 8 * after.numel(), moved)
+        parts[f"GELU, {label}"] = (lambda after=after: functional.gelu(after), 8 * after.numel(), moved)
     parts["joint projection, 32 images at once"] = (
-        lambda: qkv(rows), 2 * rows.numel() * qkv.out_features,
-        4 * (rows.numel() + len(rows) * qkv.out_features + qkv.weight.numel()),
+        lambda: qkv(tokens), 2 * tokens.numel() * qkv.out_features,
+        4 * (tokens.numel() + len(tokens) * qkv.out_features + qkv.weight.numel()),
     )  # fmt: skip
     c = config.STUDENT
     q, k, v = torch.rand(3, BATCH, c.heads, c.num_patches, c.head_width)
@@ -596,38 +603,38 @@ def roofline(images: Tensor, full: Tensor, options: argparse.Namespace, **_: obj
         for name, (run, work, moved) in parts.items():
             times = rounds({name: run}, 3 * options.repeats)[name]
             speed = vars(Spread.of([work / t for t in times]))
-            found[name] = {"operations": work, "bytes": moved, "operations a second": speed}
-    return [], found
+            results[name] = {"operations": work, "bytes": moved, "operations a second": speed}
+    return [], results
 
 
 def profile(full: Tensor, memory: float, options: argparse.Namespace, **_: object):
-    """A training step without silence, operator by operator: launches, bytes, operations and milliseconds.
+    """Profiles a training step without silence, operator by operator: launches, bytes, operations and seconds.
 
-    ``share`` is the time that the operations and the bytes need at least, of the time taken: at the matrix product's rate
-    just before and after, and the memory's at the start.
+    ``share`` is the least time that an operator's operations and bytes need, divided by the measured time. The least time
+    takes the matrix-product rate from just before the step, and the memory rate from the start of the benchmark.
     """
-    found = {}
+    results = {}
     for name, settings in (("teacher", config.TEACHER), ("student", config.STUDENT)):
         model = SpectrogramViT(settings)
         step = trainer(model, lambda batch, model=model: model(batch).logits, full, fused=True)
         step()
 
         def watched(step=step) -> tuple[dict[str, dict[str, float]], float]:
-            at = measure.rate()
+            rate = measure.rate()
             with Operators() as operators:
                 step()
-            return operators.found, at
+            return operators.found, rate
 
-        taken, rate = steadily(watched) or ({}, math.nan)
-        found[name] = {
-            op: {**at, "share": max(at["operations"] / rate, at["bytes"] / memory) / at["seconds"]}
-            for op, at in sorted(taken.items(), key=lambda item: -item[1]["seconds"])[:12]
+        costs, rate = steadily(watched) or ({}, math.nan)
+        results[name] = {
+            op: {**cost, "share": max(cost["operations"] / rate, cost["bytes"] / memory) / cost["seconds"]}
+            for op, cost in sorted(costs.items(), key=lambda item: -item[1]["seconds"])[:12]
         }
-    return [], found
+    return [], results
 
 
 class Operators(TorchDispatchMode):
-    """Launches, seconds, bytes (inputs and outputs) and operations of every operator that is called, views left out."""
+    """Records launches, seconds, bytes (inputs and outputs) and operations of every called operator, except views."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -639,13 +646,13 @@ class Operators(TorchDispatchMode):
         seconds, packet = time.perf_counter() - start, func.overloadpacket
         if not func.is_view:
             zero = {"launches": 0, "seconds": 0.0, "bytes": 0, "operations": 0}
-            at = self.found.setdefault(str(packet).removeprefix("aten."), zero)
+            entry = self.found.setdefault(str(packet).removeprefix("aten."), zero)
             tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
-            at["launches"] += 1
-            at["seconds"] += seconds
-            at["bytes"] += sum(x.numel() * x.element_size() for x in tensors)
+            entry["launches"] += 1
+            entry["seconds"] += seconds
+            entry["bytes"] += sum(x.numel() * x.element_size() for x in tensors)
             if packet in COUNTS_OF:
-                at["operations"] += COUNTS_OF[packet](*args, **(kwargs or {}), out_val=out)
+                entry["operations"] += COUNTS_OF[packet](*args, **(kwargs or {}), out_val=out)
         return out
 
 
