@@ -1,5 +1,7 @@
-"""``python -m workflow.run ACTION``: what ``make ACTION`` does. The values that make was given come by the environment,
-so that no shell reads them, and each is checked here, by the standard library alone, before anything starts.
+"""``python -m workflow.run ACTION``: the work of ``make ACTION``.
+
+Make passes its variables by the environment, so that no shell reads them. Before anything starts, this module checks each
+one with the standard library alone.
 """
 
 import io
@@ -26,34 +28,36 @@ from workflow.graph import Settings, lock, number, settings, stop
 GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
 OTHERS = ("CORES", "V", "PYTHON", "PIP_ARGS", "BENCH")
 MOST_CORES = 4096
-NEVER = f"{os.pathsep}${{}}"  # venv refuses the first, setuptools takes the others for variables
+NEVER = f"{os.pathsep}${{}}"  # venv refuses the first character, setuptools takes the others for variables
 INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 PROFILE = ("--profile", "none", "--workflow-profile", "workflow/profiles/default")  # not the one of SNAKEMAKE_PROFILE
-# The book, what says that it was rendered, and the digests of what the last build left.
+# The book, the mark that it was rendered, and the digests of its files after the last build.
 HTML, RENDERED, MADE = Path("_build/html"), Path("_build/.rendered_by"), Path("_build/.made.json")
 RECORDS, PROBES = Path("build/runs/recordings"), Path("build/probes/recordings")
 
 
-def check(given: Mapping[str, str]) -> tuple[Settings, str]:
-    """The settings of the graph and the number of cores; ends with one line if one of them cannot be."""
-    here = str(Path.cwd())
-    if found := [character for character in here if character in NEVER or not character.isprintable()]:
+def check(environment: Mapping[str, str]) -> tuple[Settings, str]:
+    """The settings of the graph and the number of cores; ends with one line if a value is invalid."""
+    folder = str(Path.cwd())
+    if refused := [character for character in folder if character in NEVER or not character.isprintable()]:
         stop(
-            f"the folder {here!r}: Python's installer cannot work below a folder with {found[0]!r} in its name: rename it"
+            f"the folder {folder!r}: Python's installer cannot work below a folder with {refused[0]!r} in its name: rename it"
         )
-    written = (folder for folder in (".", ".snakemake", "build", "_build") if Path(folder).exists())
-    if found := [folder for folder in written if not os.access(folder, os.W_OK)]:
-        stop(f"{Path(found[0]).resolve()} cannot be written to: a build installs and writes there; copy the checkout")
-    _, _, overrides = given.get("MAKEFLAGS", "").partition("-- ")
+    existing = (name for name in (".", ".snakemake", "build", "_build") if Path(name).exists())
+    if unwritable := [name for name in existing if not os.access(name, os.W_OK)]:
+        stop(
+            f"{Path(unwritable[0]).resolve()} cannot be written to: a build installs and writes there; copy the checkout"
+        )
+    _, _, overrides = environment.get("MAKEFLAGS", "").partition("-- ")
     for name in re.findall(r"(?:^|(?<!\\)\s)([A-Za-z_]\w*):{0,3}[+?]?=", overrides):
         if name not in (*GRAPH, *OTHERS):
             stop(f"{name} is none of the variables {', '.join((*GRAPH, *OTHERS))}")
-    cores = given.get("CORES") or "all"
+    cores = environment.get("CORES") or "all"
     if cores != "all":
         cores = str(number("CORES", cores, 1, MOST_CORES))
-    if given.get("V") not in (None, "", "0", "1"):
-        stop(f"V={given['V']!r} is neither 0 nor 1")
-    return settings({name.lower(): given[name] for name in GRAPH if given.get(name)}), cores
+    if environment.get("V") not in (None, "", "0", "1"):
+        stop(f"V={environment['V']!r} is neither 0 nor 1")
+    return settings({name.lower(): environment[name] for name in GRAPH if environment.get(name)}), cores
 
 
 def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
@@ -71,13 +75,13 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
         file = Path(folder, "config.json")  # --config would take a name of digits for a number
         file.write_text(json.dumps(chosen), encoding="utf-8")
         arguments = [*PROFILE, *line, "--cores", cores, "--configfile", str(file), "--", *targets]
-        said = io.StringIO()
+        messages = io.StringIO()
         try:
-            with redirect_stderr(sys.stderr if loud else said):
+            with redirect_stderr(sys.stderr if loud else messages):
                 parser, options = cli.parse_args(arguments)
         except SystemExit:
-            stop(said.getvalue().strip().rpartition("\n")[2])
-        before = signal.signal(signal.SIGINT, interrupt)
+            stop(messages.getvalue().strip().rpartition("\n")[2])
+        previous = signal.signal(signal.SIGINT, interrupt)
         try:
             with lock():
                 if "book" in targets:
@@ -88,7 +92,7 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
         except KeyboardInterrupt:
             done = False
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous)
         if logger.LogHandler.interrupted:
             print("serlib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
             raise SystemExit(INTERRUPTED)
@@ -97,20 +101,20 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
 
 
 def book_files() -> dict[str, str]:
-    """Of every file of the book its SHA-256."""
+    """The SHA-256 of every file of the book."""
     return {str(path): files.sha256(path) for path in sorted(HTML.rglob("*")) if path.is_file()}
 
 
 def forget_changed() -> None:
-    """If a page or a file of the book is not as the last build left it, take away what says that it need not be made."""
+    """If a file of the book changed since the last build, delete the files that mark the book as up to date."""
     try:
-        made = read_json(MADE)
+        digests = read_json(MADE)
     except FileNotFoundError:
         return
     except ValueError:
-        made = {"": ""}
-    found = book_files()
-    if any(found.get(name) != digest for name, digest in made.items()):
+        digests = {"": ""}
+    current = book_files()
+    if any(current.get(name) != digest for name, digest in digests.items()):
         for path in (RENDERED, HTML / "index.html", HTML / "data/croissant.json"):
             path.unlink(missing_ok=True)
 
@@ -118,12 +122,12 @@ def forget_changed() -> None:
 def interrupt(*_: object) -> NoReturn:
     from workflow.line import LogHandler
 
-    LogHandler.interrupted = True  # the steps that end now are told as no failures
+    LogHandler.interrupted = True  # steps that end from now on are not reported as failures
     raise KeyboardInterrupt
 
 
 def keep() -> None:
-    """Copy the records of runs on recordings, and the probes of their networks, to where they are committed."""
+    """Copy the records of runs on recordings, and the probes of their networks, into ``results/``, to be committed."""
     for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
         for path in files.below(source, ".json"):
             try:
@@ -138,7 +142,7 @@ def python(*arguments: str) -> None:
 
 
 def end_with(parent: int) -> None:
-    """End this process when make has been killed; what it started is ended by the guard of the graph."""
+    """End this process when make has been killed; the graph's guard then ends the processes that it started."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -149,7 +153,7 @@ def main(action: str) -> None:
     if action == "check":
         return
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    given = {"chosen": chosen.given(), "cores": cores}
+    options = {"chosen": chosen.given(), "cores": cores}
     if action == "read":
         if chosen.given():
             stop(f"make read shows what is committed: {', '.join(chosen.given()).upper()} is for make book")
@@ -162,14 +166,14 @@ def main(action: str) -> None:
     if action in ("evidence", "results") and not (chosen.corpus and chosen.data):
         stop(f"name the corpus, as in make {action} CORPUS=emodb DATA=data/emodb")
     if action == "notebooks":
-        graph("runs", **given)
+        graph("runs", **options)
         for notebook in map(str, files.below("notebooks", ".ipynb")):
             python("-m", "workflow.execute", notebook, notebook)
     elif action == "bench":
         graph("build/synthetic/emodb/images", chosen={}, cores=cores)
         python("-m", "benchmarks.cpu", *shlex.split(os.environ.get("BENCH", "")))
     elif action == "results":
-        graph("runs", **given)
+        graph("runs", **options)
         keep()
         table, out = f"build/recordings/{chosen.corpus}/corpus.json", f"results/splits/{chosen.corpus}"
         python("-m", "serlib", "audit", chosen.corpus, f"--data={chosen.data}", "--table", table, "--out", out)
@@ -180,7 +184,7 @@ def main(action: str) -> None:
             python("-m", "workflow.run", f"evidence_{rank}")
             keep()
     else:
-        graph(action, **given)
+        graph(action, **options)
         if action == "book":
             print(f"The book: {Path('_build/html/index.html').resolve()}")
 
