@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file that takes samples and gives logits, the log-Mel image made inside the graph.
+"""Exports a trained network as one ONNX file from samples to logits; the graph itself makes the log-Mel image.
 
 The file runs without PyTorch: ``onnxruntime.InferenceSession(path).run(None, {"samples": samples})``. Its metadata
 names the emotions and the sampling rate. :func:`quantise` stores the transformer's weights in eight bits.
@@ -34,11 +34,10 @@ from studies.__main__ import STUDIES
 
 
 class ToImage(nn.Module):
-    """:func:`serlib.data.features.image`, of operations that ONNX has.
+    """:func:`serlib.data.features.image`, built from operations that ONNX has.
 
-    The Fourier transform is a convolution of the samples with the window's cosines and sines, and the interpolation to
-    the image's width a product with the matrix that it is. Only frames that the samples reach are computed: the others
-    are black.
+    The Fourier transform is a convolution of the samples with the window's cosines and sines. The interpolation to the
+    image's width is a matrix product. Only frames that the samples reach are computed; the other frames are black.
     """
 
     def __init__(self, settings: Features) -> None:
@@ -46,12 +45,13 @@ class ToImage(nn.Module):
         if settings.colour != "linear":
             raise SerlibError(f"colour {settings.colour!r}: only linear images can be exported")
         self.settings = c = settings
-        before = (c.fft_length - c.window_length) // 2  # the window stands in the middle of the transform's samples
-        self.columns = c.n_frames + c.window_length // c.hop_length  # that frames of ``c.seconds`` and the padding fill
-        n = torch.arange(c.window_length) + before
+        left = (c.fft_length - c.window_length) // 2  # samples before the window, which is centred in the transform
+        self.columns = c.n_frames + c.window_length // c.hop_length  # columns of ``c.seconds`` plus the padding
+        n = torch.arange(c.window_length) + left
         k = torch.arange(c.fft_length // 2 + 1)
-        # cosines and sines are computed when a file is read: stored, they would be larger than half the student
-        self.register_buffer("turns", (torch.outer(k, n) % c.fft_length).to(torch.int16))  # times ``fft_length``
+        # The graph computes cosines and sines for each file: stored, they would be larger than half the student. The unit
+        # is 1 / ``fft_length`` of a turn.
+        self.register_buffer("turns", (torch.outer(k, n) % c.fft_length).to(torch.int16))
         self.register_buffer("window", torch.hann_window(c.window_length))
         self.register_buffer("mel", features.mel_filters(c))
         self.register_buffer("across", features.interpolation(c))
@@ -65,7 +65,7 @@ class ToImage(nn.Module):
         real, imaginary = parts.chunk(2)
         power = self.mel @ (real.square() + imaginary.square())
         decibels = 10 * torch.log10(power.clamp_min(features.LEAST_POWER))
-        missing = self.columns - power.shape[1]  # frames after the samples: below every floor, so black at any level
+        missing = self.columns - power.shape[1]  # frames after the samples, filled with -inf dB: black at any level
         decibels = functional.pad(decibels, (0, missing), value=-math.inf)[:, : c.n_frames]
         level = ((decibels - decibels.max()) / c.dynamic_range + 1).clamp_min(0)
         level = level * (power.max() > features.LEAST_POWER)  # a silent recording is black, not white
@@ -73,7 +73,7 @@ class ToImage(nn.Module):
 
 
 class FromSamples(nn.Module):
-    """The image and a network as one computation."""
+    """The image and the network as one module, from samples to logits."""
 
     def __init__(self, network: SpectrogramViT, settings: Features) -> None:
         super().__init__()
@@ -84,47 +84,52 @@ class FromSamples(nn.Module):
 
 
 def write_onnx(network: SpectrogramViT, settings: Features, emotions: Sequence[str], path: str | Path) -> None:
-    """Write ``network`` as ONNX: input ``samples``, (samples,) in [-1, 1] and no more than the image shows (10 s);
-    output ``logits``, (classes,).
+    """Write ``network`` as ONNX.
+
+    The input ``samples``, (samples,), lies in [-1, 1] and is no longer than the image shows (10 s). The output is
+    ``logits``, (classes,).
 
     Raises:
         ValueError: the images that the network was trained on are not linear.
     """
-    made = to_onnx(FromSamples(network, settings), "samples", ("logits",), settings, emotions)
+    model = to_onnx(FromSamples(network, settings), "samples", ("logits",), settings, emotions)
     with atomic_write(path) as beside:
-        beside.write_bytes(made.SerializeToString())
+        beside.write_bytes(model.SerializeToString())
 
 
 def to_onnx(
     module: nn.Module,
-    given: str,
+    input_name: str,
     outputs: Sequence[str],
     settings: Features,
     emotions: Sequence[str],
     example: Tensor | None = None,
 ) -> onnx.ModelProto:
-    """``module`` as a graph; ``given``, its input, is like ``example``, without one samples of any length."""
+    """``module`` as an ONNX graph with the input ``input_name``.
+
+    The input has the shape of ``example``; without an example, it takes samples of any length.
+    """
     lengths = None
     if example is None:
         example = torch.zeros(3 * settings.sample_rate)
         lengths = ({0: torch.export.Dim("samples", min=settings.hop_length, max=settings.n_samples)},)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        names = {"input_names": [given], "output_names": list(outputs), "dynamic_shapes": lengths}
+        names = {"input_names": [input_name], "output_names": list(outputs), "dynamic_shapes": lengths}
         program = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
-    about = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
-    made = program.model_proto  # made anew at every access
-    for node in made.graph.node:
-        del node.metadata_props[:]  # where in this machine's folders each comes from
-    onnx.helper.set_model_props(made, about)
-    return made
+    metadata = {"emotions": json.dumps(list(emotions)), "sample_rate": str(settings.sample_rate)}
+    model = program.model_proto  # a new copy at every access
+    for node in model.graph.node:
+        del node.metadata_props[:]  # they name this machine's folders
+    onnx.helper.set_model_props(model, metadata)
+    return model
 
 
 def quantise(path: str | Path, target: str | Path) -> None:
-    """The same network with the transformer's weights and activations in eight bits.
+    """Write the same network with the transformer's weights and activations in eight bits.
 
-    The log-Mel image and the embedding of its patches stay exact: on training recordings the embedding alone made two
-    thirds of the error of the logits.
+    The log-Mel image and the patch embedding stay in single precision: on training recordings, the embedding alone caused
+    two thirds of the error of the logits.
     """
     products = [node.name for node in onnx.load(path).graph.node if node.op_type == "MatMul"]
     exact = products[:3]  # mel filters, interpolation, embedding, in the order of the computation
@@ -136,19 +141,19 @@ def quantise(path: str | Path, target: str | Path) -> None:
             nodes_to_exclude=exact,
             per_channel=True,
             weight_type=QuantType.QInt8,
-            reduce_range=True,  # seven bits: processors without VNNI overflow in sums of two products of eight
+            reduce_range=True,  # seven bits: without VNNI, a sum of two products of eight bits overflows
         )
 
 
 @contextlib.contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Without the logged warnings of a preparation that these graphs do not need."""
-    before = logging.root.manager.disable
+    """Suppress logged warnings within the block: they ask for a preparation that these graphs do not need."""
+    level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logging.disable(before)
+        logging.disable(level)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""``python workflow/release.py RECORD NAME --data FOLDER``: trained weights as they are committed, with their card.
+"""``python workflow/release.py RECORD NAME --data FOLDER``: writes trained weights to be committed, with their card.
 
-Writes ``weights/NAME.safetensors`` (half precision) and ``weights/NAME.md``, every number of it from the record, and from
-predicting the test recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads them. A run
-that was trained again, with another outcome than its committed record, has its own as ``weights/NAME.json``.
+Writes ``weights/NAME.safetensors`` (half precision) and ``weights/NAME.md``. The card's numbers come from the record, and
+from predicting the test recordings again with the halved weights. ``python -m serlib predict FILE --weights`` reads the
+weights. If a run was trained again and its results differ from the committed record, ``weights/NAME.json`` is its record.
 """
 
 import argparse
@@ -38,54 +38,60 @@ def main() -> int:
 
 
 def release(record: records.Record, options: argparse.Namespace) -> None:
-    network, about = frontends.load(options.record.with_suffix(".safetensors"))
-    if about["result"] != record.result:
+    network, metadata = frontends.load(options.record.with_suffix(".safetensors"))
+    if metadata["result"] != record.result:
         raise ValueError(f"{options.record}: the weights beside it are of another run")
     corpus = corpora.load(record.corpus, options.data)
     if corpus.fingerprint != record.fingerprint:
         raise ValueError(f"{options.data}: not the recordings that {options.record} was made from")
-    committed = ROOT / "results" / record.location
-    if not committed.exists():
+    committed_path = ROOT / "results" / record.location
+    if not committed_path.exists():
         raise ValueError(f"{options.record}: no committed record: its card tells what those say; `make results` first")
     weights = options.out / f"{options.name}.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
-    if records.read(committed).result != record.result:
+    if records.read(committed_path).result != record.result:
         records.write(record, weights.with_suffix(".json"))
-    checkpoints.save(network.half(), weights, **about)
+    checkpoints.save(network.half(), weights, **metadata)
     halved, _ = frontends.load(weights)
-    wanted = config.from_plain(config.Features, about["features"])
+    settings = config.from_plain(config.Features, metadata["features"])
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
-    images = features.images(paths, hashes, wanted, options.cache)
-    row = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
+    images = features.images(paths, hashes, settings, options.cache)
+    positions = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     test = record.parts["test"]
-    rows = torch.tensor([row[file] for file in test.file])
+    rows = torch.tensor([positions[file] for file in test.file])
     predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
-        known = evidence.read(ROOT).predictions
-        beside.write_text(card(record, weights, changed, known, results.seed_noise(known)), encoding="utf-8")
+        committed_rows = evidence.read(ROOT).predictions
+        beside.write_text(
+            card(record, weights, changed, committed_rows, results.seed_noise(committed_rows)), encoding="utf-8"
+        )
     print(weights)
 
 
 def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame, noise: results.Noise) -> str:
-    """The model card in Markdown; what it says of the run's other folds and seeds is of ``committed``, the prediction rows
-    of every committed record, and their ``noise``. ``changed``: test predictions that half precision changes.
+    """The model card in Markdown.
+
+    The numbers over the run's other folds and seeds come from ``committed``, the prediction rows of every committed
+    record, and from their ``noise``. ``changed`` counts the test predictions that half precision changes.
     """
     images = record.configuration.features
     test, train = record.parts["test"], record.parts["train"]
-    predicted, alike = results.predictions([record]), [*results.CONDITION, "run"]
+    predicted, condition = results.predictions([record]), [*results.CONDITION, "run"]
     tested, trained = (predicted[predicted["part"] == part] for part in ("test", "train"))
-    every = results.test(committed).merge(predicted[alike].drop_duplicates(), on=alike)
-    known = facts.CORPORA.get(record.corpus)
+    matching = results.test(committed).merge(predicted[condition].drop_duplicates(), on=condition)
+    corpus_facts = facts.CORPORA.get(record.corpus)
     teacher = followed(record, weights.parent)
-    named = f"[{teacher}]({teacher}.md)" if teacher else f"`{record.configuration.run.teacher}`"
-    follows = f", following {named}" if record.teacher else ""
-    beside = f" `weights/{teacher}.safetensors`, with its record, was the teacher." if teacher else ""
+    teacher_name = f"[{teacher}]({teacher}.md)" if teacher else f"`{record.configuration.run.teacher}`"
+    follows = f", following {teacher_name}" if record.teacher else ""
+    notes = f" `weights/{teacher}.safetensors`, with its record, was the teacher." if teacher else ""
     if weights.with_suffix(".json").exists():
-        same = results.accuracy(every[every["fold"].eq(record.fold) & every["seed"].eq(record.seed)])
-        beside += (
+        committed_accuracy = results.accuracy(
+            matching[matching["fold"].eq(record.fold) & matching["seed"].eq(record.seed)]
+        )
+        notes += (
             f" It was trained again, and its record is `{weights.stem}.json`: WA {text.percent(results.accuracy(tested))}. The "
-            f"committed run, from the teacher in single precision, has {text.percent(same)}. So much do two runs differ on "
+            f"committed run, from the teacher in single precision, has {text.percent(committed_accuracy)}. So much do two runs differ on "
             f"{len(test.file)} utterances."
         )
     steps = f": {text.added(record.run)}" if "+" in record.run else ""
@@ -96,7 +102,10 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     held_out = splits.HELD_OUT[record.protocol]
     rows = [
         ("run", f"`{record.run}`{follows}{steps}"),
-        ("corpus", f"{known.title if known else record.corpus}; {known.terms if known else 'terms: its own'}"),
+        (
+            "corpus",
+            f"{corpus_facts.title if corpus_facts else record.corpus}; {corpus_facts.terms if corpus_facts else 'terms: its own'}",
+        ),
         ("emotions", ", ".join(record.emotions)),
         (
             "trained on",
@@ -121,22 +130,22 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
         ),
         ("SHA-256", f"`{sha256(weights)}`"),
     ]
-    of_run = [("WA %", results.accuracy(every, "WA", noise)), ("UA %", results.accuracy(every, "UA", noise))]
-    of_run += [
-        (f"recall %, {emotion}", results.accuracy(every[every["true"] == emotion], noise=noise))
+    run_rows = [("WA %", results.accuracy(matching, "WA", noise)), ("UA %", results.accuracy(matching, "UA", noise))]
+    run_rows += [
+        (f"recall %, {emotion}", results.accuracy(matching[matching["true"] == emotion], noise=noise))
         for emotion in record.emotions
     ]
-    which = ", ".join(f"{name}s {text.ranges(every[name])}" for name in ("fold", "seed"))
-    language = f"one language ({known.language})" if known else "one corpus's language"
+    folds_and_seeds = ", ".join(f"{name}s {text.ranges(matching[name])}" for name in ("fold", "seed"))
+    language = f"one language ({corpus_facts.language})" if corpus_facts else "one corpus's language"
     return (
         f"# {weights.stem}\n\n{text.table(('', ''), rows).data}\n\n"
-        f"Made by `{command}`, halved by `workflow/release.py`.{beside} Brackets hold an interval ({100 * metrics.LEVEL:.0f} %), here over speakers, in the second table over seeds as well.\n\n"
+        f"Made by `{command}`, halved by `workflow/release.py`.{notes} Brackets hold an interval ({100 * metrics.LEVEL:.0f} %), here over speakers, in the second table over seeds as well.\n\n"
         "WA (weighted accuracy) is plain accuracy, the fraction of utterances that are right. UA (unweighted accuracy) is "
         "mean recall.\n\n"
-        f"What to expect of such a network: every committed record of the same run, schedule and protocol ({which}). "
-        f"{every['utterance'].nunique():,} different test utterances of {every['speaker'].nunique()} speakers "
+        f"What to expect of such a network: every committed record of the same run, schedule and protocol ({folds_and_seeds}). "
+        f"{matching['utterance'].nunique():,} different test utterances of {matching['speaker'].nunique()} speakers "
         f"({held_out}).\n\n"
-        f"{text.table(('', ''), [(name, text.percent(at)) for name, at in of_run]).data}\n\n"
+        f"{text.table(('', ''), [(name, text.percent(interval)) for name, interval in run_rows]).data}\n\n"
         f"Limits: {language}, acted speech. One channel at {images.sample_rate:,} Hz, the first "
         f"{images.seconds:g} s. Silence gets an answer too. Whether its probabilities are right as often as they say was "
         "not measured.\n\n"
@@ -147,7 +156,10 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
 
 
 def followed(record: records.Record, folder: Path) -> str:
-    """The name of the released weights that a student followed; "" for a run without a teacher, or with another."""
+    """The name of the released teacher weights that a student followed.
+
+    It is "" for a run without a teacher, or with a teacher that was not released.
+    """
     released = {frontends.load(path)[1]["result"]: path.stem for path in folder.glob("*-teacher.safetensors")}
     return released.get(record.teacher, "")
 
