@@ -1,8 +1,10 @@
-"""``python -m workflow.describe FOLDER [--crate]``: the table of predictions, described for machines.
+"""``python -m workflow.describe FOLDER [--crate]``: writes the table of predictions with a description for machines.
 
-FOLDER gets ``predictions.csv.gz``, a row for every prediction of every committed record; ``croissant.json``, its
-description in Croissant 1.0; ``runs.csv`` and ``runs.json``, a row a run with its accuracies, device, seconds and commit. With ``--crate`` (needs ``pip install -e '.[archive]'``), ``ro-crate-metadata.json``
-describes the checkout: the workflow, its settings and profiles, records, weights and notebooks.
+* ``FOLDER/predictions.csv.gz``: a row for every prediction of every committed record
+* ``FOLDER/croissant.json``: the table's description in Croissant 1.0
+* ``FOLDER/runs.csv`` and ``runs.json``: a row for every run, with its accuracies, device, seconds and commit
+* ``FOLDER/ro-crate-metadata.json``, with ``--crate`` (needs ``pip install -e '.[archive]'``): describes the checkout, that
+  is the workflow, its settings and profiles, records, weights and notebooks
 """
 
 import argparse
@@ -68,7 +70,7 @@ CONTEXT = {
 
 
 def write(table: pd.DataFrame, records: pd.DataFrame, folder: Path, citation: dict[str, Any]) -> None:
-    """The table, its description and the table of runs; the same predictions and ``records`` give the same bytes."""
+    """Write the table, its description and the table of runs; equal predictions and ``records`` give equal bytes."""
     table = table.astype({"correct": int})
     with (
         atomic_write(folder / TABLE) as beside,
@@ -76,22 +78,22 @@ def write(table: pd.DataFrame, records: pd.DataFrame, folder: Path, citation: di
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
     ):
         csv.write_csv(pyarrow.Table.from_pandas(labels.cells(table), preserve_index=False), packed)
-    named = [*results.CONDITION, *results.CELL, "run"]
-    runs = table.pivot_table("correct", named, "part", "mean", observed=True).add_suffix(" WA").reset_index()
-    runs = runs.merge(records.reindex(columns=[*named, "device", "hardware", "seconds", "commit"]), "left", named)
+    columns = [*results.CONDITION, *results.CELL, "run"]
+    runs = table.pivot_table("correct", columns, "part", "mean", observed=True).add_suffix(" WA").reset_index()
+    runs = runs.merge(records.reindex(columns=[*columns, "device", "hardware", "seconds", "commit"]), "left", columns)
     for name, text in {
         "runs.csv": labels.cells(runs).to_csv(index=False),
         "runs.json": runs.to_json(orient="records", indent=1),
     }.items():
         with atomic_write(folder / name) as beside:
             beside.write_text(text, encoding="utf-8")
-    described = json.dumps(croissant(table, sha256(folder / TABLE), citation), indent=1, ensure_ascii=False)
+    description = json.dumps(croissant(table, sha256(folder / TABLE), citation), indent=1, ensure_ascii=False)
     with atomic_write(folder / "croissant.json") as beside:
-        beside.write_text(described + "\n", encoding="utf-8")
+        beside.write_text(description + "\n", encoding="utf-8")
 
 
 def croissant(table: pd.DataFrame, digest: str, citation: dict[str, Any]) -> dict[str, Any]:
-    """The Croissant description of the table; every column has one."""
+    """The Croissant description of the table and of each of its columns."""
     fields = [
         {
             "@type": "cr:Field",
@@ -129,22 +131,22 @@ def croissant(table: pd.DataFrame, digest: str, citation: dict[str, Any]) -> dic
 
 
 def crate(root: Path, folder: Path, citation: dict[str, Any]) -> None:
-    """An RO-Crate of the checkout: only its metadata is written, beside the table."""
+    """Write the metadata of an RO-Crate of the checkout beside the table; no file is copied."""
     from rocrate.rocrate import ROCrate
 
-    found = ROCrate()
-    found.name, found.description = citation["title"], citation["abstract"]
-    found.license = f"https://spdx.org/licenses/{citation['license']}"
-    workflow = found.add_workflow(dest_path="Snakefile", main=True, lang="snakemake")
+    ro_crate = ROCrate()
+    ro_crate.name, ro_crate.description = citation["title"], citation["abstract"]
+    ro_crate.license = f"https://spdx.org/licenses/{citation['license']}"
+    workflow = ro_crate.add_workflow(dest_path="Snakefile", main=True, lang="snakemake")
     workflow["name"] = "from recordings to the book"
     for path in ("CITATION.cff", "requirements.lock", "pyproject.toml", "workflow/profiles/default/config.yaml"):
-        found.add_file(dest_path=path)
+        ro_crate.add_file(dest_path=path)
     for path in ("results", "weights", "notebooks", "benchmarks", "book"):
         if (root / path).is_dir():
-            found.add_directory(dest_path=f"{path}/")
+            ro_crate.add_directory(dest_path=f"{path}/")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "ro-crate-metadata.json") as beside:
-        beside.write_text(json.dumps(found.metadata.generate(), indent=1) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(ro_crate.metadata.generate(), indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -156,8 +158,8 @@ def main() -> None:
     options = parser.parse_args()
     root = Path(__file__).parents[1]
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    found = evidence.read(root)
-    write(found.predictions, found.runs, options.folder, citation)
+    committed = evidence.read(root)
+    write(committed.predictions, committed.runs, options.folder, citation)
     if options.crate:
         crate(root, options.folder, citation)
 

@@ -1,8 +1,8 @@
-"""``python -m workflow.examples``: the log-Mel images of a few test utterances of people, for figures, as a file to commit.
+"""``python -m workflow.examples``: writes log-Mel images of a few test utterances of people, to be committed for figures.
 
-A rule chooses them before anyone looks. Of each emotion it takes two utterances of the test set: the first by file name
-that the run named rightly, and the first that it named wrongly. What networks make of them, attention and tokens,
-is committed beside the images, so that a figure needs neither the recordings nor the weights.
+A rule chooses the utterances before anyone looks. Of each emotion it takes two from the test set: the first by file name
+that the run classified correctly, and the first that it misclassified. The networks' attention and tokens are committed
+beside the images, so that a figure needs neither the recordings nor the weights.
 """
 
 import argparse
@@ -41,13 +41,13 @@ def _parser() -> argparse.ArgumentParser:
 def _examples(options: argparse.Namespace) -> None:
     spare(options.out, options.record, *options.weights)
     loaded = [frontends.load(path) for path in options.weights]
-    networks = {about["result"]: network for network, about in loaded}
+    networks = {metadata["result"]: network for network, metadata in loaded}
     number = save(records.read(options.record), cli.load(options), options.out, networks)
     print(f"{options.out}: {number} utterances, {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 def chosen(record: records.Record) -> list[int]:
-    """Positions in the record's test set: of each emotion the first named rightly and the first named wrongly, if any."""
+    """Positions in the record's test set: of each emotion the first correct and the first wrong prediction, if any."""
     test = record.parts["test"]
     order = sorted(range(len(test.file)), key=test.file.__getitem__)
     first: dict[tuple[int, bool], int] = {}
@@ -57,32 +57,39 @@ def chosen(record: records.Record) -> list[int]:
 
 
 def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: Mapping[str, SpectrogramViT]) -> int:
-    """Write the chosen utterances' images, every version, as float16 (utterances, versions, 1, height, width) in [0, 1],
-    and what ``networks``, by the ``result`` of their records, make of them: attention, float32 (utterances, versions, rows,
-    columns), summing to 1; similarity of tokens, float16 (utterances, patches, patches) in [-1, 1].
+    """Write the chosen utterances' images, and the attention and tokens of ``networks``, keyed by their record's ``result``.
+
+    * images, every version: float16 (utterances, versions, 1, height, width) in [0, 1]
+    * attention: float32 (utterances, versions, rows, columns), summing to 1
+    * similarity of tokens: float16 (utterances, patches, patches) in [-1, 1]
 
     Returns:
-        how many utterances.
+        the number of utterances.
 
     Raises:
-        ValueError: the record is of other recordings, or a network takes images of another size.
+        ValueError: the record was made from other recordings, or a network takes images of another size.
     """
     if record.fingerprint != corpus.fingerprint:
         raise SerlibError(f"{path}: the record was not made from these recordings; give the corpus it names")
-    known, test, rows = {u.key: u for u in corpus.utterances}, record.parts["test"], chosen(record)
+    utterances, test, rows = {u.key: u for u in corpus.utterances}, record.parts["test"], chosen(record)
     settings = config.from_plain(config.Features, record.configuration.features)
-    shown = [known[test.file[i]] for i in rows]
-    images = [examples.versions(u, settings, int(u.sha256[:8], 16)).half() for u in shown]
-    held = {"key": np.array([u.key for u in shown]), "images": torch.stack(images).numpy()}
-    held |= {name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")}
-    held |= {"result": record.result, "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}"}
-    held["results"] = np.array(list(networks), dtype=str)
+    selected = [utterances[test.file[i]] for i in rows]
+    images = [examples.versions(u, settings, int(u.sha256[:8], 16)).half() for u in selected]
+    arrays = {"key": np.array([u.key for u in selected]), "images": torch.stack(images).numpy()}
+    arrays |= {
+        name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")
+    }
+    arrays |= {
+        "result": record.result,
+        "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}",
+    }
+    arrays["results"] = np.array(list(networks), dtype=str)
     for n, network in enumerate(networks.values()):
-        seen = [examples.see(network, of_one.float()) for of_one in images]
-        held[f"attention {n}"] = torch.stack([one.attention for one in seen]).numpy()
-        held[f"similarity {n}"] = torch.stack([one.similarity for one in seen]).half().numpy()
+        views = [examples.see(network, image.float()) for image in images]
+        arrays[f"attention {n}"] = torch.stack([view.attention for view in views]).numpy()
+        arrays[f"similarity {n}"] = torch.stack([view.similarity for view in views]).half().numpy()
     with atomic_write(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **held)
+        np.savez_compressed(file, **arrays)
     return len(rows)
 
 
