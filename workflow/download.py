@@ -1,8 +1,10 @@
-"""``python -m workflow.download CORPUS``: fetches a corpus. Recordings are checked against their published SHA-256 before they take their place.
+"""``python -m workflow.download CORPUS``: fetches a corpus, and checks each recording against its published SHA-256.
 
-* CREMA-D (Cao et al. 2014): file by file from the corpus's own repository;
-* EmoDB (Burkhardt et al. 2005): the archive at the corpus's own address;
-* SAVEE asks each user to register: nothing is fetched, and the way there is said.
+A recording takes its place only after the check.
+
+* CREMA-D (Cao et al. 2014): fetched file by file from the corpus's own repository;
+* EmoDB (Burkhardt et al. 2005): fetched as the archive at the corpus's own address;
+* SAVEE: nothing is fetched, since each user must register; the command says how.
 """
 
 import argparse
@@ -22,14 +24,14 @@ from serlib.engine.command import run
 from serlib.files import UNFINISHED, below, require_file, sha256
 from workflow.files import copy
 
-ADDRESSES = {  # of each corpus, in the order in which they are tried
+ADDRESSES = {  # corpus -> addresses, tried in this order
     "emodb": (
         "https://emodb.bilderbar.info/download/download.zip",
         "http://emodb.bilderbar.info/download/download.zip",
     ),
     "crema-d": ("https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master/AudioWAV/",),
 }
-ARCHIVE = "download.zip"  # EmoDB's, which may have been fetched by hand
+ARCHIVE = "download.zip"  # EmoDB's archive; the user may have fetched it by hand
 
 SAVEE_HELP = (
     "SAVEE is given to registered researchers only: register at http://kahlan.eps.surrey.ac.uk/savee/, unpack the audio "
@@ -38,43 +40,43 @@ SAVEE_HELP = (
 
 
 def fetch(name: str, folder: str | Path, address: str | None = None) -> None:
-    """Fetch a corpus into ``folder`` with a progress bar; files that are there already and whole are not touched.
+    """Fetch a corpus into ``folder`` with a progress bar; correct files that already exist are not touched.
 
     Raises:
         CorpusError: the corpus cannot be fetched, the address does not answer, or a file's hash is wrong.
     """
-    import pooch  # here, since it warns in every notebook that only lists hashes
+    import pooch  # imported late: otherwise it warns in every notebook that only lists hashes
 
     if name not in ADDRESSES:
         raise CorpusError(SAVEE_HELP if name == "savee" else f"no address is known for corpus {name!r}")
     pooch.get_logger().setLevel("WARNING")
     *others, last = (address,) if address else ADDRESSES[name]
     get = _archive if name == "emodb" else _files
-    for tried in (*others, last):
+    for url in (*others, last):
         try:
-            return get(tried, Path(folder), manifest(name))
+            return get(url, Path(folder), manifest(name))
         except (requests.RequestException, ValueError) as error:
-            if tried == last and isinstance(error, requests.RequestException):
-                why = f"no answer ({type(error).__name__}); fetch it by hand into {folder}"
-                raise CorpusError(f"{tried}: {why}") from error
-            if tried == last:  # what came is another file, says pooch or _archive
-                raise CorpusError(f"{tried}: not the published file ({str(error).splitlines()[0]})") from error
+            if url == last and isinstance(error, requests.RequestException):
+                message = f"no answer ({type(error).__name__}); fetch it by hand into {folder}"
+                raise CorpusError(f"{url}: {message}") from error
+            if url == last:  # pooch or _archive found another file than the published one
+                raise CorpusError(f"{url}: not the published file ({str(error).splitlines()[0]})") from error
 
 
 def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
-    """One archive whose own hash is not published; all files in it are checked before the first takes its place."""
+    """Fetch an archive without a published hash; all its files are checked before the first takes its place."""
     import pooch
 
     if not _wrong(folder / "wav", hashes):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=UNFINISHED, dir=folder) as place:
-        fetched, unpacked, reason = Path(place, "archive"), Path(place, "unpacked"), "fetched"
+    with TemporaryDirectory(prefix=UNFINISHED, dir=folder) as scratch:
+        fetched, unpacked, reason = Path(scratch, "archive"), Path(scratch, "unpacked"), "fetched"
         if (folder / ARCHIVE).is_file():
             reason = _unpack(folder / ARCHIVE, unpacked, hashes)
         if reason:
             with tqdm(total=1, unit="B", unit_scale=True) as bar:  # ends its line, whatever happens
-                pooch.retrieve(address, known_hash=None, path=place, fname=fetched.name, progressbar=bar)
+                pooch.retrieve(address, known_hash=None, path=scratch, fname=fetched.name, progressbar=bar)
             reason = _unpack(fetched, unpacked, hashes)
         if reason:
             raise ValueError(reason)
@@ -84,20 +86,20 @@ def _archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
                 copy(path, target)
 
 
-def _unpack(archive: Path, place: Path, hashes: dict[str, str]) -> str:
-    """Unpack an archive of recordings; why it is not the published one, "" if it is."""
+def _unpack(archive: Path, target: Path, hashes: dict[str, str]) -> str:
+    """Unpack an archive of recordings; return why it is not the published one, "" if it is."""
     try:
         with zipfile.ZipFile(archive) as content:
-            content.extractall(place)
+            content.extractall(target)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # of the disk
+        if isinstance(error, OSError) and error.errno:  # an error of the disk, not of the archive
             raise
         return str(error) or type(error).__name__
-    return _wrong(place / "wav", hashes)
+    return _wrong(target / "wav", hashes)
 
 
 def _wrong(folder: Path, hashes: dict[str, str]) -> str:
-    """The first file that is missing or different, "" for none."""
+    """Name the first file that is missing or different; "" if there is none."""
     for file, expected in hashes.items():
         path = folder / file
         if not path.is_file() or sha256(path) != expected:
@@ -111,8 +113,8 @@ def _files(address: str, folder: Path, hashes: dict[str, str]) -> None:
     registry = {file: f"sha256:{value}" for file, value in hashes.items()}
     source = pooch.create(folder / "AudioWAV", address, registry=registry)
     for file in tqdm(hashes, "download", unit="file"):
-        if (there := folder / "AudioWAV" / file).exists() and not there.is_file():
-            require_file(there)  # says what it is; whoever reads a pipe waits
+        if (path := folder / "AudioWAV" / file).exists() and not path.is_file():
+            require_file(path)  # raises an error that says what it is: reading a pipe would wait for ever
         source.fetch(file)
 
 

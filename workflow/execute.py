@@ -1,8 +1,8 @@
 """``python -m workflow.execute IN OUT [NAME=VALUE ...]``: execute a notebook.
 
-papermill runs it with the given parameters in a kernel that knows none of the user's settings; what would differ from
-run to run (time stamps, versions of the kernel) is taken out; the result takes its name only when every cell has run and
-every picture is there. An unknown parameter or a failing cell is one line on standard error and exit status 1.
+papermill runs the notebook with the given parameters, in a kernel without any of the user's settings. Data that differ from
+run to run (time stamps, kernel versions) are removed. OUT is written only after every cell has run and made its pictures.
+An unknown parameter or a failing cell gives one line on standard error and exit status 1.
 """
 
 import ast
@@ -30,23 +30,23 @@ from serlib.engine import provenance  # noqa: E402
 from serlib.files import atomic_write  # noqa: E402
 from workflow.files import without_picture  # noqa: E402
 
-# Of a page: SVG, without the time at which each was drawn, so that the same build has the same bytes.
+# Pages have SVG pictures without the time of drawing, so that equal builds have equal bytes.
 PICTURES = (
     "--InlineBackend.figure_formats={'svg'}",
     "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Date': None}}",
 )
 
-# ipykernel_launcher, without what the machine's administrators have set for every IPython.
+# Starts like ipykernel_launcher, without the settings of the machine's administrators for every IPython.
 START = "import IPython.core.application as a; a.ENV_CONFIG_DIRS[:] = a.SYSTEM_CONFIG_DIRS[:] = (); "
 START += "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
-KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SERLIB_BUILD")  # of the user's environment; the last is graph.MARK
+KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SERLIB_BUILD")  # kept from the user's environment; the last is graph.MARK
 CARD = Path(__file__).with_name("card.md")
-HOME = Path("build/home")  # of every kernel: where libraries look for settings and keep what they cache
-LONGEST_FOLDER = 80  # bytes: the whole path of a socket may have 107
+HOME = Path("build/home")  # the home of every kernel, where libraries look for settings and keep their caches
+LONGEST_FOLDER = 80  # bytes: a socket's complete path may have 107
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel of this Python, whatever kernels the user has installed, in an environment and a home of its own."""
+    """A kernel of this Python, in its own environment and home; kernels that the user installed do not matter."""
 
     def _kernel_spec_manager_default(self) -> KernelSpecManager:
         return KernelSpecManager(parent=self, kernel_dirs=[])
@@ -63,9 +63,9 @@ def environment() -> dict[str, str]:
     """The environment variables of a kernel."""
     HOME.mkdir(parents=True, exist_ok=True)
     checkout = Path(__file__).absolute().parents[1]
-    own = {"HOME": HOME.resolve(), "PYTHONPATH": checkout, "PYTHONUTF8": 1, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1}
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | {name: str(value) for name, value in own.items()}
+    fixed = {"HOME": HOME.resolve(), "PYTHONPATH": checkout, "PYTHONUTF8": 1, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1}
+    inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return inherited | {name: str(value) for name, value in fixed.items()}
 
 
 def main(source: str, target: str, *assignments: str) -> int:
@@ -78,51 +78,53 @@ def main(source: str, target: str, *assignments: str) -> int:
             parameters[name] = value
     short = len(os.fsencode(gettempdir())) <= LONGEST_FOLDER
     try:
-        known = papermill.inspect_notebook(source)
-        unknown = [name for name in parameters if name not in known]
+        declared = papermill.inspect_notebook(source)
+        unknown = [name for name in parameters if name not in declared]
         if unknown:
-            raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
-        defaults = {name: ast.literal_eval(about["default"]) for name, about in known.items()}
+            raise ValueError(f"unknown parameter {unknown[0]!r}; it takes {', '.join(declared) or 'none'}")
+        defaults = {name: ast.literal_eval(parameter["default"]) for name, parameter in declared.items()}
         parameters = {name: value for name, value in parameters.items() if value != defaults[name]}
         with (
             atomic_write(Path(target)) as beside,
             TemporaryDirectory(dir=None if short else "/tmp") as sockets,  # nosec B108: a folder of its own
         ):
-            # The kernel is not spoken to by network.
-            speaks = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
-            page = Path(source).resolve() != Path(target).resolve()  # of the book, not the committed notebook
-            asked = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:", *(PICTURES if page else ())]
-            client = {"kernel_manager_class": Kernel, "extra_arguments": asked}
-            local = Config({"KernelManager": speaks, "NotebookClient": client})
+            # The kernel is reached through sockets in a folder, not by the network.
+            connection = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
+            page = (
+                Path(source).resolve() != Path(target).resolve()
+            )  # whether OUT is a book page, not the notebook itself
+            arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:", *(PICTURES if page else ())]
+            client = {"kernel_manager_class": Kernel, "extra_arguments": arguments}
+            local = Config({"KernelManager": connection, "NotebookClient": client})
             notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
             notebook = clean(notebook)
             if missing := without_picture(notebook):
                 raise ValueError(f"no picture comes of {missing[0]!r}")
             if page:
-                given = defaults | parameters
-                made = provenance.describe("cpu", 1, 0.0)
-                closing = card(Path(source).stem, given, made["commit"], made["date"][:10])
+                values = defaults | parameters
+                origin = provenance.describe("cpu", 1, 0.0)
+                closing = card(Path(source).stem, values, origin["commit"], origin["date"][:10])
                 notebook.cells.append(nbformat.v4.new_markdown_cell(closing, id="this-page"))
             nbformat.write(notebook, beside)
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1
-    except (PapermillException, OSError, ValueError, RuntimeError) as error:  # the last: the kernel died
+    except (PapermillException, OSError, ValueError, RuntimeError) as error:  # RuntimeError: the kernel died
         print(f"{source}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def card(notebook: str, parameters: Mapping[str, Any], commit: str, date: str) -> str:
-    """What closes every page: how to run it with other parameters, its source and data, when it was made from what."""
-    given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
-    said = {"notebook": notebook, "given": given, "commit": commit[:8], "date": date}
-    said["read"] = labels.call("FILE")
-    return Template(CARD.read_text(encoding="utf-8")).render(said)
+    """The card at the end of every page: how to run it with other parameters, its source and data, commit and date."""
+    options = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
+    fields = {"notebook": notebook, "given": options, "commit": commit[:8], "date": date}
+    fields["read"] = labels.call("FILE")
+    return Template(CARD.read_text(encoding="utf-8")).render(fields)
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without papermill's time stamps; a page that was given other parameters says so below its defaults."""
+    """Remove papermill's time stamps; in a page with other parameters, label them as given instead of the defaults."""
     notebook.metadata = {
         key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
     }

@@ -1,4 +1,4 @@
-"""Waits until the build that started it has ended, then ends what that build has left running; see graph.guard."""
+"""Waits until the build that started it has ended, then ends the processes that the build left; see graph.guard."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import psutil
 
 from workflow.graph import MARK
 
-sys.stdin.buffer.read()  # its writing end closes with the build, even when that is killed
+sys.stdin.buffer.read()  # returns when the build ends, even when it is killed: that closes the pipe's writing end
 for process in psutil.process_iter(["environ"]):
     if process.pid != os.getpid() and (process.info["environ"] or {}).get(MARK) == os.environ[MARK]:
         process.kill()

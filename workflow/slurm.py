@@ -1,7 +1,7 @@
-"""``python -m workflow.slurm``: the graph on a Slurm of its own, against the same graph on this machine alone.
+"""``python -m workflow.slurm``: runs the graph on a temporary Slurm cluster, and compares it with a run without Slurm.
 
-Starts munge, slurmctld and two slurmd in a temporary folder, all on this host and under this user; trains a smoke corpus
-of synthetic speech through workflow/profiles/slurm, and ends one job and one node on the way. Exit status 0: all records
+Starts munge, slurmctld and two slurmd in a temporary folder, all on this host and under this user. Trains a smoke corpus of
+synthetic speech through workflow/profiles/slurm, and ends one job and one node on the way. Exit status 0 means: all records
 have the digests of the local run. Needs ``apt-get install munge slurmctld slurmd slurm-client`` and the extra ``slurm``.
 """
 
@@ -62,41 +62,41 @@ def main() -> int:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         stop(f"{', '.join(missing)} not found: apt-get install munge slurmctld slurmd slurm-client")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the exit ends every process that was started
     with TemporaryDirectory(prefix="slurm-") as name:
         folder = Path(name)
-        folder.chmod(0o711)  # as munge wants it
+        folder.chmod(0o711)  # munge requires it
         smoke = synthesize(folder / "smoke")
         with cluster(folder) as started:
-            whole = graph(
+            by_slurm = graph(
                 folder / "by-slurm", smoke, "workflow/profiles/slurm", *SLURM, "--slurm-logdir", f"{folder}/logs"
             )
-            started.append(whole)
-            lost = [end_job(folder, whole), end_node(folder, whole)]
-            whole.wait()
-            ended(folder / "by-slurm", whole)
-        alone = graph(folder / "alone", smoke, "workflow/profiles/default", "--cores", "1")
-        alone.wait()
-        ended(folder / "alone", alone)
+            started.append(by_slurm)
+            lost = [end_job(folder, by_slurm), end_node(folder, by_slurm)]
+            by_slurm.wait()
+            ended(folder / "by-slurm", by_slurm)
+        local = graph(folder / "alone", smoke, "workflow/profiles/default", "--cores", "1")
+        local.wait()
+        ended(folder / "alone", local)
         print(slurm("slurmctld", "-V").strip(), *lost, sep="\n")
-        alike = True
+        equal = True
         for place in places():
-            digests = [records.read(folder / where / place).result for where in ("alone", "by-slurm")]
-            alike &= digests[0] == digests[1]
+            digests = [records.read(folder / build / place).result for build in ("alone", "by-slurm")]
+            equal &= digests[0] == digests[1]
             print(place, *digests, "equal" if digests[0] == digests[1] else "DIFFERENT")
-    return 0 if alike else 1
+    return 0 if equal else 1
 
 
 SLURM = ("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5")
 
 
 def places() -> list[str]:
-    """The records that are asked of both graphs."""
+    """The records that both graphs must make."""
     return ["build/runs/" + records.location("recordings", "emodb", SCHEDULE, "random", 0, run, 0) for run in RUNS]
 
 
 def synthesize(folder: Path) -> Path:
-    """The synthetic miniature of EmoDB, every second file of it."""
+    """Make the synthetic miniature of EmoDB, and keep every second file."""
     from workflow import synthetic
 
     synthetic.make_corpus("emodb", folder)
@@ -107,7 +107,7 @@ def synthesize(folder: Path) -> Path:
 
 
 def graph(folder: Path, data: Path, profile: str, *options: str) -> subprocess.Popen:
-    """Snakemake at work in a folder that borrows the checkout's sources."""
+    """Start Snakemake in a new folder with links to the checkout's sources."""
     folder.mkdir()
     for path in ROOT.iterdir():
         if path.name == "_config.yml" or (path.name[0] not in "._" and path.name != "build"):
@@ -119,7 +119,7 @@ def graph(folder: Path, data: Path, profile: str, *options: str) -> subprocess.P
 
 
 def ended(folder: Path, process: subprocess.Popen) -> None:
-    """Stop here, with the log, if a graph has ended and failed."""
+    """Print the log and stop if a graph has ended with a failure."""
     if process.poll():
         sys.stderr.write(folder.with_name(f"{folder.name}.log").read_text())
         for path in sorted(folder.glob("build/logs/*.log")):
@@ -129,7 +129,7 @@ def ended(folder: Path, process: subprocess.Popen) -> None:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[list[subprocess.Popen]]:
-    """Munge, a controller and two nodes; all that was started is ended with the block."""
+    """Run munge, a controller and two nodes; the end of the block ends them, and every process added to the list."""
     port = 20_000 + os.getpid() % 10_000 * 3
     (folder / "state").mkdir()
     key = folder / "munge.key"
@@ -167,25 +167,25 @@ def slurm(*command: str) -> str:
 
 
 def wait(met: Callable[[], T], what: str, seconds: int = 1200) -> T:
-    """What ``met`` gives, once it gives something."""
+    """Wait until ``met`` returns something true, and return that; stop after ``seconds``."""
     for _ in range(seconds * 5):
-        if found := met():
-            return found
+        if result := met():
+            return result
         time.sleep(0.2)
     stop(f"waited {seconds} s for {what}")
 
 
 def training(run: str = "") -> list[list[str]]:
-    """Number, node and comment, which names the rule and its wildcards, of the jobs that train."""
+    """Number, node and comment of each running training job; the comment names the rule and its wildcards."""
     lines = slurm("squeue", "--noheader", "--states=RUNNING", "--format=%i|%N|%k").splitlines()
     return [line.split("|") for line in lines if "rule_train" in line and f"_{run}" in line]
 
 
-def end_job(folder: Path, whole: subprocess.Popen) -> str:
-    """Cancel the first job that has finished an epoch; Snakemake tries it again, and it goes on from that epoch."""
+def end_job(folder: Path, process: subprocess.Popen) -> str:
+    """Cancel the first job that has finished an epoch; Snakemake restarts it, and it resumes from that epoch."""
 
     def met() -> list[list[str]]:
-        ended(folder / "by-slurm", whole)
+        ended(folder / "by-slurm", process)
         left = [path.name.split("-seed")[0] for path in folder.rglob("by-slurm/build/runs/**/*.state")]
         return [job for run in left for job in training(run)]
 
@@ -194,16 +194,16 @@ def end_job(folder: Path, whole: subprocess.Popen) -> str:
     return f"cancelled: job {number} on node {node}, {comment}"
 
 
-def end_node(folder: Path, whole: subprocess.Popen) -> str:
-    """Kill the daemon of a node that trains, and all that runs there; Slurm gives its job to the other node."""
-    met = lambda: ended(folder / "by-slurm", whole) or training("student")  # noqa: E731
+def end_node(folder: Path, process: subprocess.Popen) -> str:
+    """Kill the daemon and all processes of a node that trains; Slurm then gives its job to the other node."""
+    met = lambda: ended(folder / "by-slurm", process) or training("student")  # noqa: E731
     (number, node, comment), *_ = wait(met, "the student's job")
-    for process in psutil.process_iter(["environ", "cmdline"]):
-        command = " ".join(process.info["cmdline"] or ())
-        there = (process.info["environ"] or {}).get("SLURMD_NODENAME") == node
-        if there or command.endswith(f"slurmd -D -N {node}") or f"slurmstepd: [{number}." in command:
+    for node_process in psutil.process_iter(["environ", "cmdline"]):
+        command = " ".join(node_process.info["cmdline"] or ())
+        on_node = (node_process.info["environ"] or {}).get("SLURMD_NODENAME") == node
+        if on_node or command.endswith(f"slurmd -D -N {node}") or f"slurmstepd: [{number}." in command:
             with suppress(psutil.NoSuchProcess):
-                process.kill()
+                node_process.kill()
     wait(lambda: "down" in slurm("sinfo", "--noheader", f"--nodes={node}", "--format=%T"), f"node {node} to be missed")
     return f"killed: node {node} with job {number}, {comment}"
 
