@@ -1,4 +1,4 @@
-"""Snakemake's messages as one line that counts the steps; a failed step is one line more, with where to read on."""
+"""Shows Snakemake's messages as one line that counts the steps; a failed step adds a line that names its log."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 
 class LogHandler(LogHandlerBase):
-    """Where the output is no terminal, the line is written anew for every step instead of over the last one."""
+    """On a terminal, each step overwrites the line; in any other output, each step adds a line."""
 
     writes_to_stream = has_filter = has_formatter = True
     writes_to_file = needs_rulegraph = False
@@ -40,7 +40,7 @@ class LogHandler(LogHandlerBase):
             self.errors.append(f"serlib: {record.getMessage()}")
 
     def say(self, text: str, passing: bool = False) -> None:
-        """A passing text is overwritten by the next one."""
+        """Write a text; on a terminal, the next text overwrites a ``passing`` one."""
         if self.terminal:
             columns = shutil.get_terminal_size().columns
             text = "\r\x1b[K" + (text[: columns - 1] if passing else text + "\n")
@@ -51,9 +51,8 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         errors, self.errors = self.errors, []
-        for error in (
-            () if self.failed or self.interrupted else errors
-        ):  # after a failed step they only repeat that it failed
+        # After a failed step, the errors only repeat that it failed.
+        for error in () if self.failed or self.interrupted else errors:
             self.say(error)
         if self.terminal:
             self.say("", passing=True)
@@ -61,7 +60,7 @@ class LogHandler(LogHandlerBase):
 
 
 def reason(logs: list[str]) -> str:
-    """The last line of a failed step's log, and where the log lies."""
+    """The last line of a failed step's log, and the log's path."""
     for log in filter(os.path.isfile, logs):
         lines = Path(log).read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it wrote nothing")

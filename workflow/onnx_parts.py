@@ -1,4 +1,4 @@
-"""A trained network as two ONNX graphs, the image and the network with its attention, for the page that computes itself."""
+"""Two ONNX graphs for the page that computes in the browser: the image, and a trained network with its attention."""
 
 import copy
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from workflow.export import ToImage, to_onnx
 
 
 class InstanceNorm(nn.Module):
-    """Means over rows of their means over columns: a browser's sum over a whole image loses two digits."""
+    """Instance norm by the mean over rows of each row's mean: a browser's sum over a complete image loses two digits."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class InstanceNorm(nn.Module):
 
 
 class ToChannels(nn.Module):
-    """The log-Mel image and what a front makes of it, where the network has one."""
+    """The log-Mel image, passed through the network's front if it has one."""
 
     def __init__(self, settings: Features, front: nn.Module | None) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class ToChannels(nn.Module):
 
 
 class FromChannels(nn.Module):
-    """A network's logits for what :class:`ToChannels` gives, and the attention rollout over its patches."""
+    """A network's logits for the output of :class:`ToChannels`, and the attention rollout over its patches."""
 
     def __init__(self, network: SpectrogramViT, fronted: bool) -> None:
         super().__init__()
@@ -57,8 +57,9 @@ class FromChannels(nn.Module):
 
 
 def image_part(front: nn.Module | None, settings: Features, emotions: Sequence[str]) -> bytes:
-    """What all networks share, from ``samples`` to ``channels``, (channels, height, width): the log-Mel image, or what
-    ``front`` makes of it.
+    """The graph that all networks share, from ``samples`` to ``channels``, (channels, height, width).
+
+    The channels are the log-Mel image, or the output of ``front`` for that image.
 
     Raises:
         SerlibError: the images of ``settings`` are not linear.
@@ -67,21 +68,21 @@ def image_part(front: nn.Module | None, settings: Features, emotions: Sequence[s
 
 
 def network_part(network: SpectrogramViT, settings: Features, emotions: Sequence[str]) -> bytes:
-    """What is trained, from ``channels`` to ``logits`` and ``attention``, (rows, columns) of patches: attention rollout,
-    scaled to sum to 1.
+    """The graph of a trained network, from ``channels`` to ``logits`` and ``attention``.
 
-    Weights that half precision holds exactly, as it does those of released networks, are stored in it. A network with a
-    front must have neither stem nor coordinates.
+    ``attention``, (rows, columns) of patches, is the attention rollout, scaled to sum to 1. Weights that half precision
+    represents exactly, such as those of released networks, are stored in half precision. A network with a front must have
+    neither stem nor coordinates.
     """
     channels = torch.zeros(network.config.channels, *network.config.image_size)
     reader = FromChannels(network, isinstance(network, FrontedViT))
-    made = to_onnx(reader, "channels", ("logits", "attention"), settings, emotions, channels)
-    _halve(made.graph)
-    return made.SerializeToString()
+    model = to_onnx(reader, "channels", ("logits", "attention"), settings, emotions, channels)
+    _halve(model.graph)
+    return model.SerializeToString()
 
 
 def _halve(graph) -> None:
-    """Store what half precision holds exactly in it, each with a cast back."""
+    """Store weights that half precision represents exactly in half precision, each with a cast back."""
     for stored in graph.initializer:
         exact = onnx.numpy_helper.to_array(stored)
         if exact.dtype != np.float32 or exact.size < 100 or (exact.astype(np.float16) != exact).any():

@@ -1,7 +1,7 @@
-"""``python -m workflow.pdf OUT``: the built book as one file, its pages in reading order, tagged and with an outline.
+"""``python -m workflow.pdf OUT``: writes the built book as one PDF, in reading order, tagged and with an outline.
 
-Chromium prints the articles of ``_build/html`` as one document, so that links between pages lead within it. Nothing may
-be cut: the command fails where a table or a figure is wider than the paper.
+Chromium prints the articles of ``_build/html`` as one document, so that links between pages stay within it. Nothing may be
+cut: the command fails if a table or a figure is wider than the paper.
 """
 
 import os
@@ -18,9 +18,9 @@ from serlib.files import atomic_write
 BOOK = Path(__file__).parents[1] / "_build/html"
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-MARGIN, WIDTH = 15, 210  # mm, of A4
+MARGIN, WIDTH = 15, 210  # mm: A4
 
-# A page's article, its names and the links to other pages made those of one document; what only a screen shows is gone.
+# Prepares a page's article: ids and links become those of one document, and parts only for screens are removed.
 ARTICLE = """([book, prefix]) => {
     const article = document.querySelector("article.bd-article");
     const unseen = "script, noscript, audio, .headerlink, .copybtn, .table-filter, .try-it, details.hide";
@@ -51,15 +51,15 @@ def pages(book: Path = BOOK) -> list[str]:
         FileNotFoundError: no book is built.
     """
     toc = yaml.safe_load((book.parents[1] / "book/_toc.yml").read_text(encoding="utf-8"))
-    found = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
-    for page in found:
+    names = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    for page in names:
         if not (book / f"{page}.html").exists():
             raise FileNotFoundError(f"no page {book / page}.html: run `make book` first")
-    return found
+    return names
 
 
 def chromium() -> str:
-    """Where Chromium is: what ``SERLIB_CHROMIUM`` names, else the first that is installed; "" if none is."""
+    """The path of Chromium: the value of ``SERLIB_CHROMIUM``, else the first that is installed; "" if none is."""
     return os.environ.get("SERLIB_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), "")
 
 

@@ -1,7 +1,7 @@
-"""``make read``: the book from what is committed, into ``build/read/_build/html``; nothing is trained or executed.
+"""``make read``: renders the book from committed files into ``build/read/_build/html``; nothing is trained or executed.
 
-Notebooks stand with their committed outputs, and say so. The page "Try it" needs networks that ``make book`` exports.
-Neither PyTorch nor Snakemake is installed for it.
+Notebooks are shown with their committed outputs, and say so. The page "Try it" needs networks that only ``make book``
+exports. ``make read`` installs neither PyTorch nor Snakemake.
 """
 
 import sys
@@ -20,13 +20,13 @@ TRY_IT = "# Try it\n\nThe networks that this page computes with are exported by 
 
 
 def main(root: Path, stage: Path) -> int:
-    """Render the checkout ``root``; exit status."""
+    """Render the book of the checkout ``root``. Returns the exit status."""
     commit = provenance.commit(root)["commit"]
     note = NOTE.format(at="" if commit == "unknown" else f" at {commit[:8]}")
     for source in below(root / "notebooks", ".ipynb"):
         try:
             notebook = nbformat.read(source, as_version=4)
-        except ValueError:  # a merge left its marks, or the file was cut
+        except ValueError:  # the file has merge marks, or was cut
             print(f"serlib: {source}: no notebook; `git checkout` restores it", file=sys.stderr)
             return 1
         if missing := without_picture(notebook):

@@ -1,4 +1,4 @@
-"""The authors' released checkpoints [C]: state dictionaries by :mod:`serlib.model`'s names."""
+"""Reads the authors' released checkpoints [C], and translates their names to those of :mod:`serlib.model`."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,11 @@ from serlib.errors import SerlibError
 from serlib.files import require_file
 from serlib.model import SpectrogramViT
 
-# The release's names, rewritten to :mod:`serlib.model`'s: a block's first part is attention, its second the MLP.
+# From the release's names to those of :mod:`serlib.model`: a block's part 0 is attention, its part 1 the MLP.
 _RELEASE_NAMES = (
     (r"^cls_token$", "class_token"),
-    (r"^to_patch_embedding\.([123])\.", lambda found: f"embed.{int(found[1]) - 1}."),
-    (r"^conv_stem\.(\d+)\.", lambda found: f"stem.{int(found[1]) // 3}.0."),  # convolution, norm, GELU in turn
+    (r"^to_patch_embedding\.([123])\.", lambda match: f"embed.{int(match[1]) - 1}."),
+    (r"^conv_stem\.(\d+)\.", lambda match: f"stem.{int(match[1]) // 3}.0."),  # each layer is convolution, norm, GELU
     (r"^transformer\.layers\.(\d+)\.0\.norm\.", r"blocks.\1.attention.norm."),
     (r"^transformer\.layers\.(\d+)\.0\.to_qkv\.", r"blocks.\1.attention.qkv."),
     (r"^transformer\.layers\.(\d+)\.0\.to_out\.0\.", r"blocks.\1.attention.out."),
@@ -26,20 +26,20 @@ _RELEASE_NAMES = (
 
 
 def _own_name(name: str) -> str:
-    pattern, own = next((pair for pair in _RELEASE_NAMES if re.match(pair[0], name)), (None, None))
+    pattern, replacement = next((pair for pair in _RELEASE_NAMES if re.match(pair[0], name)), (None, None))
     if pattern is None:
         raise KeyError(name)
-    return re.sub(pattern, own, name)
+    return re.sub(pattern, replacement, name)
 
 
 def load(
     path: str | Path, image_size: tuple[int, int] = (128, 128), pooling: config.Pooling = "class"
 ) -> SpectrogramViT:
-    """A checkpoint in the authors' released format [C], in eval mode; all sizes but the image's are inferred.
+    """Load a checkpoint in the authors' released format [C], in eval mode; all sizes but the image's are inferred.
 
     The file, a ``torch.save`` of a dict with ``model_state_dict``, is read with ``weights_only=True``: it cannot run
     code. Patches are full-height columns of ``image_size``, pixels in height x width. Coordinates follow the release's
-    formula, whose swapped divisors matter only for images that are not square; its pooling is ``class``.
+    formula: its swapped divisors matter only for images that are not square. The release pools by ``class``.
 
     Raises:
         SerlibError: the file is missing, not in the format, or does not fit ``image_size``.
@@ -74,6 +74,6 @@ def load(
         raise SerlibError(f"{path}: no such checkpoint") from error
     except ValueError as error:
         raise SerlibError(f"{path}: does not fit images of {image_size[0]} x {image_size[1]}: {error}") from error
-    except Exception as error:  # torch.load raises many kinds for a file that is none of its own
+    except Exception as error:  # torch.load raises many types of error for other files
         raise SerlibError(f"{path}: not a checkpoint in the released format ({reason(error)})") from error
     return model.eval()

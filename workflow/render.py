@@ -1,7 +1,7 @@
 """``python -m workflow.render ROOT STAGE OUT``: stages the book, then renders it into ``OUT/html``.
 
-Pages are read and written on every core, and a page is rendered anew only if it has changed: Sphinx keeps what it has
-read in ``OUT/.doctrees``. All are rendered anew where what renders them has changed.
+Sphinx reads and writes pages on every core. It renders only changed pages anew, since ``OUT/.doctrees`` keeps the parsed
+pages. If one of the files in ``RENDERS`` has changed, all pages are rendered anew.
 """
 
 import gc
@@ -21,17 +21,17 @@ RENDERS = ("book/_ext/light_pages.py", "book/_toc.yml", "workflow/render.py", "r
 
 
 def main(root: Path, stage: Path, out: Path, **replaced: Mapping[str, str]) -> int:
-    """Exit status; for ``replaced`` see :func:`workflow.stage.main`."""
+    """Stage and render the book. Returns the exit status; for ``replaced`` see :func:`workflow.stage.main`."""
     staging.main(root, stage, **replaced)
-    made_by = hashlib.sha256(b"".join((root / name).read_bytes() for name in RENDERS)).hexdigest()
+    digest = hashlib.sha256(b"".join((root / name).read_bytes() for name in RENDERS)).hexdigest()
     mark = out / ".rendered_by"
-    if not mark.exists() or mark.read_text(encoding="utf-8") != made_by:
+    if not mark.exists() or mark.read_text(encoding="utf-8") != digest:
         for old in (out / ".doctrees", *(out / "html").glob("*")):
-            if old.name != "data":  # another step's
+            if old.name != "data":  # another step writes it
                 shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-    os.environ["DOCUTILSCONFIG"] = ""  # no settings of the user, and no date of another build
+    os.environ["DOCUTILSCONFIG"] = ""  # ignore the user's docutils settings, and below the date of another build
     os.environ.pop("SOURCE_DATE_EPOCH", None)
-    gc.disable()  # a fifth of the time: each collection goes through every page's tree and frees little
+    gc.disable()  # saves a fifth of the time: each collection visits every page's tree and frees little
     result = build_sphinx(
         stage.resolve(),
         str(out.resolve() / "html"),
@@ -48,15 +48,15 @@ def main(root: Path, stage: Path, out: Path, **replaced: Mapping[str, str]) -> i
         jobs=cores(),
     )
     if result:
-        mark.unlink(missing_ok=True)  # the next time begins anew
+        mark.unlink(missing_ok=True)  # the next run renders all pages anew
         return 1
     with atomic_write(mark) as beside:
-        beside.write_text(made_by, encoding="utf-8")
+        beside.write_text(digest, encoding="utf-8")
     return 0
 
 
 def cores() -> int:
-    """The cores that this process may use; all, where the system does not say."""
+    """The number of cores that this process may use; all, if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,6 +1,6 @@
-"""The synthetic speech that the book's page on the corpora shows: one sentence, spoken in each emotion.
+"""Makes the synthetic speech on the book's page on the corpora: one sentence, spoken in each emotion.
 
-``python -m workflow.spoken`` makes the images anew; they are committed, so that rendering a book needs no PyTorch.
+``python -m workflow.spoken`` makes the images anew. They are committed, so that rendering the book needs no PyTorch.
 """
 
 from pathlib import Path
@@ -29,23 +29,23 @@ def draw(book: Path) -> None:
 
 def speak(emotion: str, path: Path) -> None:
     """Write EmoDB's first sentence as a sound file, in the second speaker's voice."""
-    known = CORPORA["emodb"]
-    words, voice = next(iter(known.texts.values())), list(known.voices.values())[1]
+    corpus_facts = CORPORA["emodb"]
+    words, voice = next(iter(corpus_facts.texts.values())), list(corpus_facts.voices.values())[1]
     soundfile.write(path, synthesize(words, voice, PROSODY[emotion], 0), SAMPLE_RATE)
 
 
 def images() -> dict[str, ndarray]:
-    """The content of :data:`IMAGES`, computed: the images of :func:`speak` as :func:`companion.examples.save` keeps them."""
+    """Compute the content of :data:`IMAGES`: images of :func:`speak`, in the format of :func:`workflow.examples.save`."""
     from serlib.data import features
 
-    settings, made = Features(), []
+    settings, images = Features(), []
     with TemporaryDirectory() as folder:
         for emotion in PROSODY:
             path = Path(folder, f"{emotion}.wav")
             speak(emotion, path)
-            made.append(features.image(features.read_audio(path, settings), settings).numpy().astype(np.float16))
+            images.append(features.image(features.read_audio(path, settings), settings).numpy().astype(np.float16))
     emotions = np.array(list(PROSODY))
-    return {"true": emotions, "predicted": emotions, "images": np.stack(made)[:, None]}
+    return {"true": emotions, "predicted": emotions, "images": np.stack(images)[:, None]}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The folder that Jupyter Book renders, all but the executed notebooks; :mod:`workflow.render` calls it.
+"""Makes the folder that Jupyter Book renders, except the executed notebooks; :mod:`workflow.render` calls it.
 
-``STAGE/book`` is ``ROOT/book`` with the numbers of its pages filled in; ``STAGE/_config.yml`` is ``ROOT/_config.yml`` with,
-if the checkout came from GitHub or GitLab, the buttons that lead back to it. The stage repeats the
-repository's layout, so that a page's "edit" link names a file that exists. ``STAGE/notebooks`` is left alone. A file
-that did not change keeps its time: pages that use it are not rendered again.
+``STAGE/book`` is ``ROOT/book`` with the numbers of its pages filled in. ``STAGE/_config.yml`` is ``ROOT/_config.yml``; if the
+checkout came from GitHub or GitLab, it has buttons that lead back there. The stage has the repository's layout, so that a
+page's "edit" link names an existing file. ``STAGE/notebooks`` is not touched. An unchanged file keeps its time stamp, so
+that pages that use it are not rendered again.
 """
 
 import os
@@ -31,13 +31,13 @@ def main(
 ) -> None:
     """Stage the book of the checkout ``root``; ``values`` replace those of the prose, ``pages`` those of ``root/book``."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    given = os.environ.get("REPOSITORY_URL") or ""  # of the workflow that publishes
-    address = repository(given or git(root, "config", "--local", "--get", "remote.origin.url") or "")
+    configured = os.environ.get("REPOSITORY_URL") or ""  # set by the workflow that publishes
+    address = repository(configured or git(root, "config", "--local", "--get", "remote.origin.url") or "")
     if address:
         branch = git(root, "symbolic-ref", "--short", "HEAD") or "main"
         config["repository"] = {"url": address, "branch": branch, "path_to_book": ""}
         config["html"] |= {"use_repository_button": True, "use_edit_page_button": True}
-        if urlsplit(address).hostname == "github.com":  # the stage has the repository's layout: the links name files
+        if urlsplit(address).hostname == "github.com":  # links name files: the stage has the repository's layout
             config["launch_buttons"] = {"binderhub_url": BINDER, "colab_url": COLAB, "notebook_interface": "jupyterlab"}
     stage.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=stage.parent) as folder:
@@ -66,16 +66,16 @@ TEMPLATES = Environment(  # nosec B701
 
 
 def page(template: str, values: Mapping[str, Any]) -> str:
-    """A page of the book: the numbers and rows that its template names, filled in.
+    """A page of the book: its template with numbers and rows filled in.
 
     Raises:
-        jinja2.UndefinedError: the template names what is no value.
+        jinja2.UndefinedError: the template names a value that does not exist.
     """
     return TEMPLATES.from_string(template).render(values)
 
 
 def renew(source: Path, target: Path, folders: Iterable[str]) -> None:
-    """``target`` gets every file of ``source`` that it has not with the same content; its ``folders`` hold nothing else."""
+    """Copy new and changed files from ``source`` to ``target``; delete other files from the ``folders`` of ``target``."""
     for folder in folders:
         for path in sorted((target / folder).rglob("*"), reverse=True):
             if not (source / path.relative_to(target)).exists():

@@ -79,7 +79,7 @@ class Miniature:
     sentences: tuple[str, ...]
 
 
-MINIATURES = {name: Miniature(tuple(known.voices), tuple(known.said)) for name, known in CORPORA.items()}
+MINIATURES = {name: Miniature(tuple(corpus.voices), tuple(corpus.said)) for name, corpus in CORPORA.items()}
 
 
 @contextmanager
@@ -177,11 +177,11 @@ def synthesize(text: str, voice: str, prosody: Prosody, seed: int) -> np.ndarray
 
 def _files(name: str) -> dict[str, tuple[str, str, str]]:
     """The miniature's files, relative to its folder: speaker, sentence and emotion of each."""
-    known = CORPORA[name]
+    corpus = CORPORA[name]
     return {
-        known.layout.format(speaker=speaker, sentence=sentence, code=code): (speaker, sentence, emotion)
+        corpus.layout.format(speaker=speaker, sentence=sentence, code=code): (speaker, sentence, emotion)
         for speaker in MINIATURES[name].speakers
-        for code, emotion in known.codes.items()
+        for code, emotion in corpus.codes.items()
         for sentence in MINIATURES[name].sentences
     }
 
@@ -189,11 +189,11 @@ def _files(name: str) -> dict[str, tuple[str, str, str]]:
 def _wav(name: str, speaker: str, sentence: str, emotion: str) -> bytes:
     """One file of the miniature: 16-bit mono WAV at the corpus's sampling rate."""
     take = int.from_bytes(hashlib.sha256(f"0 {name} {speaker} {sentence} {emotion}".encode()).digest()[:4], "big")
-    known = CORPORA[name]
-    wave = synthesize(known.texts[sentence], known.voices[speaker], PROSODY[emotion], take)
-    wave = resample_poly(wave.astype(np.float64), known.sample_rate, SAMPLE_RATE)
+    corpus = CORPORA[name]
+    wave = synthesize(corpus.texts[sentence], corpus.voices[speaker], PROSODY[emotion], take)
+    wave = resample_poly(wave.astype(np.float64), corpus.sample_rate, SAMPLE_RATE)
     buffer = BytesIO()
-    soundfile.write(buffer, np.round(wave * 32_767).astype(np.int16), known.sample_rate, "PCM_16", format="WAV")
+    soundfile.write(buffer, np.round(wave * 32_767).astype(np.int16), corpus.sample_rate, "PCM_16", format="WAV")
     return buffer.getvalue()
 
 
@@ -208,17 +208,17 @@ def make_corpus(name: str, folder: str | Path) -> int:
     check("corpus", name, MINIATURES)
     folder, files = Path(folder), _files(name)
     # Hidden files are the marks of workflow tools and what a killed run had begun.
-    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    there = {path.relative_to(folder).as_posix() for path in found}
-    foreign = there - files.keys() or {
-        file for file in there if (folder / file).read_bytes() != _wav(name, *files[file])
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    existing = {path.relative_to(folder).as_posix() for path in paths}
+    foreign = existing - files.keys() or {
+        file for file in existing if (folder / file).read_bytes() != _wav(name, *files[file])
     }
     if foreign:
         raise SerlibError(
             f"{folder} holds {len(foreign)} files such as {min(foreign)} that are not of the synthetic {name}: "
             "give an empty folder, or delete this one if nothing in it is worth keeping"
         )
-    for file in (file for file in files if file not in there):
+    for file in (file for file in files if file not in existing):
         with atomic_write(folder / file) as beside:
             beside.write_bytes(_wav(name, *files[file]))
     return len(files)
