@@ -1,14 +1,14 @@
-"""``python -m workflow.synthetic CORPUS --data FOLDER``: synthetic speech, a corpus in miniature and in its real layout.
+"""``python -m workflow.synthetic CORPUS --data FOLDER``: makes a miniature corpus of synthetic speech, in the real layout.
 
-The default build needs recordings, and recordings stay out of the repository; so a formant synthesizer, espeak-ng, speaks
-the corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the machinery works and says nothing about
+The default build needs speech, but the repository holds no recordings. So a formant synthesizer, espeak-ng, speaks the
+corpora's own sentences. DELIBERATELY NO PERSON: synthetic speech shows that the machinery works. It says nothing about
 people, their emotions or any claim of the paper.
 
-* :func:`make_corpus` writes a miniature of one corpus; the same bytes for the same seed, in any process and order;
-* :func:`synthesize` speaks one sentence; ``PROSODY``, read from ``synthetic.toml``, is what an emotion changes in it;
-* ``MINIATURES``: which speakers say which sentences; their words and voices stand in ``facts.toml``.
+* :func:`make_corpus` writes a miniature of one corpus: equal bytes for equal seeds, in any process and order;
+* :func:`synthesize` speaks one sentence; ``PROSODY``, read from ``synthetic.toml``, lists an emotion's changes to it;
+* ``MINIATURES`` says which speakers say which sentences; ``facts.toml`` has their words and voices.
 
-A log-Mel image is scaled to its recording's own loudest point: volume is invisible there; the others carry the emotion.
+A log-Mel image is scaled to its recording's loudest point, which hides volume: the other changes carry the emotion.
 """
 
 import _ctypes
@@ -37,8 +37,8 @@ from serlib.errors import SerlibError
 from serlib.files import atomic_write
 
 SAMPLE_RATE = 22_050  # Hz: espeak-ng's own
-WORDS_PER_MINUTE = 145  # of neutral speech
-PEAK = 0.4  # of neutral speech, full scale is 1; +6 dB reaches 0.8
+WORDS_PER_MINUTE = 145  # neutral speech
+PEAK = 0.4  # neutral speech; full scale is 1, and +6 dB reaches 0.8
 
 TIME_WARP, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
 SYNCHRONOUS, DO_NOT_EXIT, UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, option of espeak_Initialize, flag of espeak_Synth
@@ -46,7 +46,7 @@ SYNCHRONOUS, DO_NOT_EXIT, UTF8 = 2, 0x8000, 1  # espeak_AUDIO_OUTPUT, option of 
 
 @dataclass(frozen=True)
 class Prosody:
-    """The changes by an emotion, relative to the same voice's neutral speech."""
+    """An emotion's changes of speech, relative to the same voice's neutral speech."""
 
     rate: float = 1.0  # times the speaking rate
     pitch: float = 1.0  # times the mean fundamental frequency
@@ -73,7 +73,7 @@ PROSODY = {emotion: Prosody(**changes) for emotion, changes in _TABLES.items()}
 
 @dataclass(frozen=True)
 class Miniature:
-    """Who says what: every speaker says every sentence once in every emotion of the corpus."""
+    """Speakers and sentences: each speaker says each sentence once in each emotion of the corpus."""
 
     speakers: tuple[str, ...]
     sentences: tuple[str, ...]
@@ -84,17 +84,17 @@ MINIATURES = {name: Miniature(tuple(corpus.voices), tuple(corpus.said)) for name
 
 @contextmanager
 def _fresh_espeak() -> Iterator[ctypes.CDLL]:
-    """espeak-ng as if never used before.
+    """Load espeak-ng in its initial state.
 
-    It keeps state between utterances that no call resets: the phase of its flutter table, its gain control. The library
-    is therefore loaded anew for every utterance, from a copy, since this process may hold it already.
+    No call resets the state that espeak-ng keeps between utterances: the phase of its flutter table, its gain control. So
+    each utterance loads the library anew. It is loaded from a copy, since this process may hold the original already.
 
     Raises:
         RuntimeError: espeak-ng does not start.
     """
     with TemporaryDirectory() as folder, ExitStack() as stack:
         data, voices = Path(folder, "espeak-ng-data"), espeakng_loader.get_data_path()
-        data.symlink_to(voices)  # a short path: espeak-ng cuts one of more than 150 bytes silently
+        data.symlink_to(voices)  # a short path: espeak-ng silently cuts a path after 150 bytes
         espeak = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
         stack.callback(_ctypes.dlclose, espeak._handle)
         if espeak.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DO_NOT_EXIT) != SAMPLE_RATE:
@@ -104,7 +104,7 @@ def _fresh_espeak() -> Iterator[ctypes.CDLL]:
 
 
 class _Voice(ctypes.Structure):
-    """The head of espeak-ng's ``espeak_VOICE``."""
+    """The first fields of espeak-ng's ``espeak_VOICE``."""
 
     _fields_ = [(name, ctypes.c_char_p) for name in ("name", "languages", "identifier")]
 
@@ -135,10 +135,10 @@ def _synthesize(text: str, voice: str, parameters: dict[int, int], seed: int) ->
 
 
 def synthesize(text: str, voice: str, prosody: Prosody, seed: int) -> np.ndarray:
-    """One sentence between 0.1 to 0.3 s of silence: float32 ``(samples,)`` in [-1, 1] at ``SAMPLE_RATE``.
+    """Speak one sentence, float32 ``(samples,)`` in [-1, 1] at ``SAMPLE_RATE``, with 0.1 to 0.3 s of silence around it.
 
-    ``voice`` is espeak-ng's with or without a variant, such as ``"de+f2"``. ``seed``, at least 0, varies the prosody by
-    a few per cent, so that takes differ; the same seed gives the same samples, whatever was spoken before.
+    ``voice`` is a voice of espeak-ng with or without a variant, such as ``"de+f2"``. ``seed``, at least 0, varies the
+    prosody by a few per cent, so that takes differ. Equal seeds give equal samples, whatever was spoken before.
 
     Raises:
         ValueError: espeak-ng has no such voice, or the text holds nothing to say.
@@ -198,16 +198,16 @@ def _wav(name: str, speaker: str, sentence: str, emotion: str) -> bytes:
 
 
 def make_corpus(name: str, folder: str | Path) -> int:
-    """Writes the miniature of corpus ``name`` below ``folder`` and returns the number of its files.
+    """Write the miniature of corpus ``name`` below ``folder``, and return the number of its files.
 
-    A file appears whole or not at all; files that this miniature left there before stay as they are.
+    A file is written completely or not at all. Files that an earlier run of this miniature wrote are not touched.
 
     Raises:
-        ValueError: there is no such corpus, or ``folder`` holds something else, which is never overwritten.
+        ValueError: there is no such corpus, or ``folder`` holds other files, which are never overwritten.
     """
     check("corpus", name, MINIATURES)
     folder, files = Path(folder), _files(name)
-    # Hidden files are the marks of workflow tools and what a killed run had begun.
+    # Hidden files are marks of workflow tools, and unfinished files of a killed run.
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     existing = {path.relative_to(folder).as_posix() for path in paths}
     foreign = existing - files.keys() or {
