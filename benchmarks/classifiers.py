@@ -1,10 +1,10 @@
 """``python -m benchmarks.classifiers``: what each classifier of the book costs the person who uses it.
 
-Milliseconds from a file of three seconds to the emotion, megabytes of what prediction reads, and of networks the minutes of
-a training stage, from the time of a step. All classifiers take turns in one run, on one thread, in rounds around which the
-machine's rates stay the same (``benchmarks.measure``). None of this depends on what was learned, so networks have drawn
-weights. Classifiers of statistics are fitted on drawn values, of as many utterances as a fold of EmoDB trains on. A
-support vector machine keeps the values of each of those utterances.
+It measures milliseconds from a file of three seconds to the emotion, and megabytes that prediction reads. For networks, it
+also gives the minutes of a training stage, computed from the time of a step. All classifiers take turns in one run, on one
+thread. A round counts only if the machine's rates stay the same around it (``benchmarks.measure``). No cost depends on what
+was learned. So networks have random weights, and classifiers of statistics are fitted on random values, of as many
+utterances as a fold of EmoDB trains on. A support vector machine keeps the values of each of those utterances.
 
 A student costs the same with and without a teacher. A classifier whose package is not installed is left out.
 """
@@ -41,8 +41,8 @@ from studies import baselines, frontends, variants
 
 SETTINGS = config.Features()
 SECONDS = 3
-CLASSES, UTTERANCES = 7, 482  # of EmoDB: emotions, and utterances that a fold trains on
-STEPS = config.Training.epochs * -(-UTTERANCES // config.Training.batch_size)  # of a stage
+CLASSES, UTTERANCES = 7, 482  # EmoDB: emotions, and utterances that a fold trains on
+STEPS = config.Training.epochs * -(-UTTERANCES // config.Training.batch_size)  # training steps of a stage
 NETWORKS = ("student-alone", "student-alone+deltas", "teacher", "resnet-18")
 NAMES = (*NETWORKS, "mel-statistics", *baselines.FUNCTIONALS)
 PACKAGES = {"egemaps": "opensmile", "opensmile": "opensmile", "resemblyzer": "Resemblyzer"}
@@ -59,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_all(options: argparse.Namespace) -> None:
-    """Measures every classifier and writes what it costs.
+    """Measure every classifier and write its costs.
 
     Raises:
-        SerlibError: too little speech, no rounds, or a machine that is busy all the time; nothing is written.
+        SerlibError: there is too little speech, no round, or the machine stays busy; then nothing is written.
     """
     if options.repeats < 1:
         raise SerlibError(f"--repeats {options.repeats}: at least 1 round is measured")
@@ -72,8 +72,8 @@ def measure_all(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         paths = sorted((options.data or cpu.ROOT / "build/synthetic/emodb/audio").rglob("*.wav"))
         file = three_seconds(paths, Path(folder, "speech.wav"))
-        some = [paths[i * len(paths) // cpu.BATCH] for i in range(cpu.BATCH)]  # a batch, from all over the folder
-        images = torch.stack([features.picture(path, SETTINGS)[0] for path in some])
+        sample = [paths[i * len(paths) // cpu.BATCH] for i in range(cpu.BATCH)]  # a batch, evenly from the folder
+        images = torch.stack([features.picture(path, SETTINGS)[0] for path in sample])
         for name in NAMES:
             try:
                 use, sizes[name] = (network if name in NETWORKS else statistics)(name)
@@ -82,7 +82,7 @@ def measure_all(options: argparse.Namespace) -> None:
             else:
                 classify[name] = partial(use, file)
         for name in NETWORKS:
-            steps[name] = cpu.trainer(drawn := draw(name), lambda batch, drawn=drawn: drawn(batch).logits, images, True)
+            steps[name] = cpu.trainer(model := draw(name), lambda batch, model=model: model(batch).logits, images, True)
         times = measure.rounds(classify, options.repeats)
         learning = measure.rounds(steps, -(-options.repeats // 5))
     torch.set_num_threads(threads)
@@ -96,11 +96,11 @@ def measure_all(options: argparse.Namespace) -> None:
         if name in steps:
             costs[name]["minutes a stage"] = spread(learning[name], STEPS / 60)
         print(f"{name:22} {measure.Spread(**costs[name]['milliseconds'])} ms, {sizes[name] / 1e6:.2f} MB")
-    made = provenance.describe("cpu", 1, time.perf_counter() - started) | {"processor": cpu.processor()}
+    origin = provenance.describe("cpu", 1, time.perf_counter() - started) | {"processor": cpu.processor()}
     rates = {"matrix product": spread(times.rates), "pass over memory": spread(times.memory)}
-    about = {"made": made, "rates": rates, "rounds": options.repeats, "utterances": UTTERANCES}
+    report = {"made": origin, "rates": rates, "rounds": options.repeats, "utterances": UTTERANCES}
     with atomic_write(options.out) as beside:
-        beside.write_text(json.dumps(about | {"classifiers": costs}, indent=1) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(report | {"classifiers": costs}, indent=1) + "\n", encoding="utf-8")
 
 
 def spread(values: Sequence[float], scale: float = 1) -> dict[str, float]:
@@ -108,7 +108,7 @@ def spread(values: Sequence[float], scale: float = 1) -> dict[str, float]:
 
 
 def three_seconds(paths: Sequence[Path], out: Path) -> Path:
-    """The first recordings, one after the other, cut to three seconds; 16 bits, mono."""
+    """Join the first recordings, cut them to three seconds, and write them to ``out``: 16 bits, mono."""
     length, samples = SECONDS * SETTINGS.sample_rate, np.zeros(0, np.float32)
     for path in paths:
         samples = np.concatenate((samples, features.read_audio(path, SETTINGS).numpy()))
@@ -119,33 +119,33 @@ def three_seconds(paths: Sequence[Path], out: Path) -> Path:
 
 
 def draw(name: str) -> torch.nn.Module:
-    """A network with drawn weights."""
+    """A network with random weights."""
     if name in variants.RESNETS:
         return baselines.ResNet18(CLASSES)
     return frontends.of_run(variants.resolve(name, "paper", 0, CLASSES))
 
 
 def network(name: str) -> tuple[Classify, int]:
-    """What a network makes of a file, and the bytes of its weights in single precision."""
-    drawn = draw(name).eval()
+    """A function from a file to a network's prediction, and the bytes of its weights in single precision."""
+    model = draw(name).eval()
 
     def classify(file: Path) -> int:
         with torch.inference_mode():
-            return int(drawn(features.picture(file, SETTINGS)[0][None]).logits.argmax())
+            return int(model(features.picture(file, SETTINGS)[0][None]).logits.argmax())
 
-    return classify, sum(weights.nbytes for weights in drawn.state_dict().values())
+    return classify, sum(weights.nbytes for weights in model.state_dict().values())
 
 
 def statistics(name: str) -> tuple[Classify, int]:
-    """What statistics with a classifier make of a file, and the bytes of the scaler's and the classifier's arrays.
+    """A function from a file to the prediction from its statistics; the bytes of the scaler's and classifier's arrays.
 
     Raises:
-        SerlibError: as :func:`studies.baselines.functionals`, of a package.
+        SerlibError: a package is not installed; see :func:`studies.baselines.functionals`.
     """
     if name == "mel-statistics":
-        size, last = 2 * SETTINGS.image_size[0], LogisticRegression(max_iter=5_000)
+        size, classifier = 2 * SETTINGS.image_size[0], LogisticRegression(max_iter=5_000)
     else:
-        functionals, last = baselines.FUNCTIONALS[name](), SVC(kernel=linear_kernel)
+        functionals, classifier = baselines.FUNCTIONALS[name](), SVC(kernel=linear_kernel)
         size = len(functionals(torch.rand(SETTINGS.sample_rate)))
 
     def values(file: Path) -> np.ndarray:
@@ -154,14 +154,14 @@ def statistics(name: str) -> tuple[Classify, int]:
         return functionals(features.read_audio(file, SETTINGS))[None]
 
     random = np.random.default_rng(0)
-    fitted = make_pipeline(StandardScaler(), last)
-    fitted.fit(random.normal(size=(UTTERANCES, size)), np.arange(UTTERANCES) % CLASSES)
-    arrays = [value for step in fitted for value in vars(step).values() if isinstance(value, np.ndarray)]
-    return lambda file: fitted.predict(values(file))[0], sum(array.nbytes for array in arrays)
+    pipeline = make_pipeline(StandardScaler(), classifier)
+    pipeline.fit(random.normal(size=(UTTERANCES, size)), np.arange(UTTERANCES) % CLASSES)
+    arrays = [value for step in pipeline for value in vars(step).values() if isinstance(value, np.ndarray)]
+    return lambda file: pipeline.predict(values(file))[0], sum(array.nbytes for array in arrays)
 
 
 def package(name: str) -> int:
-    """Bytes of an installed package's own modules and data, without the packages that it needs."""
+    """Bytes of an installed package's own modules and data, without its dependencies."""
     files = [file.locate() for file in metadata.files(name) or () if file.parts[0] == name.lower()]
     return sum(file.stat().st_size for file in files if file.suffix != ".pyc")
 

@@ -13,9 +13,9 @@ from companion.figures import MARKERS, plain_numbers
 def plot_spreads(
     series: Mapping[str, Mapping[int | float, Mapping[str, float]]], ax: Axes, x: str, y: str, joined: bool = True
 ) -> Axes:
-    """For each place the median, with a bar from the smallest to the largest.
+    """Plot medians, each with a bar from the smallest to the largest value.
 
-    ``series`` maps a line's name to ``{place: {"min": ..., "median": ..., "max": ...}}``.
+    ``series`` maps a line's name to ``{x: {"min": ..., "median": ..., "max": ...}}``.
     """
     for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
         table = pd.DataFrame(values).T
@@ -25,14 +25,14 @@ def plot_spreads(
 
 
 def plot_roofline(parts: Mapping[str, tuple[float, float]], operations: float, bandwidth: float, ax: Axes) -> Axes:
-    """Parts of a computation under the machine's two limits.
+    """Plot the parts of a computation, and the machine's two limits above them.
 
     Args:
         parts: name to (FLOPs a byte, FLOPs a second).
-        operations, bandwidth: the limits, a second: of a matrix product, of bytes in a pass over memory.
+        operations, bandwidth: the limits: FLOPs a second of a matrix product, bytes a second of a pass over memory.
     """
-    places = [intensity for intensity, _ in parts.values()]
-    x = np.geomspace(min(places) / 3, max(places) * 3, 100)
+    intensities = [intensity for intensity, _ in parts.values()]
+    x = np.geomspace(min(intensities) / 3, max(intensities) * 3, 100)
     ax.plot(x, np.minimum(operations, x * bandwidth) / 1e9, color="black", linewidth=1, label="the machine's limits")
     for (name, (intensity, speed)), marker in zip(parts.items(), cycle(MARKERS), strict=False):
         ax.plot(intensity, speed / 1e9, marker, markersize=8, label=name)

@@ -1,9 +1,15 @@
 """``python -m benchmarks.gpu``: training on a GPU, images a second, beside the plain computation in single precision.
 
-Four ways take turns: plain (eager, single precision), ours (the package's network, eager), bf16 compiled (``bfloat16``
-autocast and ``torch.compile``), and stacked: the networks of several folds and seeds trained at once in one program
-(``torch.func``), since one alone leaves a GPU idle. Writes benchmarks/gpu.json, which the book's speed page shows with
-its date and card. Needs PyTorch and Lightning alone: neither librosa nor soundfile.
+Four ways take turns:
+
+* plain: eager, single precision
+* ours: the package's network, eager
+* bf16 compiled: ``bfloat16`` autocast and ``torch.compile``
+* stacked: networks of several folds and seeds, trained at once in one program (``torch.func``), since one network alone
+  leaves a GPU idle
+
+Writes benchmarks/gpu.json; the book's speed page shows it with its date and card. Of other packages, it needs only PyTorch
+and Lightning, neither librosa nor soundfile.
 """
 
 import argparse
@@ -25,7 +31,7 @@ from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32
-TRAINED = 3  # a training step costs about three times the operations of looking at an image
+TRAINED = 3  # a training step costs about three times the operations of a forward pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,10 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("no GPU at hand: nothing measured, nothing written")
         return 0
     device, started = torch.device("cuda"), time.perf_counter()
-    a = torch.rand(8192, 8192, device=device, dtype=torch.bfloat16)
+    matrix = torch.rand(8192, 8192, device=device, dtype=torch.bfloat16)
 
     def limits(repeats: int = 5) -> Spread:
-        return Spread.of([2 * 8192**3 / turns_of({"product": lambda: a @ a})["product"] for _ in range(repeats)])
+        return Spread.of(
+            [2 * 8192**3 / turns_of({"product": lambda: matrix @ matrix})["product"] for _ in range(repeats)]
+        )
 
     limit = limits(options.repeats)
     rows, speeds = [], {}
@@ -54,18 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         steps = {way: step for way, (step, _) in ways.items()}
         times = rounds(steps, options.repeats, speed=lambda: (limits().median,))
-        an_image = {way: [t / (count * BATCH) for t in times[way]] for way, (_, count) in ways.items()}
-        speeds[name] = {way: vars(Spread.of([1 / t for t in values])) for way, values in an_image.items()}
+        per_image = {way: [t / (count * BATCH) for t in times[way]] for way, (_, count) in ways.items()}
+        speeds[name] = {way: vars(Spread.of([1 / t for t in values])) for way, values in per_image.items()}
         for way in list(ways)[1:]:
-            ratio = faster(an_image, "plain", way)
+            ratio = faster(per_image, "plain", way)
             share = TRAINED * flops.count(settings).flops * speeds[name][way]["median"] / limit.median
-            said = f"{speeds[name][way]['median']:,.0f} images/s; {share:.0%} of the card's bf16 matrix-product rate"
-            rows.append(row(f"{name} training, {way}", "8 x", ratio, ratio.median >= 8, said))
+            note = f"{speeds[name][way]['median']:,.0f} images/s; {share:.0%} of the card's bf16 matrix-product rate"
+            rows.append(row(f"{name} training, {way}", "8 x", ratio, ratio.median >= 8, note))
     show(rows)
     card = torch.cuda.get_device_name()
-    made = {**provenance.describe("cuda", torch.get_num_threads(), time.perf_counter() - started), "card": card}
-    written = {"made": made, "limit": vars(limit), "table": rows, "images a second": speeds}
-    options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    origin = {**provenance.describe("cuda", torch.get_num_threads(), time.perf_counter() - started), "card": card}
+    report = {"made": origin, "limit": vars(limit), "table": rows, "images a second": speeds}
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}")
     return 0
 
@@ -73,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def trainer(
     settings: config.Model, device: torch.device, plain: bool = False, compiled: bool = False
 ) -> Callable[[], None]:
-    """One training step of one network on a batch without silence."""
+    """A function that takes one training step of one network, on a batch without silence."""
     model = SpectrogramViT(settings).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=not plain)
     images, labels = _batch(device)
@@ -82,12 +90,12 @@ def trainer(
         logits = (reference.network(model, images) if plain else model(images)).logits
         return functional.cross_entropy(logits, labels)
 
-    made = torch.compile(loss) if compiled else loss
+    compute_loss = torch.compile(loss) if compiled else loss
 
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=compiled):
-            value = made()
+            value = compute_loss()
         value.backward()
         optimizer.step()
 
@@ -97,7 +105,7 @@ def trainer(
 def stacked(
     settings: config.Model, device: torch.device, count: int, precise: bool = False, seed: int = 0
 ) -> Callable[[], Tensor]:
-    """One training step of ``count`` networks at once, all on one batch; the step returns their losses."""
+    """A function that takes one training step of ``count`` networks at once, on one batch, and returns their losses."""
     models = []
     for i in range(count):
         torch.manual_seed(seed + i)
@@ -113,10 +121,10 @@ def stacked(
         return functional.cross_entropy(logits.float(), labels)
 
     together = vmap(grad_and_value(loss), randomness="different")
-    made = together if precise else torch.compile(together)
+    compute_gradients = together if precise else torch.compile(together)
 
     def step() -> Tensor:
-        gradients, values = made(parameters, buffers, images, labels)
+        gradients, values = compute_gradients(parameters, buffers, images, labels)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
         optimizer.step()
