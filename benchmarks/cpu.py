@@ -148,7 +148,7 @@ def machine(repeats: int) -> dict[str, dict[str, float]]:
 
 
 def trainer(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Tensor, fused: bool) -> Callable[[], None]:
-    """One training step on a batch."""
+    """A function that takes one training step on a batch."""
     optimizer = torch.optim.AdamW(model.parameters(), 3e-4, fused=fused)
     batch = images[:BATCH]
     labels = torch.arange(len(batch)) % 7

@@ -1,11 +1,11 @@
 """``python -m benchmarks.million``: a corpus of a million images, streamed from shards, beside one file for the corpus.
 
-The images are drawn, no audio is read: noise of speech-like length in one byte a pixel, as many as ``--count`` says. The
-shards are tar files, written and read by webdataset (the extra ``bench``). An epoch visits every image once: the shards
-in a random order, and images drawn from a buffer of ``BUFFER`` on the way, so two images of one shard may only meet when
-they stand within a buffer of each other. One file is read in an order drawn uniformly from all. Before a pass the files
-are dropped from the system's cache. The rate is that of blocks of ``BLOCK`` images; blocks around which the machine's own
-rate changed do not count (``benchmarks.measure``). Writes benchmarks/million.json, which the book's speed page shows.
+The ``--count`` images are noise of speech-like length, one byte a pixel; no audio is read. webdataset (the extra ``bench``)
+writes and reads the shards, which are tar files. An epoch visits every image once. It takes the shards in a random order,
+and draws images from a buffer of ``BUFFER``. So two images of a shard meet only if they lie within a buffer of each other.
+The single file is read in an order drawn uniformly from all orders. Before each pass, its files leave the system's cache.
+Rates are measured per block of ``BLOCK`` images; a block does not count if the machine's own rate changed around it
+(``benchmarks.measure``). Writes benchmarks/million.json, which the book's speed page shows.
 """
 
 import argparse
@@ -32,8 +32,8 @@ ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH = config.Features.image_size
 CLASSES, BATCH = 7, 32
 SHARD = 2_000  # images, 33 MB
-BUFFER = 2_000  # images that wait to be drawn from
-BLOCK = 20_000  # images between two looks at the machine's rate
+BUFFER = 2_000  # images in the buffer of the random draw
+BLOCK = 20_000  # images between two measurements of the machine's rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,30 +44,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where the files are written for the time being")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/million.json")
     options = parser.parse_args(arguments)
-    started, found = time.perf_counter(), {}
+    started, results = time.perf_counter(), {}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         write_shards(Path(name), options.count)
         write_one(Path(name), options.count)
         for form, files, read in (("shards", "*.tar", from_shards), ("one file", "*.npy", from_one)):
             paths = sorted(Path(name).glob(files))
             rates, memory = watched(paths, read(paths, seed=0))
-            found[form] = {
+            results[form] = {
                 "files": len(paths),
                 "bytes": sum(path.stat().st_size for path in paths),
                 "blocks": len(rates),
                 "images a second": vars(Spread.of(rates or [math.nan])),
                 "own memory, MB": memory,
             }
-            print(form, json.dumps(found[form]), file=sys.stderr)
-    made = provenance.describe("cpu", torch.get_num_threads(), time.perf_counter() - started)
-    about = {"images": options.count, "shard": SHARD, "buffer": BUFFER, **found}
-    options.out.write_text(json.dumps({"made": made, **about}, indent=1) + "\n", encoding="utf-8")
+            print(form, json.dumps(results[form]), file=sys.stderr)
+    origin = provenance.describe("cpu", torch.get_num_threads(), time.perf_counter() - started)
+    settings = {"images": options.count, "shard": SHARD, "buffer": BUFFER, **results}
+    options.out.write_text(json.dumps({"made": origin, **settings}, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}")
     return 0
 
 
 def draw(count: int) -> Iterator[tuple[int, ndarray]]:
-    """Label and image (height, width) of one byte a pixel, black after the drawn length; the same ones every time."""
+    """Labels and images (height, width), one byte a pixel, black after a random length; every call gives the same ones."""
     random = np.random.default_rng(0)
     bank = random.integers(1, 256, (HEIGHT, 4_096), dtype=np.uint8)
     for start, length, label in zip(
@@ -82,7 +82,7 @@ def draw(count: int) -> Iterator[tuple[int, ndarray]]:
 
 
 def write_shards(folder: Path, count: int) -> None:
-    """Tar files of ``SHARD`` images; an image is one member, its label the first byte."""
+    """Write tar files of ``SHARD`` images; each image is one member, its label the first byte."""
     import webdataset
 
     with webdataset.ShardWriter(f"{folder}/%06d.tar", maxcount=SHARD, verbose=0) as sink:
@@ -91,7 +91,7 @@ def write_shards(folder: Path, count: int) -> None:
 
 
 def write_one(folder: Path, count: int) -> None:
-    """One file for the corpus, an image a row, its label the first byte."""
+    """Write one file for the corpus: each row is an image, its label the first byte."""
     stored = np.lib.format.open_memmap(folder / "one.npy", "w+", np.uint8, (count, 1 + HEIGHT * WIDTH))
     for number, (label, image) in enumerate(draw(count)):
         stored[number, 0], stored[number, 1:] = label, image.ravel()
@@ -99,7 +99,7 @@ def write_one(folder: Path, count: int) -> None:
 
 
 def from_shards(paths: Sequence[Path], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch; under torchrun each process reads shards of its own."""
+    """Batches of one epoch from shards; under torchrun, each process reads different shards."""
     import webdataset
 
     urls, split = [str(path) for path in paths], webdataset.split_by_node
@@ -110,7 +110,7 @@ def from_shards(paths: Sequence[Path], seed: int) -> Iterator[tuple[Tensor, Tens
 
 
 def from_one(paths: Sequence[Path], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch."""
+    """Batches of one epoch from the single file."""
     stored = np.load(paths[0], mmap_mode="r")
     for rows in torch.randperm(len(stored), generator=torch.Generator().manual_seed(seed)).split(BATCH):
         yield tensors(stored[rows.numpy()])
@@ -123,7 +123,7 @@ def tensors(rows: ndarray) -> tuple[Tensor, Tensor]:
 
 
 def watched(paths: Sequence[Path], batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[list[float], list[float]]:
-    """Images a second of every block that counts, and the process's own memory in MB after each block."""
+    """Images a second of every block that counts, and the process's own memory in MB after every block."""
     for path in paths:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

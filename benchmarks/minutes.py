@@ -1,10 +1,10 @@
 """``python -m benchmarks.minutes [REVISION ...] [--repeats 3] [--edits]``: how long clones of this repository take.
 
-Each round clones every revision (default: the last commit) anew, in turns, so that a slow hour is slow for all, and takes
-the seconds of ``make book``, of a second ``make book``, of the tests, of nbval and, where a revision has it, of ``make
-read``; with ``--edits`` also of ``make book`` after one line was added to a page, a notebook, a module of the telling and
-one of the method. The packages are those installed here: installation is not measured. Prints medians, smallest and
-largest. Nothing else may be at work: the load before every step is printed too.
+Each round clones every revision (default: the last commit) anew. The revisions take turns, so that a slow hour affects all
+of them. A round times ``make book``, a second ``make book``, the tests, nbval and, if the revision has it, ``make read``.
+``--edits`` also times ``make book`` after one line was added to a page, a notebook, a module of the telling and one of the
+method. Installation is not measured: clones use the packages installed here. Prints medians, smallest and largest. No other
+program may be at work: the load before every step is printed too.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MAKE = ("make", "--no-print-directory", "-o", ".venv/installed", "-o", ".venv-re
 
 
 def clone(revision: str, folder: Path) -> Path:
-    """A clone with environments that take their packages and commands from this one's."""
+    """Clone a revision, with environments that use the packages and commands of this one."""
     subprocess.run(("git", "clone", "-q", ROOT, folder), check=True)
     subprocess.run(("git", "-C", folder, "checkout", "-q", revision), check=True)
     for name in (".venv", ".venv-read"):
@@ -46,7 +46,7 @@ def clone(revision: str, folder: Path) -> Path:
 
 
 def recipe(makefile: str, target: str) -> list[str]:
-    """The commands of a target, without make's marks."""
+    """The commands of a target of the Makefile, without make's marks and variables."""
     (lines,) = re.findall(rf"^{target}:[^\n]*\n((?:\t[^\n]*\n)+)", makefile, re.MULTILINE)
     commands = [line.strip().removeprefix("@") for line in lines.splitlines()]
     return [
@@ -56,7 +56,7 @@ def recipe(makefile: str, target: str) -> list[str]:
 
 
 def steps(makefile: str, edits: bool) -> Iterator[tuple[str, str, str]]:
-    """Each step's name, the file that is edited before it ("": none), and its command."""
+    """For each step its name, the file that is edited before it ("": none), and its command."""
     book = " ".join((*MAKE, "book"))
     yield "make book", "", book
     yield "make book again", "", book
@@ -70,19 +70,19 @@ def steps(makefile: str, edits: bool) -> Iterator[tuple[str, str, str]]:
 
 
 def timed(folder: Path, command: str) -> float:
-    """Seconds of a command; ends with its last words if it fails."""
-    outer = ("MAKEFLAGS", "MAKELEVEL", "PYTHON")  # the Makefile, too, keeps what is told to Python from its recipes
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+    """Run a command and return its seconds; if it fails, end with the last part of its output."""
+    dropped = ("MAKEFLAGS", "MAKELEVEL", "PYTHON")  # the Makefile, too, hides Python's variables from its recipes
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     start = time.perf_counter()
-    ended = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True)
-    if ended.returncode:
-        raise SystemExit(f"{command} failed in {folder}:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    process = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        raise SystemExit(f"{command} failed in {folder}:\n{process.stdout[-2000:]}{process.stderr[-2000:]}")
     return time.perf_counter() - start
 
 
 def measure(revisions: Sequence[str], repeats: int, edits: bool) -> dict[tuple[str, str], list[float]]:
-    """Seconds by step and revision."""
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    """The seconds of every round, by step and revision."""
+    seconds_by_step: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(repeats):
         for revision in revisions:
             with TemporaryDirectory() as place:
@@ -93,17 +93,17 @@ def measure(revisions: Sequence[str], repeats: int, edits: bool) -> dict[tuple[s
                         with (folder / file).open("a", encoding="utf-8") as text:
                             text.write("\n")
                     load = os.getloadavg()[0]
-                    found[name, revision].append(seconds := timed(folder, command))
+                    seconds_by_step[name, revision].append(seconds := timed(folder, command))
                     print(f"round {number + 1}, {revision}, {name}: {seconds:.1f} s (load {load:.1f})", file=sys.stderr)
-    return found
+    return seconds_by_step
 
 
-def table(found: Mapping[tuple[str, str], Sequence[float]], revisions: Sequence[str]) -> str:
-    """A line for each step: the median of each revision, smallest and largest in brackets, in seconds."""
+def table(seconds_by_step: Mapping[tuple[str, str], Sequence[float]], revisions: Sequence[str]) -> str:
+    """A line for each step: each revision's median in seconds, with smallest and largest in brackets."""
     lines = [["seconds", *revisions]]
-    for name in dict.fromkeys(name for name, _ in found):
-        of = [found.get((name, revision), ()) for revision in revisions]
-        lines.append([name, *(f"{median(t):.1f} ({min(t):.1f} to {max(t):.1f})" if t else "-" for t in of)])
+    for name in dict.fromkeys(name for name, _ in seconds_by_step):
+        times = [seconds_by_step.get((name, revision), ()) for revision in revisions]
+        lines.append([name, *(f"{median(t):.1f} ({min(t):.1f} to {max(t):.1f})" if t else "-" for t in times)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

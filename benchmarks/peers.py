@@ -1,4 +1,4 @@
-"""What people would use instead, on the same images: (name, network, operations for one image)."""
+"""Networks of other libraries that people would use instead, for the same images."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from serlib.config import STUDENT
 
 
 class Grey(nn.Module):
-    """A network for colour pictures given one channel three times."""
+    """Gives a network for colour pictures the one channel three times."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -21,9 +21,10 @@ class Grey(nn.Module):
 
 
 def peers(classes: int = 7) -> Iterator[tuple[str, nn.Module, int]]:
-    """vit-pytorch's and timm's vision transformer with the student's tokens, width and depth; two residual networks.
+    """Yields name, network and operations for one image of each peer.
 
-    timm's heads must divide the width: it has 4 of 64 values where the student has 5.
+    The peers are the vision transformers of vit-pytorch and timm, with the student's tokens, width and depth, and two
+    residual networks. timm's heads must divide the width: it has 4 heads of 64 values, the student has 5.
     """
     import timm
     import torchvision
@@ -31,7 +32,7 @@ def peers(classes: int = 7) -> Iterator[tuple[str, nn.Module, int]]:
 
     c = STUDENT
     size, patch = c.image_size[0], c.patch_size
-    made = {
+    networks = {
         "vit-pytorch ViT": vit_pytorch.ViT(
             image_size=size,
             patch_size=patch,
@@ -56,12 +57,12 @@ def peers(classes: int = 7) -> Iterator[tuple[str, nn.Module, int]]:
         "torchvision ResNet-18": Grey(torchvision.models.resnet18(num_classes=classes)),
         "torchvision ResNet-50": Grey(torchvision.models.resnet50(num_classes=classes)),
     }
-    for name, network in made.items():
+    for name, network in networks.items():
         yield name, network, operations(network)
 
 
 def operations(network: nn.Module) -> int:
-    """Operations for one image by torch's counter, attention as the matrix products that it is."""
+    """Operations for one image by PyTorch's counter, which counts attention as its matrix products."""
     network.eval()
     with (
         torch.no_grad(),

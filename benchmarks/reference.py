@@ -1,7 +1,7 @@
-"""The same computations written plainly: what serlib's speed is measured against, and what its tests compare with.
+"""The network written plainly: benchmarks compare serlib's speed with it, and tests compare serlib's results with it.
 
-One batch through eager PyTorch, every image, column and pixel computed, nothing merged, nothing cut up. The weights are
-those of the network that is compared, so gradients can be read from its parameters.
+It passes one batch through eager PyTorch, and computes every image, column and pixel. Nothing is merged or cut up. It uses
+the weights of the compared network, so gradients can be read from that network's parameters.
 """
 
 import torch
@@ -12,7 +12,7 @@ from serlib.model import Output, SpectrogramViT
 
 
 def network(model: SpectrogramViT, images: Tensor) -> Output:
-    """What ``model(images)`` gives, for the paper's patches: full-height columns."""
+    """The same output as ``model(images)``, for the paper's patches: full-height columns."""
     x = images
     for convolution, norm, _ in model.stem:
         x = F.gelu(F.instance_norm(F.conv2d(x, convolution.weight, convolution.bias, padding=1), eps=norm.eps))
