@@ -84,9 +84,9 @@ def measure_all(options: argparse.Namespace) -> None:
         for name in NETWORKS:
             steps[name] = cpu.trainer(model := draw(name), lambda batch, model=model: model(batch).logits, images, True)
         times = measure.rounds(classify, options.repeats)
-        learning = measure.rounds(steps, -(-options.repeats // 5))
+        step_times = measure.rounds(steps, -(-options.repeats // 5))
     torch.set_num_threads(threads)
-    if any(map(math.isnan, times.rates + learning.rates)):
+    if any(map(math.isnan, times.rates + step_times.rates)):
         raise SerlibError(f"{measure.BUSY}; nothing written")
     costs = {}
     for name in classify:
@@ -94,7 +94,7 @@ def measure_all(options: argparse.Namespace) -> None:
         if name in PACKAGES:
             costs[name]["package, megabytes"] = package(PACKAGES[name]) / 1e6
         if name in steps:
-            costs[name]["minutes a stage"] = spread(learning[name], STEPS / 60)
+            costs[name]["minutes a stage"] = spread(step_times[name], STEPS / 60)
         print(f"{name:22} {measure.Spread(**costs[name]['milliseconds'])} ms, {sizes[name] / 1e6:.2f} MB")
     origin = provenance.describe("cpu", 1, time.perf_counter() - started) | {"processor": cpu.processor()}
     rates = {"matrix product": spread(times.rates), "pass over memory": spread(times.memory)}

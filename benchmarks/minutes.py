@@ -85,8 +85,8 @@ def measure(revisions: Sequence[str], repeats: int, edits: bool) -> dict[tuple[s
     seconds_by_step: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(repeats):
         for revision in revisions:
-            with TemporaryDirectory() as place:
-                folder = clone(revision, Path(place, "clone"))
+            with TemporaryDirectory() as parent:
+                folder = clone(revision, Path(parent, "clone"))
                 makefile = (folder / "Makefile").read_text(encoding="utf-8")
                 for name, file, command in steps(makefile, edits):
                     if file:

@@ -76,7 +76,7 @@ def main(source: str, target: str, *assignments: str) -> int:
             parameters[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             parameters[name] = value
-    short = len(os.fsencode(gettempdir())) <= LONGEST_FOLDER
+    short_path = len(os.fsencode(gettempdir())) <= LONGEST_FOLDER
     try:
         declared = papermill.inspect_notebook(source)
         unknown = [name for name in parameters if name not in declared]
@@ -86,7 +86,7 @@ def main(source: str, target: str, *assignments: str) -> int:
         parameters = {name: value for name, value in parameters.items() if value != defaults[name]}
         with (
             atomic_write(Path(target)) as beside,
-            TemporaryDirectory(dir=None if short else "/tmp") as sockets,  # nosec B108: a folder of its own
+            TemporaryDirectory(dir=None if short_path else "/tmp") as sockets,  # nosec B108: a folder of its own
         ):
             # The kernel is reached through sockets in a folder, not by the network.
             connection = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
@@ -95,16 +95,16 @@ def main(source: str, target: str, *assignments: str) -> int:
             )  # whether OUT is a book page, not the notebook itself
             arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:", *(PICTURES if page else ())]
             client = {"kernel_manager_class": Kernel, "extra_arguments": arguments}
-            local = Config({"KernelManager": connection, "NotebookClient": client})
-            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=local)
+            kernel_config = Config({"KernelManager": connection, "NotebookClient": client})
+            notebook = papermill.execute_notebook(source, None, parameters, progress_bar=False, config=kernel_config)
             notebook = clean(notebook)
             if missing := without_picture(notebook):
                 raise ValueError(f"no picture comes of {missing[0]!r}")
             if page:
                 values = defaults | parameters
                 origin = provenance.describe("cpu", 1, 0.0)
-                closing = card(Path(source).stem, values, origin["commit"], origin["date"][:10])
-                notebook.cells.append(nbformat.v4.new_markdown_cell(closing, id="this-page"))
+                card_text = card(Path(source).stem, values, origin["commit"], origin["date"][:10])
+                notebook.cells.append(nbformat.v4.new_markdown_cell(card_text, id="this-page"))
             nbformat.write(notebook, beside)
     except PapermillExecutionError as error:
         print(f"{source}: cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)

@@ -26,8 +26,8 @@ from serlib.files import sha256
 PACKAGES = ("serlib", "studies", "companion", "workflow")
 LIMITS = {"seed": (0, 2**32 - 1), "threads": (1, 256), "channel": (0, 255)}
 ROOT = Path(__file__).parents[1]
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
-MARK = "SERLIB_BUILD"  # environment variable by which the guard knows what a build has started
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of file systems without locks
+MARK = "SERLIB_BUILD"  # environment variable by which the guard recognises processes of a build
 
 
 def stop(message: str) -> NoReturn:
@@ -207,7 +207,7 @@ def listing(data: str) -> str:
     """A digest over names and contents of the recordings: it changes when a file is added or changed."""
     try:
         files = [Path(data), *corpora.recordings(Path(data))]
-    except corpora.CorpusError:  # the check of the recordings says what is wrong with the table
+    except corpora.CorpusError:  # the check of the recordings reports the error in the table
         files = [Path(data)]
     return digest(str(path) for path in files if path.is_file())
 

@@ -72,8 +72,8 @@ def recognised(corpus: Corpus, ratings: Path) -> list[float]:
         raise CorpusError(f"{ratings}: no such file; it is {RATINGS[corpus.name]} of the corpus") from error
     except (KeyError, IndexError, ValueError, csv.Error) as error:
         raise CorpusError(f"{ratings}: not {RATINGS[corpus.name]} of {corpus.name} ({error})") from error
-    if odd := [key for key, share in share_by_file.items() if not 0 <= share <= 1]:
-        raise CorpusError(f"{ratings}: {odd[0]}: recognised by {share_by_file[odd[0]]:.0%} of the listeners")
+    if invalid := [key for key, share in share_by_file.items() if not 0 <= share <= 1]:
+        raise CorpusError(f"{ratings}: {invalid[0]}: recognised by {share_by_file[invalid[0]]:.0%} of the listeners")
     if missing := [u.key for u in corpus.utterances if u.key not in share_by_file]:
         raise CorpusError(f"{ratings}: no ratings of {missing[0]} and {len(missing) - 1} other(s)")
     return [share_by_file[u.key] for u in corpus.utterances]

@@ -63,7 +63,7 @@ def chromium() -> str:
     return os.environ.get("SERLIB_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), "")
 
 
-def write(browser: Browser, out: Path, wanted: list[str], book: Path = BOOK) -> None:
+def write(browser: Browser, out: Path, names: list[str], book: Path = BOOK) -> None:
     """Print pages of the book into one file.
 
     Raises:
@@ -74,12 +74,12 @@ def write(browser: Browser, out: Path, wanted: list[str], book: Path = BOOK) -> 
     )
     page.emulate_media(media="print", color_scheme="light")
     sections = []
-    for name in wanted:
+    for name in names:
         page.goto(f"{book.as_uri()}/{name}.html")
         prefix = re.sub(r"[/.]", "-", f"{name}.html")
         section = page.evaluate(ARTICLE, [f"{book}/", prefix])
         sections.append(re.sub(r'(\bid="|url\(#|href="#)(f\d+-)', rf"\1{prefix}\2", section))
-    page.goto(f"{book.as_uri()}/{wanted[0]}.html")
+    page.goto(f"{book.as_uri()}/{names[0]}.html")
     page.evaluate(
         "all => { document.body.innerHTML = `<main class=bd-content><article class=bd-article>${all}</article></main>`; }",
         "".join(sections),
@@ -99,14 +99,14 @@ def main(out: Path) -> None:
     if not chromium():
         raise SystemExit(f"none of {', '.join(CHROMIUMS)} is installed: install one, or name it by SERLIB_CHROMIUM")
     try:
-        wanted = pages()
+        names = pages()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-            write(browser, out, wanted)
+            write(browser, out, names)
             browser.close()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from None
-    print(f"{out}: {len(wanted)} pages of the book, {out.stat().st_size / 1e6:.1f} MB")
+    print(f"{out}: {len(names)} pages of the book, {out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -69,15 +69,15 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
 
     LoggerPluginRegistry().register_plugin("line", logger)
     os.environ["V"] = os.environ.get("V") or "0"  # the steps, in a shell, read it too
-    loud = os.environ["V"] == "1"
-    line = () if loud else ("--logger", "line", "--quiet", "all")
+    verbose = os.environ["V"] == "1"
+    line = () if verbose else ("--logger", "line", "--quiet", "all")
     with TemporaryDirectory() as folder:
         file = Path(folder, "config.json")  # --config would take a name of digits for a number
         file.write_text(json.dumps(chosen), encoding="utf-8")
         arguments = [*PROFILE, *line, "--cores", cores, "--configfile", str(file), "--", *targets]
         messages = io.StringIO()
         try:
-            with redirect_stderr(sys.stderr if loud else messages):
+            with redirect_stderr(sys.stderr if verbose else messages):
                 parser, options = cli.parse_args(arguments)
         except SystemExit:
             stop(messages.getvalue().strip().rpartition("\n")[2])

@@ -186,8 +186,8 @@ def end_job(folder: Path, process: subprocess.Popen) -> str:
 
     def met() -> list[list[str]]:
         ended(folder / "by-slurm", process)
-        left = [path.name.split("-seed")[0] for path in folder.rglob("by-slurm/build/runs/**/*.state")]
-        return [job for run in left for job in training(run)]
+        unfinished = [path.name.split("-seed")[0] for path in folder.rglob("by-slurm/build/runs/**/*.state")]
+        return [job for run in unfinished for job in training(run)]
 
     (number, node, comment), *_ = wait(met, "a job that has finished an epoch")
     slurm("scancel", number)

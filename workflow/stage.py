@@ -47,13 +47,13 @@ def main(
         for name, text in (pages or {}).items():
             (fresh / name).write_text(text, encoding="utf-8")
         shutil.copy2(root / "CITATION.bib", fresh)
-        whence = {"author": config["author"], "address": address, "doi": os.environ.get("ARCHIVE_DOI") or ""}
-        filled = (
-            prose.values(root, fresh / "book", whence) | {"download": download, "synthetic": synthetic} | (values or {})
+        source = {"author": config["author"], "address": address, "doi": os.environ.get("ARCHIVE_DOI") or ""}
+        page_values = (
+            prose.values(root, fresh / "book", source) | {"download": download, "synthetic": synthetic} | (values or {})
         )
         spoken.draw(fresh / "book")
         for path in (fresh / "book").glob("*.md"):
-            path.write_text(page(path.read_text(encoding="utf-8"), filled), encoding="utf-8")
+            path.write_text(page(path.read_text(encoding="utf-8"), page_values), encoding="utf-8")
         text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=120)
         (fresh / "_config.yml").write_text(text, encoding="utf-8")
         renew(fresh, stage, ("book", "docs", "companion", "serlib"))

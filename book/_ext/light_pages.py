@@ -189,11 +189,11 @@ def captioned(app, page: str, source: list[str]) -> None:
     """Reorder a notebook for readers: the answer and numbered figures come before the cells that made them."""
     if not str(app.env.doc2path(page)).endswith(".ipynb"):
         return
-    book, cells, later = json.loads(source[0]), [], []
+    book, cells, parameter_cells = json.loads(source[0]), [], []
     for cell in book["cells"]:
         tags = set(cell["metadata"].get("tags", []))
         if {"parameters", "injected-parameters"} & tags:
-            later.append(cell)  # after the first picture
+            parameter_cells.append(cell)  # after the first picture
             continue
         if "live" in tags and Path(app.srcdir, "try/static/try/start.js").exists():
             cell["source"] = LIVE
@@ -214,8 +214,8 @@ def captioned(app, page: str, source: list[str]) -> None:
                     data = Path(app.outdir, "data/pictures", f"{picture['name']}.csv")
                     data.parent.mkdir(parents=True, exist_ok=True)
                     data.write_text(picture["data"], encoding="utf-8")
-                    read = f" (`{picture['read']}` keeps its names)" if "read" in picture else ""
-                    links = f'<a href="../data/pictures/{data.name}" download>Data (CSV)</a>{read} · {links}'
+                    note = f" (`{picture['read']}` keeps its names)" if "read" in picture else ""
+                    links = f'<a href="../data/pictures/{data.name}" download>Data (CSV)</a>{note} · {links}'
                 figure_options = {"caption": f"{picture['caption']} {links}", "name": picture["name"]}
                 metadata["mystnb"] = {"image": {"alt": picture["alt"]}, "figure": figure_options}
                 drawn = True
@@ -230,10 +230,10 @@ def captioned(app, page: str, source: list[str]) -> None:
             cells.append(picture_cell | {"metadata": metadata})
             cell["outputs"].remove(output)
         if drawn or (cell["cell_type"] == "markdown" and "live" not in tags):
-            cells += later
-            later = []
+            cells += parameter_cells
+            parameter_cells = []
         cells.append(cell)
-    book["cells"] = cells + later
+    book["cells"] = cells + parameter_cells
     source[0] = json.dumps(book)
 
 
