@@ -72,6 +72,15 @@ def folder(tmp_path):
     return tiny_emodb(tmp_path / "emodb")
 
 
+def test_what_is_noted_of_a_file_makes_no_other_utterance():
+    utterance = every("emodb")[0]
+    assert replace(utterance, notes=("shorter than 0.5 s",), carrier={"rate": 8_000}) == utterance
+
+
+def test_of_a_corpus_as_published_no_channel_is_chosen():
+    assert corpora.published("emodb").channel == 0  # the mean of all
+
+
 # File names
 
 

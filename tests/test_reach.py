@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import outcome, resolved, tiny_record
+from helpers import SPEAKERS, outcome, resolved, tiny_record
 
 from companion import claims, costs, experiments, node, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
@@ -182,6 +182,17 @@ def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said
     assert "CREMA-D (19 speakers, 3 seeds, 16 epochs): UA " in said
     assert said.count("minus") == 0
+
+
+def test_the_earlier_search_compares_what_both_choosing_folds_tested_the_best_first():
+    def tried(correct: int, schedule: str, folds: tuple[int, ...] = experiments.CHOOSING_FOLDS) -> list[records.Record]:
+        every = outcome(PLAIN, dict.fromkeys(SPEAKERS, correct), protocol=splits.SELECTION, schedule=schedule)
+        return [record for record in every if record.fold in folds]
+
+    known = [*tried(2, "paper-bf16"), *tried(3, "smooth-bf16"), *tried(4, "masks-bf16"), *tried(4, "warp-bf16", (0,))]
+    compared = reach.earlier(results.predictions(known))
+    assert [c.schedule for c in compared] == ["masks-bf16", "smooth-bf16"]
+    assert [c.gain("UA").estimate for c in compared] == pytest.approx([0.5, 0.25])
 
 
 def test_the_rule_as_committed_allows_no_more_operations_than_the_plain_student(predicted):
