@@ -168,10 +168,9 @@ def seed_noise(table: pd.DataFrame) -> Noise:
 
 
 def position_noise(table: pd.DataFrame) -> Noise:
-    """As :func:`seed_noise`, for R2 in the last layer of :func:`tokens`."""
+    """As :func:`seed_noise`, for R2 in the last layer of :func:`tokens`: the noise of 1 - R2 is the same."""
     rows = table[table["last"].astype(bool)]
-    rows = rows.assign(explained=rows["variation"] - rows["missed"])
-    return _pooled_noise(rows, ["schedule", "image", "fingerprint", "run"], "explained", "variation")
+    return _pooled_noise(rows, ["schedule", "image", "fingerprint", "run"], "missed", "variation")
 
 
 def _pooled_noise(rows: pd.DataFrame, run_columns: list[str], numerator: str, denominator: str) -> Noise:

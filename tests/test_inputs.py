@@ -215,6 +215,12 @@ def test_a_header_that_is_off_is_a_note_and_every_sample_is_read(content, note, 
     np.testing.assert_array_equal(recording.samples, soundfile.read(io.BytesIO(stored("wav")), dtype="float32")[0])
 
 
+def test_the_quietest_sound_that_24_bits_hold_is_read(tmp_path):
+    samples = np.tile(np.float32([1e-7, -1e-7]), 8_000)
+    (tmp_path / "a.wav").write_bytes(floats(samples))
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav").samples, samples)
+
+
 def test_a_file_of_more_than_half_a_gigabyte_is_refused_unread(tmp_path):
     with (tmp_path / "a.wav").open("wb") as file:
         file.truncate(2**29 + 1)  # no byte of it is stored
