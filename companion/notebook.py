@@ -3,6 +3,7 @@
 A notebook only reads. If something has not been made, the error names the command that makes it.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -108,7 +109,7 @@ class Build:
     def __post_init__(self) -> None:
         if self.speech not in SPEECH:
             raise SerlibError(f"speech {self.speech!r} is none of {', '.join(SPEECH)}")
-        if self.schedule.partition("-epochs")[0].rstrip("0123456789").rstrip("-") not in config.SCHEDULES:
+        if re.sub(r"-\d+-epochs\Z", "", self.schedule) not in config.SCHEDULES:
             raise SerlibError(f"schedule {self.schedule!r} is none of {', '.join(config.SCHEDULES)}")
         if self.corpus not in facts.CORPORA and not self.folder.exists():
             raise self._lacks(f"{self.speech} of {self.corpus!r} in this build")
