@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import tiny_emodb, tiny_record, write_wav
@@ -317,6 +318,12 @@ def test_predict_agrees_with_the_record(run, trained):
             assert float(high) + float(low) == pytest.approx(1, abs=0.011)
 
 
+def test_predict_tells_what_is_noted_of_a_file(trained, capsys, tmp_path):
+    file, weights = write_wav(tmp_path / "short.wav", seconds=0.25), f"{trained[0] / 'runs' / WHERE}.safetensors"
+    assert main(["predict", str(file), "--weights", weights]) == 0
+    assert capsys.readouterr().err == f"serlib: note: {tmp_path / 'short.wav'}: shorter than 0.5 s\n"
+
+
 def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail, trained, monkeypatch):
     there, _ = trained
     small = replace(config.TEACHER, depth=1, stem=(2, 1), mlp_width=32)
@@ -392,6 +399,9 @@ def test_table_has_a_row_a_prediction(run, fail, trained, monkeypatch):
         rows = list(csv.DictReader(table))
     record = read(there / "runs" / f"{WHERE}.json")
     assert {row["file"] for row in rows} == {file for part in record.parts.values() for file in part.file}
+    assert run("table", there / "runs", "--out", "results.parquet") == "results.parquet: 8 predictions\n"
+    assert pd.read_parquet("results.parquet").astype(str).equals(results.predictions([record]).astype(str))
+    Path("results.parquet").unlink()
     assert fail("table", "--out", "results.xlsx") == "results.xlsx: the table is written as one of .csv, .parquet"
     assert fail("table", "nowhere.json", "--out", "results.csv") == "nowhere.json: No such file or directory"
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
-from companion import notebook, parameters
+from companion import examples, notebook, parameters
+from serlib import config
 from tests.helpers import failures, sent, watched
 from workflow import execute, graph
 
@@ -211,6 +213,20 @@ def test_a_failing_cell_stops_the_build_in_one_line(checkout, monkeypatch, capsy
     assert not Path("out.ipynb").exists()
 
 
+def test_a_page_with_other_parameters_names_them_and_the_command_that_makes_it_again(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    assert execute.main("notebooks/fig5_student.ipynb", "page.ipynb", "num_classes=4", "depth=3") == 0
+    page = nbformat.read("page.ipynb", as_version=4)
+    assert code_cells(Path("page.ipynb"))[1].source.splitlines() == [
+        "# given to this page instead of the defaults above",
+        "num_classes = 4",  # and not depth, whose default is 3
+    ]
+    assert f"{1_811_975 - 3 * 257:,}" in json.dumps(page.cells)  # three rows of the head fewer
+    assert page.cells[-1].source.count("papermill notebooks/fig5_student.ipynb") == 1
+    assert " -p depth 3 -p heads 5 -p num_classes 4" in page.cells[-1].source
+    assert all(cell.metadata.keys() <= {"tags", "mystnb"} for cell in page.cells)
+
+
 @pytest.mark.nightly
 def test_papermill_itself_stops_at_an_unknown_parameter(checkout):
     """papermill only warns; the notebook's first call does not."""
@@ -265,6 +281,56 @@ def test_what_was_not_made_is_named_with_its_remedy(tmp_path):
         build.record("teacher", seed=3)
 
 
+def test_a_page_of_examples_shows_committed_networks_of_people():
+    build = notebook.Build(ROOT, speech="examples")
+    assert "no network shown was trained on it" in build.about().data
+    example = build.example("", 1)
+    assert build.examples[1].key == example.key
+    run = build.runs(("teacher", "no such run"))
+    assert run == ["teacher"]
+    record = build.record("teacher")
+    assert (record.speech, record.corpus) == ("recordings", "emodb")
+    assert example.key in record.parts["test"].file
+    again = examples.see(build.network("teacher"), example.images)
+    np.testing.assert_allclose(build.seen("teacher", example).attention, again.attention, atol=1e-3)
+    assert build.listen("", 0) is None
+    with pytest.raises(ValueError, match="the examples of emodb show no run 'student-tokens'"):
+        build.record("student-tokens")
+    with pytest.raises(ValueError, match="emotion 'joy' is none of "):
+        build.example("joy", 0)
+
+
+@pytest.mark.skipif(not (ROOT / "build/runs/synthetic/emodb").exists(), reason="no book is built: make book")
+def test_a_page_of_synthetic_speech_shows_what_this_build_made():
+    build = notebook.Build(ROOT)
+    assert "synthetic speech" in build.about().data
+    assert build.images().shape == (len(build.utterances.utterances), 1, 128, 128)
+    assert build.utterances in build.corpora()
+    example = build.example("anger", 2)
+    chosen = [u for u in build.utterances.utterances if u.emotion == "anger"][2]
+    assert (example.key, example.emotion) == (chosen.key, "anger")
+    assert build.listen("anger", 2).data == chosen.path.read_bytes()
+    record = build.record("student-pooled")
+    assert record in build.built
+    assert record.speech == "synthetic"
+    assert {probe.result for probe in build.probes} == {record.result}
+    ours = examples.see(build.network("student-pooled"), example.images)
+    np.testing.assert_array_equal(build.seen("student-pooled", example).attention, ours.attention)
+    with pytest.raises(ValueError, match=r"no weights .*student-tokens-seed0\.safetensors: make it with `make book`"):
+        build.network("student-tokens")
+
+
+def test_a_page_says_what_is_found_of_its_claim_and_whose_speech_it_shows():
+    build = notebook.Build(ROOT, speech="recordings", schedule="paper-bf16")
+    lines = build.verdict("transfer").data.replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    rows = build.evidence.verdicts.query("claim == 'transfer'")
+    assert lines[0].startswith("> **The claim**, part by part")
+    assert sum(f"> - {row.part}: **{row.finding}**. " in "\n".join(lines) for row in rows.itertuples()) == len(rows) > 0
+    assert "Made from **recordings of people** (EmoDB), 50 epochs" in build.about().data.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(not (ROOT / "build/synthetic/emodb").exists(), reason="no book is built: make book")
 def test_one_notebook_by_papermill_as_the_readme_says(tmp_path):
@@ -296,8 +362,11 @@ def test_a_schedule_by_which_nothing_was_trained_is_named(tmp_path):
         notebook.Build(tmp_path, schedule="search").built  # noqa: B018
 
 
-def test_a_schedule_of_other_epochs_is_known():
-    assert notebook.Build(ROOT, schedule="paper-20-epochs").schedule == "paper-20-epochs"
+@pytest.mark.parametrize("schedule", config.SCHEDULES)
+def test_every_schedule_is_known_with_its_epochs_and_with_others(schedule):
+    """Also those whose names end in a number, such as paper-bf16."""
+    for name in (schedule, f"{schedule}-20-epochs"):
+        assert notebook.Build(ROOT, schedule=name).schedule == name
 
 
 @pytest.mark.parametrize("share", [0, 2, float("nan")])

@@ -20,7 +20,7 @@ import pytest
 from companion import experiments, node, text
 from serlib import config
 from tests.helpers import dry_runs, jobs, resolved, sent, tiny_emodb, tiny_record, watched
-from workflow import run
+from workflow import graph, run
 from workflow.graph import MARK, Settings, check_settings, code, listing, settings
 from workflow.stage import repository
 
@@ -246,6 +246,29 @@ def test_a_changed_recording_of_a_table_is_noticed(tmp_path):
     assert listing(str(table)) == first
     (tmp_path / "a b.WAV").write_bytes(b"22")
     assert listing(str(table)) != first
+
+
+def test_a_change_of_a_table_that_cannot_be_read_is_noticed(tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("no table\n")
+    first = listing(str(table))
+    table.write_text("no table either\n")
+    assert listing(str(table)) != first
+
+
+def test_a_second_build_of_a_folder_is_refused_and_so_is_a_folder_without_a_place_for_its_lock(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # free again once the first has ended
+        with graph.lock(), pytest.raises(SystemExit), graph.lock():
+            pass
+        assert "another build is at work in this folder" in capsys.readouterr().err
+    shutil.rmtree(".snakemake")
+    Path(".snakemake").touch()
+    with pytest.raises(SystemExit), graph.lock():
+        pass
+    assert capsys.readouterr().err == "serlib: .snakemake: File exists: a build writes into its folder\n"
 
 
 NAMES = ("CORPUS", "SCHEDULE", "SEED", "THREADS", "CHANNEL", "CORES", "V")
