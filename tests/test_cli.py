@@ -12,6 +12,7 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from serlib.records import Settings, read, write
 from studies import probed, variants
 from studies.__main__ import main as studies
 from workflow import listeners as rated
+from workflow import release
 from workflow.export import main as export
 
 COMMANDS = ("corpora", "features", "train", "evaluate", "predict", "flops", "audit")
@@ -316,6 +318,27 @@ def test_predict_agrees_with_the_record(run, trained):
             assert likeliest == record.emotions[predicted]
             assert float(high) >= float(low)
             assert float(high) + float(low) == pytest.approx(1, abs=0.011)
+
+
+def test_a_run_is_released_in_half_precision_with_a_card(trained, monkeypatch, capsys, tmp_path):
+    there, _ = trained
+    path = there / "runs" / f"{WHERE}.json"
+    record = read(path)
+    rows = release.results.predictions([record])
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    monkeypatch.setattr(release.evidence, "read", lambda root: SimpleNamespace(predictions=rows))
+    given = ("release", path, "tiny", "--data", there / "emodb", "--out", "out", "--cache", there / "cache")
+    monkeypatch.setattr(sys, "argv", [str(argument) for argument in given])
+    assert release.main() == 1
+    assert "no committed record: its card tells what those say; `make results` first" in capsys.readouterr().err
+    write(record, tmp_path / "results" / record.location)
+    assert release.main() == 0
+    assert capsys.readouterr().out == "out/tiny.safetensors\n"
+    halves, singles = load_file("out/tiny.safetensors"), load_file(path.with_suffix(".safetensors"))
+    assert {name: tensor.half() for name, tensor in singles.items()}.keys() == halves.keys()
+    assert all(torch.equal(halves[name], tensor.half()) for name, tensor in singles.items())
+    assert f"| record | result `{record.result[:12]}`" in Path("out/tiny.md").read_text(encoding="utf-8")
+    assert not Path("out/tiny.json").exists()  # the run is the committed one
 
 
 def test_predict_tells_what_is_noted_of_a_file(trained, capsys, tmp_path):

@@ -146,7 +146,7 @@ def test_changing_one_committed_number_turns_its_cell_red_and_no_other(checkout)
 
 def test_an_unknown_parameter_stops_the_build(checkout, capsys):
     out = checkout / "out.ipynb"
-    assert execute.main(str(checkout / "notebooks/audit_granularity.ipynb"), str(out), "shore=0.7") == 1
+    assert execute.main(str(checkout / "notebooks/audit_granularity.ipynb"), str(out), "shore=calm") == 1
     assert "unknown parameter 'shore'; it takes share" in capsys.readouterr().err
     assert not out.exists()
 
