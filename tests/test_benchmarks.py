@@ -417,6 +417,13 @@ def test_what_is_told_to_python_reaches_no_step_that_is_timed(tmp_path, monkeypa
     assert told & {"PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "KEPT"} == {"KEPT"}
 
 
+def test_the_page_on_speed_shows_the_committed_measurements():
+    page = (cpu.ROOT / "docs/speed.ipynb").read_text(encoding="utf-8")
+    targets = [line["reached"] for line in json.loads((cpu.ROOT / "benchmarks/cpu.json").read_text())["table"]]
+    judged = [reached for reached in targets if reached is not None]
+    assert f" {sum(judged)} of {len(judged)} targets are reached." in page, "execute docs/speed.ipynb anew"
+
+
 def test_minutes_are_told_by_revision():
     found = {("book", "a"): [3.0, 1.0, 8.0], ("book", "b"): [2.0], ("read", "b"): [0.25]}
     assert minutes.table(found, ["a", "b"]).splitlines() == [
