@@ -65,6 +65,11 @@ def test_the_answer_says_what_shuffling_means(name):
     assert "`4f426d8`, 29 November 2026 | all results of shuffled columns |" in rule
 
 
+def test_only_the_verdict_on_coordinates_tells_what_shuffled_columns_cost():
+    told = [row["part"] for row in evidence.read(ROOT).rows("verdicts") if "Shuffling" in row["sentence"]]
+    assert told == ["coordinates raise accuracy"]
+
+
 def test_a_verdicts_sentence_has_its_label_in_brackets():
     for row in evidence.read(ROOT).rows("verdicts"):
         outside = re.sub(r"\([^()]*\)", "", row["sentence"])
