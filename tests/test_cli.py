@@ -25,10 +25,10 @@ from safetensors.torch import load_file, save_file
 from companion import listeners
 from companion.__main__ import main as tell
 from companion.claims import PARTS, Finding
-from serlib import cli, config, errors, files
+from serlib import checkpoints, cli, config, errors, files
 from serlib.cli import main
 from serlib.records import Settings, read, write
-from studies import probed, variants
+from studies import frontends, probed, variants
 from studies.__main__ import main as studies
 from workflow import listeners as rated
 from workflow import release
@@ -341,6 +341,15 @@ def test_a_run_is_released_in_half_precision_with_a_card(trained, monkeypatch, c
     assert not Path("out/tiny.json").exists()  # the run is the committed one
 
 
+def test_an_answer_that_is_not_finite_is_refused(fail, trained, tmp_path):
+    network, metadata = frontends.load(f"{trained[0] / 'runs' / WHERE}.safetensors")
+    with torch.no_grad():
+        network.head.weight.fill_(3e38)
+    checkpoints.save(network, tmp_path / "large.safetensors", **metadata)
+    file, weights = trained[0] / "emodb/wav/03a01Wa.wav", tmp_path / "large.safetensors"
+    assert fail("predict", file, "--weights", weights) == f"{weights}: gives no finite answer for {file}"
+
+
 def test_predict_tells_what_is_noted_of_a_file(trained, capsys, tmp_path):
     file, weights = write_wav(tmp_path / "short.wav", seconds=0.25), f"{trained[0] / 'runs' / WHERE}.safetensors"
     assert main(["predict", str(file), "--weights", weights]) == 0
@@ -445,6 +454,10 @@ def test_flops_prints_the_released_models_exact_counts(run):
     assert lines[0].split() == ["run", "parameters", "FLOPs", "of", "them", "stem"]
     assert lines[1].split() == ["teacher", "3,700,168", "2,585,406,464", "1,519,386,624"]
     assert lines[2].split() == ["student-alone", "1,811,975", "528,817,408", "0"]
+
+
+def test_of_a_classifier_that_is_no_network_no_operations_are_counted(run):
+    assert len(run("flops", "majority").splitlines()) == 1
 
 
 # Audit

@@ -53,6 +53,11 @@ def test_the_networks_that_saw_them_have_committed_records_of_runs_that_did_not_
         assert {example.key for example in shown} <= set(by_result[result].parts["test"].file)
 
 
+def test_a_corpus_without_examples_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mine\.npz: no examples of this corpus are committed"):
+        examples.read(tmp_path / "mine.npz")
+
+
 def test_first_by_name_of_the_right_and_the_wrong() -> None:
     part = records.Part(("c", "a", "b", "d"), ("1",) * 4, (0, 0, 0, 1), (0, 1, 0, 1))
     record = tiny_record(parts={"train": part, "test": part})

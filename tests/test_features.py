@@ -235,3 +235,18 @@ def test_perturbations_do_what_they_say():
     assert (shifted[:16_000] == 0).all()
     with pytest.raises(ValueError, match="'echo' is none of"):
         features.perturb(waveform, "echo", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": (64, 128)}, r"image_size \(64, 128\): the height must be mel_bands = 128"),
+        ({"image_size": (128, 0)}, r"image_size \(128, 0\): both must be at least 1 pixel"),
+        ({"channel": -1}, "channel -1: channels are counted from 1"),
+        ({"window_length": 4_096}, r"window_length 4096 is longer than fft_length \d+"),
+        ({"seconds": 0.0}, "must be greater than 0"),
+    ],
+)
+def test_settings_of_no_image_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Features(**change)

@@ -227,6 +227,20 @@ def test_a_page_with_other_parameters_names_them_and_the_command_that_makes_it_a
     assert all(cell.metadata.keys() <= {"tags", "mystnb"} for cell in page.cells)
 
 
+def test_a_notebook_executed_in_place_gets_outputs_and_no_card(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    path = Path("notebooks/fig5_student.ipynb")
+    before = nbformat.read(path, as_version=4)
+    assert execute.main(str(path), str(path)) == 0
+    after = nbformat.read(path, as_version=4)
+    assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
+    assert [[o.data.get("text/markdown") for o in cell.outputs] for cell in code_cells(path)] == [
+        [o.data.get("text/markdown") for o in cell.get("outputs", [])]
+        for cell in before.cells
+        if cell.cell_type == "code"
+    ]
+
+
 @pytest.mark.nightly
 def test_papermill_itself_stops_at_an_unknown_parameter(checkout):
     """papermill only warns; the notebook's first call does not."""

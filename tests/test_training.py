@@ -472,3 +472,13 @@ def test_the_cycle_of_rate_and_momentum_is_what_the_settings_say(monkeypatch):
     assert (seen["pct_start"], seen["div_factor"], seen["final_div_factor"]) == (0.5, 10.0, 100.0)
     assert (seen["base_momentum"], seen["max_momentum"], seen["betas"]) == (0.8, 0.9, (0.9, 0.99))
     assert (seen["decay"], seen["groups"]) == (0.01, 1)  # every parameter decays
+
+
+def test_a_loss_that_is_not_finite_is_told_where_nothing_is_kept_either():
+    """Without a state file, as benchmarks train."""
+    rows, labels = torch.arange(1), torch.zeros(1, dtype=torch.int64)
+    unkept = training.TrainState(
+        distributed.make_fabric(), config.Training(), torch.zeros(1, 1, 128, 128), rows, labels, progress=False
+    )
+    with pytest.raises(ValueError, match=r"^training: matching, epoch 2: the loss is not finite; try another seed"):
+        training._check_finite(unkept, "matching", 1, {"matching": float("nan")})

@@ -271,6 +271,18 @@ def test_a_second_build_of_a_folder_is_refused_and_so_is_a_folder_without_a_plac
     assert capsys.readouterr().err == "serlib: .snakemake: File exists: a build writes into its folder\n"
 
 
+def test_where_the_file_system_has_no_locks_a_build_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with graph.lock():
+        Path("built").touch()
+    assert Path("built").exists()
+
+
 NAMES = ("CORPUS", "SCHEDULE", "SEED", "THREADS", "CHANNEL", "CORES", "V")
 HOSTILE = (
     "x;touch pwned;x",
