@@ -1,9 +1,14 @@
 """Log-Mel images against librosa, and the cache against stale or half-written images."""
 
 import importlib.util
+import multiprocessing
+import os
+import queue
+import signal
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import librosa
@@ -250,3 +255,15 @@ def test_perturbations_do_what_they_say():
 def test_settings_of_no_image_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Features(**change)
+
+
+def test_a_worker_ends_with_its_parent_and_leaves_interrupts_to_it(monkeypatch):
+    ended, before = queue.Queue(), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(join=lambda: None))  # has ended
+    monkeypatch.setattr(os, "_exit", ended.put)
+    try:
+        features._start_worker()
+        assert ended.get(timeout=60) == 1
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
