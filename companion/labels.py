@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARKUP = re.compile(r"[\\`*_<|$&{~]|\](?=[(\[:{])|^[-+#>%:(=]")
-UNITS = {
-    name: f"{name}, share of one" for name in ("estimate", "low", "high", "first_estimate", "second_estimate")
-}  # of accuracies and differences
+# Of accuracies and differences.
+UNITS = {name: f"{name}, share of one" for name in ("estimate", "low", "high", "first_estimate", "second_estimate")}
 LABELS = ("corpus", "file", "speaker", "true", "predicted")  # columns of names
 # How a reader meets each run and baseline.
 DISPLAY_NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))

@@ -90,9 +90,7 @@ def main(source: str, target: str, *assignments: str) -> int:
         ):
             # The kernel is reached through sockets in a folder, not by the network.
             connection = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
-            page = (
-                Path(source).resolve() != Path(target).resolve()
-            )  # whether OUT is a book page, not the notebook itself
+            page = Path(source).resolve() != Path(target).resolve()  # else OUT is the notebook itself
             arguments = ["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:", *(PICTURES if page else ())]
             client = {"kernel_manager_class": Kernel, "extra_arguments": arguments}
             kernel_config = Config({"KernelManager": connection, "NotebookClient": client})

@@ -50,10 +50,8 @@ DONE = "<!-- light -->\n"  # ends every processed page
 REWRITTEN = ((r"\\[bB]igg?(?![A-Za-z])", ""), (r"\\dots(?![A-Za-z])", r"\\ldots"))
 MARKUP = (
     (r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>', ""),
-    (
-        r"(/mystnb\.[0-9a-f]+\.css)\?v=[0-9a-f]+",
-        r"\1",
-    ),  # the name holds a digest; the query changes with each rendering
+    # Its name holds a digest; the query changes with each rendering.
+    (r"(/mystnb\.[0-9a-f]+\.css)\?v=[0-9a-f]+", r"\1"),
     (r'(<summary) aria-label="[^"]*"', r"\1"),  # the text inside names it
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),  # not all its children are list items
     (r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1"),
@@ -200,9 +198,8 @@ def captioned(app, page: str, source: list[str]) -> None:
         drawn = False
         for output in list(cell.get("outputs", [])):
             picture = output.get("metadata", {}).pop("picture", None)
-            if "caption" in output.get(
-                "metadata", {}
-            ):  # only for JupyterLab: the page has the caption below the picture
+            # Only for JupyterLab: a page has the caption below the picture.
+            if "caption" in output.get("metadata", {}):
                 cell["outputs"].remove(output)
                 continue
             if not picture and not "".join(output.get("data", {}).get("text/markdown", "")).startswith(ANSWER):
@@ -283,9 +280,8 @@ def cut_icons(static: Path, icons: set[str]) -> None:
     text = re.sub(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}', rule, text)
     fonts = static / "vendor/fontawesome/webfonts"
     theme_glyphs = {int(code, 16) for code in re.findall(r'content:"\\(f[0-9a-f]{3})"', text)}  # from other rules
-    theme_glyphs |= {
-        ord(glyph) for glyph in re.findall(r'--pst-icon-git(?:hub|lab):"(.)"', text)
-    }  # before links to code
+    # Before links to code.
+    theme_glyphs |= {ord(glyph) for glyph in re.findall(r'--pst-icon-git(?:hub|lab):"(.)"', text)}
     options = subset.Options(flavor="woff", layout_features=[], hinting=False)
     for font in fonts.glob("*.ttf"):
         subsetter = subset.Subsetter(options)
