@@ -105,6 +105,7 @@ def experiments_of(corpus: str) -> list[Experiment]:
         (crema_d, Experiment("the claims at the student's size, actor split", "actor-split", cells([0], seeds), AT_STUDENT_SIZE)),
         # The number of epochs that nine other actors choose, for the student alone: chosen here, reported elsewhere.
         (crema_d, Experiment("epochs, for choosing: the student alone", splits.ACTOR_SELECTION, cells([0], seeds), alone, "logged-bf16")),
+        (crema_d, Experiment("chosen epochs: the student alone, actor split", "actor-split", cells([0], seeds), alone, "chosen-epochs-bf16")),
         (True, Experiment("baselines, speaker-independent", independent, every_fold, FREE_APART, baseline)),
         (True, Experiment("baselines, random splits", "random", cells(range(5)), FREE, baseline)),
         (True, Experiment("the protocol, speaker-independent", independent, every_fold, PROTOCOL, probed=PROTOCOL)),
@@ -114,6 +115,8 @@ def experiments_of(corpus: str) -> list[Experiment]:
         (True, Experiment("the student alone in single precision, speaker-independent", independent, every_fold, alone, "paper")),
         (True, Experiment("the student alone, logged, random splits", "random", DRAWS, alone, "logged")),
         (True, Experiment("the student alone, logged, speaker-independent", independent, every_fold, alone, "logged")),
+        # Not on CREMA-D's folds: their test actors include those who choose.
+        (not_crema_d, Experiment("chosen epochs: the student alone, speaker-independent", independent, cells(folds, seeds), alone, "chosen-epochs-bf16")),
         (not_crema_d, mixed),
         (not_crema_d, split),
         (True, Experiment("the claims at the student's size, speaker-independent", independent, cells(folds, seeds), AT_STUDENT_SIZE)),

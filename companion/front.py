@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy import ndarray
 
-from companion import figures, labels, listeners, results, text
+from companion import figures, labels, listeners, reach, results, text
 from companion.claims import PARTS, Kind, published
 from companion.evidence import Evidence
 from serlib import config, metrics
@@ -32,8 +32,9 @@ PUBLISHED = "published\n(split not known)"
 MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # the student that the paper publishes
 TRAINED, COPIES, APART = "training set", "copies of an utterance\non both sides", "copies kept on one side"
 RANDOM = f"random split,\n{splits.KNOWN}"
+OTHERS_EPOCHS = f"{splits.NEW}, epochs\nthat others choose"
 # Rows that differ only in how the test set was chosen.
-CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, APART, RANDOM, splits.NEW)
+CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, APART, RANDOM, splits.NEW, OTHERS_EPOCHS)
 
 
 def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
@@ -52,8 +53,10 @@ def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
 
 def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dict[str, Any]]:
     """The rows of one corpus, each with its place among the rows of all corpora."""
-    rows = accuracies[accuracies["corpus"].eq(corpus) & accuracies["longest"] & accuracies["missing"].eq(0)]
-    by_key = {(row["run"], row["protocol"], row["part"]): row for _, row in rows[rows["measure"] == "WA"].iterrows()}
+    rows = accuracies[accuracies["corpus"].eq(corpus) & accuracies["missing"].eq(0) & accuracies["measure"].eq("WA")]
+    by_key = {(row["run"], row["protocol"], row["part"]): row for _, row in rows[rows["longest"]].iterrows()}
+    as_chosen = rows[rows["schedule"].eq(reach.CHOSEN_EPOCHS) & rows["part"].eq("test")]
+    by_key |= {(row["run"], row["protocol"], OTHERS_EPOCHS): row for _, row in as_chosen.iterrows()}
     split = next((p for p in results.APART if (RUN, p, "test") in by_key), "")
     if not split:
         return
@@ -64,20 +67,21 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
         (3, APART, RUN, "augmented-grouped", "test"),
         (4, RANDOM, RUN, "random", "test"),
         (5, splits.NEW, RUN, split, "test"),
-        (6, MATCHED, "student-pooled", split, "test"),
-        (8, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", split, "test"),
+        (6, OTHERS_EPOCHS, RUN, split, OTHERS_EPOCHS),
+        (7, MATCHED, "student-pooled", split, "test"),
+        (9, f"{text.display_name('opensmile')},\n{splits.NEW}", "opensmile", split, "test"),
     ]
     steps = (run for run, protocol, part in by_key if run.startswith(f"{RUN}+") and (protocol, part) == (split, "test"))
-    rungs += [(7, f"{text.display_name(run)},\n{splits.NEW}", run, split, "test") for run in steps]
+    rungs += [(8, f"{text.display_name(run)},\n{splits.NEW}", run, split, "test") for run in steps]
     for place, what, *key in rungs:
         row = by_key.get(tuple(key))
         short = row is not None and row["epochs"] < config.SCHEDULES["paper"].epochs
-        if row is not None and not (short and place == 7):  # no step trained for fewer epochs
+        if row is not None and not (short and place == 8):  # no step trained for fewer epochs
             yield {**row, "place": place, "what": what + f"\n({row['epochs']} epochs)" * short}
     if (ratings / f"{corpus}.csv").exists():
         speakers, recognised = listeners.read(ratings / f"{corpus}.csv")
         interval, what = metrics.interval(recognised, speakers), f"listeners\n({listeners.SCORES[corpus]})"
-        yield {"place": 9, "corpus": corpus, "what": what} | vars(interval) | {"seeds": None}
+        yield {"place": 10, "corpus": corpus, "what": what} | vars(interval) | {"seeds": None}
 
 
 def copies(evidence: Evidence) -> pd.DataFrame:

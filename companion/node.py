@@ -185,10 +185,9 @@ def _compared(
         if by_run.keys() >= set(pair):
             yield from ((family, ("WA",), c) for c in claims.measured(pair, by_run, noise))
     shared = [name for name in results.CONDITION if name not in ("schedule", "precision")]
-    by_schedule = {name: predicted[predicted["schedule"] == name] for name in ("paper", "short", "paper-bf16")}
-    for other in ("short", "paper-bf16"):
-        compared = results.compare(by_schedule["paper"], by_schedule[other], [*shared, "run"], noise)
-        yield from (("schedules", ("WA",), c) for c in compared)
+    for names in (("paper", "short"), ("paper", "paper-bf16"), ("paper-bf16", reach.CHOSEN_EPOCHS)):
+        first, second = (predicted[predicted["schedule"] == name] for name in names)
+        yield from (("schedules", ("WA",), c) for c in results.compare(first, second, [*shared, "run"], noise))
     selection = predicted[predicted["protocol"].eq(splits.SELECTION)]
     for corpus in results.in_order(selection["corpus"].unique()):
         yield from ((EARLIER, ("UA",), c) for c in reach.earlier(selection[selection["corpus"] == corpus], noise))
@@ -227,21 +226,11 @@ def _positions_compared(tokens: pd.DataFrame) -> Rows:
             schedule, held_out = fields["schedule"], splits.HELD_OUT[fields["protocol"]]
             epochs = config.SCHEDULES[schedule].epochs if schedule in config.SCHEDULES else 0
             both_r2 = (results.explained(rows.assign(missed=rows[name])) for name in ("missed", "missed_base"))
-            yield {
-                "family": family,
-                "measure": "R2",
-                "first": first,
-                "second": second,
-                **fields,
-                "held_out": held_out,
-                "epochs": epochs,
-                "folds": text.ranges(rows["fold"]),
-                "seed_numbers": text.ranges(rows["seed"]),
-                **_interval(gain),
-                **_both_estimates(*both_r2),
-                "utterances": rows["file"].nunique(),
-                "lacks": results.lacking(gain.seeds, results.missing_folds(rows), held_out, epochs),
-            }
+            lacks = results.lacking(gain.seeds, results.missing_folds(rows), held_out, epochs)
+            fields |= {"family": family, "measure": "R2", "first": first, "second": second, "held_out": held_out}
+            fields |= {"folds": text.ranges(rows["fold"]), "seed_numbers": text.ranges(rows["seed"]), "epochs": epochs}
+            fields |= {"utterances": rows["file"].nunique(), "lacks": lacks}
+            yield fields | _interval(gain) | _both_estimates(*both_r2)
 
 
 @table

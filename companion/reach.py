@@ -29,6 +29,7 @@ from serlib.data import splits
 from studies import variants
 
 SEEDS = (0, 1, 2)
+LOGGED, CHOSEN_EPOCHS = "logged-bf16", "chosen-epochs-bf16"  # schedules: to choose a number of epochs, and to use it
 SCHEDULE = "search-bf16"
 PLAIN = "student-alone"
 INPUTS = ("student-alone+4s", "student-alone+4s+repeat", "student-alone+3s+repeat")
@@ -87,6 +88,12 @@ def chosen(tries: pd.DataFrame, most_flops: float | None = None) -> str:
     if most_flops is not None:
         gaining = gaining[[costs.read()[run].flops <= most_flops for run in gaining["run"]]]
     return steps["beside"].iloc[0] if gaining.empty else gaining["run"][gaining["mean"].idxmax()]
+
+
+def epochs(curves: Sequence[Sequence[float]]) -> int:
+    """The number of epochs after which the mean over seeds is highest; of equal means the fewest. One curve a seed."""
+    means = [round(mean(accuracies), 9) for accuracies in zip(*curves, strict=True)]  # equal ones differ by rounding
+    return 1 + means.index(max(means))
 
 
 def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:

@@ -519,7 +519,7 @@ def test_strict_names_the_first_problem(fail, folder):
     ("arguments", "says"),
     [
         (("--run", "student"), "run 'student' is none of teacher, student-alone, "),
-        (("--schedule", "long"), "schedule 'long' is none of paper, logged, short, synthetic, search, paper-bf16, "),
+        (("--schedule", "long"), "schedule 'long' is none of paper, logged, short, synthetic, chosen-epochs, "),
         (("--protocol", "holdout"), "protocol 'holdout' is none of random, "),
         (("--protocol", "speaker-folds", "--fold", 5), "fold 5: speaker-folds on emodb has folds 0 to 4"),
         (("--fold", -1), "fold -1 must be at least 0"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from companion import experiments, results
+from companion import experiments, reach, results
 from serlib.data import facts, splits
 from studies import variants
 
@@ -30,8 +30,11 @@ def test_emodb_holds_its_ten_speakers_out_one_by_one_and_crema_d_in_five_groups(
 def test_crema_d_is_first_divided_as_the_field_divides_it():
     first, protocol, seeds, *others = experiments.experiments_of("crema-d")
     assert {e.protocol for e in (first, protocol, seeds)} == {"actor-split"}
-    at_student_size, *normalised, last = [e for e in others if e.protocol == "actor-split"]
+    at_student_size, chosen_epochs, *normalised, last = [e for e in others if e.protocol == "actor-split"]
     assert (at_student_size.runs, len(at_student_size.cells)) == (experiments.AT_STUDENT_SIZE, 3)
+    # Speaker folds would test the actors who chose the number of epochs.
+    assert [e for e in others if e.schedule == reach.CHOSEN_EPOCHS] == [chosen_epochs]
+    assert (chosen_epochs.runs, chosen_epochs.cells) == ((reach.PLAIN,), ((0, 0), (0, 1), (0, 2)))
     assert [e.runs for e in normalised] == [
         ("student-alone-speaker-norm+deltas",),
         ("resnet-18", "resnet-18-speaker-norm"),

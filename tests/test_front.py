@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from helpers import SPEAKERS, evidence_of, outcome
 
-from companion import front
+from companion import front, reach
+from serlib import config
 from serlib.config import STUDENT, TEACHER
+from serlib.data import splits
 
 
 @pytest.fixture
@@ -50,6 +52,17 @@ def test_a_row_with_fewer_epochs_says_so_and_no_step_stands_beside_longer_traini
     what = list(dict.fromkeys(table["what"]))
     assert "copies of an utterance\non both sides\n(16 epochs)" in what
     assert not any("deltas" in name for name in what)
+
+
+def test_the_number_of_epochs_that_others_choose_stands_beside_the_papers(tmp_path: Path) -> None:
+    half, right = (dict.fromkeys(SPEAKERS, count) for count in (2, 4))
+    chosen = outcome("student-alone", right, schedule=reach.CHOSEN_EPOCHS)
+    what = f"{front.OTHERS_EPOCHS}\n({config.SCHEDULES[reach.CHOSEN_EPOCHS].epochs} epochs)"
+    tables = front.tables(evidence_of(tmp_path, *outcome("student-alone", half), *chosen), tmp_path)
+    rows = tables["accuracy"].set_index("what")["estimate"]
+    assert (rows[splits.NEW], rows[what]) == (0.5, 1.0)
+    some = front.tables(evidence_of(tmp_path / "b", *outcome("student-alone", half), *chosen[1:]), tmp_path)
+    assert what not in set(some["accuracy"]["what"])  # a fold is missing
 
 
 def test_a_protocol_with_missing_folds_is_left_out(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from helpers import SPEAKERS, outcome, resolved, tiny_record
 
 from companion import claims, costs, experiments, node, prose, reach, results, text
 from companion.reach import INPUTS, PLAIN, SEEDS, STEPS
-from serlib import records
+from serlib import config, records
 from serlib.data import splits
 from serlib.records import Part
 
@@ -119,6 +119,20 @@ def test_a_score_is_the_unweighted_accuracy_of_each_seed_on_the_actors_for_choos
     assert reach.scores(results.predictions(found[::-1])) == {PLAIN: [1.0, 0.5, 0.75]}
 
 
+def test_the_chosen_number_of_epochs_has_the_highest_mean_over_seeds_and_of_equal_ones_is_the_fewest():
+    assert reach.epochs([(0.2, 0.6, 0.3, 0.5), (0.3, 0.1, 0.5, 0.5)]) == 4  # not the best epoch of any one seed alone
+    assert reach.epochs([(0.1, 0.5, 0.4), (0.3, 0.1, 0.2)]) == 2  # 0.6 / 2 twice, as 0.5 + 0.1 and 0.4 + 0.2
+    assert reach.epochs([(0.4,)]) == 1
+
+
+def test_the_schedule_has_the_number_of_epochs_that_the_committed_records_choose(committed_records):
+    logged = [r for r in committed_records if (r.protocol, r.schedule) == (splits.ACTOR_SELECTION, reach.LOGGED)]
+    assert [(r.run, r.seed) for r in sorted(logged, key=lambda r: r.seed)] == [(PLAIN, seed) for seed in SEEDS]
+    curves = [r.curves["cross entropy"]["test accuracy"] for r in logged]
+    assert {len(curve) for curve in curves} == {results.PAPER_EPOCHS}
+    assert config.SCHEDULES[reach.CHOSEN_EPOCHS] == replace(config.SCHEDULES["paper-bf16"], epochs=reach.epochs(curves))
+
+
 def test_a_run_is_reported_beside_the_plain_student_of_its_schedule_with_every_fold():
     speakers = dict.fromkeys(("03", "08", "09", "10", "11", "12"), 2)
     better, partial = dict.fromkeys(speakers, 3), dict.fromkeys(list(speakers)[:5], 4)
@@ -176,7 +190,8 @@ def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     compared = claims.labelled(node.comparisons(predicted, results.tokens(()), tries, results.seed_noise(predicted)))
     said = prose.reach_note(SimpleNamespace(tries=tries, comparisons=compared))
     assert said.startswith(
-        f"12 additions were tried by one rule, 0 in an earlier search. Chosen: {experiments.ADDS['deltas']} (`{CHOSEN}`)."
+        "12 additions were tried by one rule, 0 in an earlier search. "
+        f"Chosen once the limit of FLOPs was widened: {experiments.ADDS['deltas']} (`{CHOSEN}`)."
     )
     assert f"chooses {experiments.ADDS['convolutions']} instead (UA 54.9 on the actors for choosing, " in said
     assert "EmoDB (10 speakers, 3 seeds, 50 epochs): UA " in said

@@ -127,7 +127,7 @@ def test_the_pages_depend_on_every_module_of_the_telling():
         (("emdb", ".", "short"), "CORPUS=emdb is none of savee, emodb, crema-d"),
         (("", ".", "short"), "DATA is given without CORPUS"),
         (("", "", "", 0, 1, 2), "CHANNEL=2 is given without CORPUS"),
-        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, search, paper-bf16, "),
+        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, chosen-epochs, "),
     ],
 )
 def test_a_wrong_setting_is_named(capsys, given, message):
