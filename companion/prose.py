@@ -72,7 +72,7 @@ def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "", wher
     ``where``: a part that a single corpus decides ends in the corpus's name.
     """
     rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
-    without_size = rows["part"].str.removesuffix(f", {claims.SMALL}")
+    without_size = rows["part"].str.split(f", {claims.SMALL}").str[0]
     both_sizes = rows["finding"].eq("pending") & without_size.duplicated(keep=False)
     texts = rows["part"].where(~both_sizes, without_size + ", at both sizes")
     one_corpus = rows["corpora"].ne("") & ~rows["corpora"].str.contains(", ") & rows["finding"].ne("pending") & where
@@ -106,11 +106,11 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     tries = evidence.tries
     run, tried = reach.chosen(tries), len(tries) - 1
     earlier = evidence.comparisons["family"].eq("additions, for choosing").sum()
-    sentences = [
-        f"{tried} additions were tried by one rule, {earlier} in an earlier search. Chosen: {text.added(run)} (`{run}`)."
-    ]
     within_flops = reach.chosen(tries, costs.read()[reach.PLAIN].flops)
-    if within_flops != run:
+    limit = " once the limit of FLOPs was widened" * (within_flops != run)
+    sentences = [f"{tried} additions were tried by one rule, {earlier} in an earlier search."]
+    sentences += [f"Chosen{limit}: {text.added(run)} (`{run}`)."]
+    if limit:
         means = 100 * tries.set_index("run")["mean"][[within_flops, run]].to_numpy()
         sentences.append(
             f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(within_flops)} instead "

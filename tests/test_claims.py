@@ -256,7 +256,7 @@ def both_networks(right, **change):
 
 
 def test_accuracies_are_held_against_what_is_published():
-    says = "the student reaches the published accuracy"
+    says = "teacher and student reach the published accuracy"
     assert part("accuracy", says, made(*both_networks(PERFECT)))[0] is Finding.SUPPORTED
     finding, sentence = part("accuracy", says, made(*both_networks(HALF)))
     assert finding is Finding.NOT_REACHED
