@@ -159,10 +159,10 @@ def seed_noise(table: pd.DataFrame) -> Noise:
     """The effect of a seed on the WA of all speakers, by corpus and protocol; see :func:`serlib.metrics.seed_noise`.
 
     It is pooled over the networks with several seeds that trained at least as long as the paper's. Schedules and steps
-    beyond the paper are left out. So are random draws, because their test utterances differ.
+    beyond the paper are left out. So are random draws, because their test utterances differ, and runs for choosing.
     """
     added = table["schedule"].isin(BEYOND) | table["run"].str.contains("+", regex=False)
-    networks = ~table["run"].isin(variants.BASELINES) & ~table["protocol"].isin(splits.DRAWN)
+    networks = ~table["run"].isin(variants.BASELINES) & ~table["protocol"].isin((*splits.DRAWN, *splits.CHOOSING))
     rows = test(table[~added & networks & table["epochs"].ge(PAPER_EPOCHS)])
     return _pooled_noise(rows.assign(weight=1.0), [*CONDITION, "run"], "correct", "weight")
 

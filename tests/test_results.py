@@ -9,6 +9,7 @@ from helpers import SPEAKERS, outcome, tiny_record
 
 from companion import node, results, text
 from serlib import config, metrics
+from serlib.data import splits
 from serlib.records import Part
 from studies import variants
 from studies.probed import Probe
@@ -311,9 +312,10 @@ def test_the_seed_noise_is_of_the_papers_own_networks_at_its_length():
         for seed in (0, 1)
         for r in outcome(run, (ALWAYS, NEVER)[seed], schedule=schedule, seed=seed)
     ]
-    drawn = [r for seed in (0, 1) for r in outcome("teacher", (ALWAYS, NEVER)[seed], "random", seed=seed)]
-    assert results.seed_noise(results.predictions([*found, *others, *drawn])) == own
-    assert results.seed_noise(results.predictions([*others, *drawn])) == {}
+    for protocol in ("random", splits.SELECTION, splits.ACTOR_SELECTION):
+        others += [r for seed in (0, 1) for r in outcome("teacher", (ALWAYS, NEVER)[seed], protocol, seed=seed)]
+    assert results.seed_noise(results.predictions([*found, *others])) == own
+    assert results.seed_noise(results.predictions(others)) == {}
 
 
 def test_of_probes_seeds_count_as_of_accuracies():
