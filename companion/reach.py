@@ -91,7 +91,7 @@ def chosen(tries: pd.DataFrame, most_flops: float | None = None) -> str:
 
 
 def epochs(curves: Sequence[Sequence[float]]) -> int:
-    """The number of epochs after which the mean over seeds is highest; of equal means the fewest. One curve a seed."""
+    """The epochs after which the mean over seeds of ``curves`` (seeds x epochs, in [0, 1]) is highest; if equal, fewest."""
     means = [round(mean(accuracies), 9) for accuracies in zip(*curves, strict=True)]  # equal ones differ by rounding
     return 1 + means.index(max(means))
 
