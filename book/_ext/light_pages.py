@@ -165,7 +165,9 @@ def figure(svg: str, alt: str, number: int) -> str:
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", body[2])]
     minimum = math.ceil(SMALLEST * width / min(sizes)) if sizes else 0
     rounded = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body[2])  # hundredths of a point
-    content = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", rounded)
+    # Nothing refers to a group; the page sets the font of words.
+    content = re.sub(r"""(?<=<g) id="[^"]*"|font-family: 'DejaVu Sans', sans-serif;? ?""", "", rounded)
+    content = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", content)
     content, links = re.subn(r'<a xlink:href="([^"]*?)#!([^"]*)"[^>]*>', link, content)
     content = re.sub(r"data:image/png;base64,([^\"]+)", lighter, content)
     content = re.sub(COLOUR, either, re.sub(r' transform="rotate\(-0 [^"]*"|(?<=\n) +', "", content))
