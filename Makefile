@@ -18,7 +18,7 @@ unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 .DEFAULT_GOAL := book
 
 # runs: what the book reads.
-# notebooks: re-executes them on this build's synthetic speech and writes their outputs into notebooks/, to be committed.
+# notebooks: re-executes them on this build's synthetic speech, and writes the cards of the weights, to be committed.
 # evidence: the runs that the claims rest on, worth most first, each experiment's records into results/, to be committed.
 # results: puts the records of runs on recordings, and the splits, into results/, to be committed.
 book runs notebooks evidence results: .venv/installed

@@ -14,7 +14,7 @@ from serlib.files import sha256
 from studies import __main__ as studies
 from studies.frontends import load
 from tests.helpers import write_wav
-from workflow import release
+from workflow import cards, release
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = sorted((ROOT / "weights").glob("*.safetensors"))
@@ -50,7 +50,7 @@ def test_the_card_is_of_these_weights_and_of_a_committed_record(path, committed_
     changed, of = (int(count.replace(",", "")) for count in counts)
     assert of == len(record.parts["test"].file)
     assert changed <= 0.01 * of
-    assert card == release.card(record, path, changed, *predicted), "records were added: release the weights again"
+    assert card == cards.card(record, path, changed, *predicted), "records were added: python -m workflow.cards"
     with safetensors.safe_open(path, framework="pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
 

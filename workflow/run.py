@@ -169,6 +169,7 @@ def main(action: str) -> None:
         graph("runs", **options)
         for notebook in map(str, files.below("notebooks", ".ipynb")):
             python("-m", "workflow.execute", notebook, notebook)
+        python("-m", "workflow.cards")
     elif action == "bench":
         graph("build/synthetic/emodb/images", chosen={}, cores=cores)
         python("-m", "benchmarks.cpu", *shlex.split(os.environ.get("BENCH", "")))
