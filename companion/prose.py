@@ -102,29 +102,25 @@ def changes(run: config.Run) -> str:
 
 
 def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
-    """The choice by the rule of :mod:`companion.reach`, its gain on new speakers, and its distance from openSMILE."""
-    tries = evidence.tries
-    run, tried = reach.chosen(tries), len(tries) - 1
-    earlier = evidence.comparisons["family"].eq("additions, for choosing").sum()
-    within_flops = reach.chosen(tries, costs.read()[reach.PLAIN].flops)
-    limit = " once the limit of FLOPs was widened" * (within_flops != run)
-    sentences = [f"{tried} additions were tried by one rule, {earlier} in an earlier search."]
-    sentences += [f"Chosen{limit}: {text.added(run)} (`{run}`)."]
-    if limit:
-        means = 100 * tries.set_index("run")["mean"][[within_flops, run]].to_numpy()
-        sentences.append(
-            f"The rule as committed allows no more FLOPs than the plain student's and chooses {text.added(within_flops)} instead "
-            f"(UA {means[0]:.1f} on the actors for choosing, {means[1]:.1f} for the other)."
-        )
-    table = evidence.comparisons
-    steps = table[table["family"].eq("steps") & table["measure"].eq(measure) & table["first"].eq(run)]
-    for corpus, corpus_rows in steps.groupby("corpus", sort=False):
-        rows = {row.second: row for row in corpus_rows.itertuples()}
-        gain, svm = rows[reach.PLAIN], rows.get("opensmile")
-        shares = [text.share(accuracy, 1) for accuracy in (gain.first_estimate, gain.second_estimate)]
-        difference = f" Minus {text.display_name('opensmile')}: {text.points(svm)} points." if svm else ""
-        sentences.append(
-            f"{facts.title(corpus)} ({text.counted(gain)}, {gain.epochs:.0f} epochs): {measure} {shares[0]}, without "
-            f"it {shares[1]}, gain {text.points(gain)} points, {text.label(gain)}.{difference}"
-        )
-    return " ".join(sentences)
+    """What the rule of :mod:`companion.reach` chooses, as committed and once widened: the findings on new speakers."""
+    tries, table = evidence.tries, evidence.comparisons
+    chosen, as_committed = reach.chosen(tries), reach.chosen(tries, costs.read()[reach.PLAIN].flops)
+    means = 100 * tries.set_index("run")["mean"]
+    earlier = table["family"].eq("additions, for choosing").sum()
+    lines, shown = [], []
+    for run, second in dict.fromkeys([(chosen, reach.PLAIN), (as_committed, reach.PLAIN), (chosen, "opensmile")]):
+        part = claims.Part("steps", "", claims.Kind.GAIN, ((run, second),))
+        rows = table[table["family"].eq("steps") & table["measure"].eq(measure)]
+        rows = rows[rows["first"].eq(run) & rows["second"].eq(second)]
+        finding = claims.finding(part, rows)
+        how = "as committed" if run == as_committed else "once its limit of FLOPs was widened"
+        against = f"chosen by the rule {how} (UA {means[run]:.1f} on the actors for choosing)"
+        if second != reach.PLAIN:
+            against = f"against {text.display_name(second)}"
+        elif finding == claims.Finding.SUPPORTED:
+            shown.append(text.added(run))
+        lines.append(f"- {text.added(run)}, {against}: **{finding}**. {text.sentence(part, rows, table, finding)}")
+    tried = f"Of {len(tries) - 1} additions tried by one rule and {earlier} in an earlier search"
+    return "\n".join(
+        [f"{tried}, {' and '.join(shown) or 'none'} is shown to raise {measure} on new speakers.\n", *lines]
+    )
