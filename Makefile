@@ -56,7 +56,7 @@ bench: .venv/installed
 
 .venv/installed: SIZE := PyTorch and its CUDA libraries: about 5 GB, a few minutes; see README.md for the CPU-only way
 .venv/installed: WANTED := -r requirements.lock
-.venv-read/installed: SIZE := about 500 MB, a minute
+.venv-read/installed: SIZE := about 600 MB, a minute
 .venv-read/installed: WANTED := -c requirements.lock $(READS)
 .venv/installed .venv-read/installed: requirements.lock pyproject.toml
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5) and "serlib: Python 3.11.5 or newer is needed; name it as in make PYTHON=python3.11")'

@@ -58,14 +58,14 @@ class Part:
     shuffled: bool = False  # the sentence also gives the pair's loss from shuffled columns
 
 
-SMALL = "at the student's size"  # the claim's own runs have the teacher's size
+LARGE, SMALL = "at the teacher's size", "at the student's size"
 PARTS = (
-    Part("vertical patches", "full-height patches beat square ones", Kind.GAIN, (("teacher", "teacher-square-patches"),)),
-    Part("vertical patches", "full-height patches beat horizontal ones", Kind.GAIN, (("teacher", "teacher-horizontal-patches"),)),
+    Part("vertical patches", f"full-height patches beat square ones, {LARGE}", Kind.GAIN, (("teacher", "teacher-square-patches"),)),
+    Part("vertical patches", f"full-height patches beat horizontal ones, {LARGE}", Kind.GAIN, (("teacher", "teacher-horizontal-patches"),)),
     Part("vertical patches", f"full-height patches beat square ones, {SMALL}, without position", Kind.GAIN, (("student-alone", "student-square-patches"),)),
     Part("vertical patches", f"full-height patches beat horizontal ones, {SMALL}, without position", Kind.GAIN, (("student-alone", "student-horizontal-patches"),)),
     Part("coordinate encoding", "coordinates tell tokens their column", Kind.POSITION, (("teacher", "teacher-no-position"),)),
-    Part("coordinate encoding", "coordinates raise accuracy", Kind.GAIN, (("teacher", "teacher-no-position"),), shuffled=True),
+    Part("coordinate encoding", f"coordinates raise accuracy, {LARGE}", Kind.GAIN, (("teacher", "teacher-no-position"),), shuffled=True),
     Part("coordinate encoding", f"coordinates raise accuracy, {SMALL}", Kind.GAIN, (("student-coordinates", "student-alone"),)),
     Part("transfer", "a teacher raises the student's accuracy", Kind.GAIN, (("student-pooled", "student-alone"), ("student-pooled", "student-alone-long"))),
     Part("transfer", "the teacher passes position on", Kind.PROVED),

@@ -243,11 +243,13 @@ def plot_intervals(
     if percent:
         value_axis.set_major_formatter(PercentFormatter(1, symbol=None))
     (ax.set_ylabel if horizontal else ax.set_xlabel)("")
-    if hue and horizontal:  # below the figure, where long labels of the axis never meet it
+    if horizontal:
+        ax.set_ylim(table[key].nunique() - 0.5, -0.5)
+    if hue and horizontal:  # above the figure, where long labels of the axis never meet it
         ax.get_legend().remove()
         dots, names = ax.get_legend_handles_labels()
         columns = 1 if max(map(len, names)) > 26 else 2  # a legend no wider than a phone
-        ax.figure.legend(dots, names, loc="outside lower center", ncols=columns)
+        ax.figure.legend(dots, names, loc="outside upper center", ncols=columns)
     elif hue:
         ax.get_legend().set_title("")
     return ax

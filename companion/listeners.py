@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-SCORES = {"emodb": "mean share", "crema-d": "majority vote"}  # the meaning of a recording's score
+SCORES = {"emodb": "mean share", "crema-d": "most named"}  # the meaning of a recording's score
 
 
 def read(table: Path) -> tuple[list[str], list[float]]:

@@ -72,7 +72,7 @@ def parts(verdicts: pd.DataFrame, findings: Sequence[str], claim: str = "", wher
     ``where``: a part that a single corpus decides ends in the corpus's name.
     """
     rows = verdicts[verdicts["finding"].isin(findings) & (verdicts["claim"].eq(claim) | (not claim))]
-    without_size = rows["part"].str.split(f", {claims.SMALL}").str[0]
+    without_size = rows["part"].str.split(f", {claims.LARGE}|, {claims.SMALL}", regex=True).str[0]
     both_sizes = rows["finding"].eq("pending") & without_size.duplicated(keep=False)
     texts = rows["part"].where(~both_sizes, without_size + ", at both sizes")
     one_corpus = rows["corpora"].ne("") & ~rows["corpora"].str.contains(", ") & rows["finding"].ne("pending") & where
@@ -116,11 +116,10 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
         how = "as committed" if run == as_committed else "once its limit of FLOPs was widened"
         against = f"chosen by the rule {how} (UA {means[run]:.1f} on the actors for choosing)"
         if second != reach.PLAIN:
-            against = f"against {text.display_name(second)}"
+            against = f"minus {text.display_name(second)}"
         elif finding == claims.Finding.SUPPORTED:
             shown.append(text.added(run))
-        lines.append(f"- {text.added(run)}, {against}: **{finding}**. {text.sentence(part, rows, table, finding)}")
-    tried = f"Of {len(tries) - 1} additions tried by one rule and {earlier} in an earlier search"
-    return "\n".join(
-        [f"{tried}, {' and '.join(shown) or 'none'} is shown to raise {measure} on new speakers.\n", *lines]
-    )
+        label = f": **{finding}**" * (second == reach.PLAIN)
+        lines.append(f"- {text.added(run)}, {against}{label}. {text.sentence(part, rows, table, finding)}")
+    tried = f"{len(tries) - 1} additions were tried by one rule, {earlier} in an earlier search. Of the chosen ones, "
+    return f"{tried}{' and '.join(shown) or 'none'} is shown to raise {measure} on new speakers.\n\n" + "\n".join(lines)

@@ -122,7 +122,9 @@ def sentence(part: Part, rows: pd.DataFrame, orders: pd.DataFrame, finding: Find
     if part.kind is Kind.PROVED:
         return "Impossible with any weights: the student's decision does not depend on the order of the columns."
     if part.kind is Kind.COUNTED:
-        return f"The student needs {share_of_operations()} of the teacher's operations."
+        least, _ = min(costs.others().items(), key=lambda network: network[1].flops)
+        beside = f"{share_of_operations(least)} of those of {least}, the smallest other network counted"
+        return f"The student needs {share_of_operations()} of the teacher's operations, and {beside}."
     measured = ". ".join(_measured(part, row, finding) for row in _most_complete(part, rows).itertuples())
     measured = f"New speakers: {measured}." if measured else "Not measured on test speakers."
     return " ".join((measured, *(shuffling(orders, *part.pairs[0]) if part.shuffled else ())))
@@ -133,13 +135,13 @@ def shuffling(orders: pd.DataFrame, first: str, second: str) -> list[str]:
     new = orders["order"].eq("shuffled") & orders["protocol"].map(splits.HELD_OUT).eq(splits.NEW)
     by_run = (orders[new & orders["run"].eq(run)] for run in (first, second))
     both = pd.merge(*by_run, on=["corpus", "protocol", "schedule", "folds"], suffixes=("", "_without"))
-    losses = ", ".join(
-        f"{percent(row)} and {_bounds(row, 100, 'z.1f', '_without')} points ({facts.title(row.corpus)}, {counted(row)})"
+    losses = " ".join(
+        f"{facts.title(row.corpus)} ({counted(row)}): {display_name(first)} {percent(row)}, {display_name(second)} {_bounds(row, 100, 'z.1f', '_without')}."
         for row in both.itertuples()
     )
     evidence = "a sign" if (both["low"] > both["high_without"]).all() else "no evidence"
-    measured = f"Shuffling the columns of speech costs {display_name(first)} and {display_name(second)} {losses}. "
-    return [f"{measured}This is {evidence} that the first uses its coordinates."] if losses else []
+    measured = f"Points lost when the columns of speech are shuffled. {losses} "
+    return [f"{measured}This is {evidence} that {display_name(first)} uses its coordinates."] if losses else []
 
 
 def _most_complete(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
@@ -167,15 +169,15 @@ def _measured(part: Part, row: Any, finding: Finding) -> str:
         statement = f"{corpus} {100 * row.estimate:+z.1f} points" + f" over {display_name(row.second)}" * (
             len(part.pairs) > 1
         )
-        details = f"{100 * row.first_estimate:.1f} against {100 * row.second_estimate:.1f}; "
+        details = f"seed{'s' * (row.seeds > 1)} {row.seed_numbers}: " * (row.seeds < results.SEEDS)
+        details += f"{100 * row.first_estimate:.1f} against {100 * row.second_estimate:.1f}; "
         details += f"at most {100 * row.bound:+z.1f}; " * (row.label == Finding.UNCLEAR)
     return f"{statement} ({details}{counts}{'; ' * bool(caveat)}{caveat})"
 
 
-def share_of_operations() -> str:
-    """``20.5 %``: the student's number of operations as a share of the teacher's."""
-    counts = costs.read()
-    return share(counts[costs.STUDENT].flops / counts[costs.TEACHER].flops, 1)
+def share_of_operations(other: str = costs.TEACHER) -> str:
+    """``20.5 %``: the student's number of operations as a share of another network's, the teacher's if not named."""
+    return share(costs.read()[costs.STUDENT].flops / costs.read()[other].flops, 1)
 
 
 # Tables that several pages share

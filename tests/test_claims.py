@@ -83,7 +83,7 @@ def test_two_of_three_seeds_are_pending_whatever_the_interval():
     finding, sentence = gain(*transfer(ALWAYS, HALF, HALF, seeds=2))
     assert finding is Finding.PENDING
     assert sentence.endswith(
-        "over Student alone (twice the epochs) (95.8 against 50.0; 6 speakers; 2 of 3 seeds)."
+        "over Student alone (twice the epochs) (seeds 0-1: 95.8 against 50.0; 6 speakers; 2 of 3 seeds)."
     )  # the finding says pending
 
 
@@ -230,13 +230,13 @@ def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates
             for run, wrong in (("teacher", with_them), ("teacher-no-position", without))
             for p in probe(run, everyone, 1.0)
         ]
-        return part("coordinate encoding", "coordinates raise accuracy", made(probed=probed))[1]
+        return part("coordinate encoding", "coordinates raise accuracy, at the teacher's size", made(probed=probed))[1]
 
-    costs_of = "Shuffling the columns of speech costs Teacher and Teacher (no position) {} points (EmoDB, 10 speakers, 3 seeds). {} that the"
+    costs_of = "are shuffled. EmoDB (10 speakers, 3 seeds): Teacher {}, Teacher (no position) {}. {} that Teacher uses"
     all_of_it, nothing = "100.0 [100.0,\xa0100.0]", "0.0 [0.0,\xa00.0]"
-    assert costs_of.format(f"{all_of_it} and {nothing}", "This is a sign") in said(1, 0)
-    assert costs_of.format(f"{all_of_it} and {all_of_it}", "This is no evidence") in said(1, 1)
-    assert "Shuffling" not in part("coordinate encoding", "coordinates tell tokens their column", made())[1]
+    assert costs_of.format(all_of_it, nothing, "This is a sign") in said(1, 0)
+    assert costs_of.format(all_of_it, all_of_it, "This is no evidence") in said(1, 1)
+    assert "shuffled" not in part("coordinate encoding", "coordinates tell tokens their column", made())[1]
 
 
 def test_cremas_nineteen_test_actors_are_every_fold_of_its_deciding_split():
@@ -286,7 +286,10 @@ def test_what_is_counted_and_what_is_proved_needs_no_record(monkeypatch):
     assert part("transfer", "the teacher passes position on", made())[0] is Finding.RULED_OUT
     finding, sentence = part("cost", "the student needs fewer operations", made())
     assert finding is Finding.SUPPORTED
-    assert sentence == "The student needs 20.5\xa0% of the teacher's operations."
+    assert sentence == (
+        "The student needs 20.5\xa0% of the teacher's operations, and 44.6\xa0% of those of ResNet-18, the smallest other "
+        "network counted."
+    )
     monkeypatch.setattr(claims, "fewer_operations", lambda: False)
     assert part("cost", "the student needs fewer operations", made())[0] is Finding.RULED_OUT
 
