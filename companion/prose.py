@@ -120,6 +120,6 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
         elif finding == claims.Finding.SUPPORTED:
             shown.append(text.added(run))
         label = f": **{finding}**" * (second == reach.PLAIN)
-        lines.append(f"- {text.added(run)}, {against}{label}. {text.sentence(part, rows, table, finding)}")
+        lines.append(f"- {text.added(run)}, {against}{label}. {text.sentence(part, rows, evidence.orders, finding)}")
     tried = f"{len(tries) - 1} additions were tried by one rule, {earlier} in an earlier search. Of the chosen ones, "
     return f"{tried}{' and '.join(shown) or 'none'} is shown to raise {measure} on new speakers.\n\n" + "\n".join(lines)

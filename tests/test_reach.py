@@ -188,7 +188,7 @@ def test_the_actors_that_choose_are_not_those_of_the_report(predicted):
 def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     tries = reach.tries(reach.scores(predicted))
     compared = claims.labelled(node.comparisons(predicted, results.tokens(()), tries, results.seed_noise(predicted)))
-    said = prose.reach_note(SimpleNamespace(tries=tries, comparisons=compared))
+    said = prose.reach_note(SimpleNamespace(tries=tries, comparisons=compared, orders=None))
     assert said.startswith(
         "12 additions were tried by one rule, 0 in an earlier search. Of the chosen ones, none is shown"
     )
