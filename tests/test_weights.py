@@ -1,6 +1,7 @@
 """The committed weights: each with its card, small, and of the use that the card says."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_the_card_is_of_these_weights_and_of_a_committed_record(path, committed_
     assert card == cards.card(record, path, changed, *predicted), "records were added: python -m workflow.cards"
     with safetensors.safe_open(path, framework="pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("lost", [".md", ".json"])
+def test_weights_without_card_or_record_are_named_and_nothing_is_written(lost, tmp_path):
+    for path in (ROOT / "weights").glob("emodb-student-pooled.*"):
+        if path.suffix != lost:
+            shutil.copy(path, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SystemExit, match=r"student-pooled\.safetensors: no .*workflow\.release"):
+        cards.main(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)

@@ -17,16 +17,23 @@ from studies import frontends
 ROOT = Path(__file__).parents[1]
 
 
-def main() -> None:
+def main(folder: Path = ROOT / "weights") -> None:
+    """Write the card of each of the weights in ``folder``; SystemExit, and nothing written, if one lacks card or record."""
+    by_result = {r.result: r for path in (ROOT / "results/recordings", folder) for r in records.read_all(path)}
+    changed = {}
+    for weights in sorted(folder.glob("*.safetensors")):
+        path, result = weights.with_suffix(".md"), frontends.load(weights)[1]["result"]
+        written = path.read_text(encoding="utf-8") if path.exists() else ""
+        counted = re.search(r"\| ([\d,]+) of [\d,]+ test predictions", written)
+        if not counted or result not in by_result:
+            what = "committed record" if counted else "count of changed predictions in its card"
+            raise SystemExit(f"serlib: {weights}: no {what}: `python -m workflow.release` writes both")
+        changed[weights] = by_result[result], int(counted[1].replace(",", ""))
     predicted = evidence.read(ROOT).predictions
     noise = results.seed_noise(predicted)
-    by_result = {r.result: r for folder in ("results/recordings", "weights") for r in records.read_all(ROOT / folder)}
-    for weights in sorted((ROOT / "weights").glob("*.safetensors")):
-        path, record = weights.with_suffix(".md"), by_result[frontends.load(weights)[1]["result"]]
-        changed = re.search(r"\| ([\d,]+) of [\d,]+ test predictions", path.read_text(encoding="utf-8"))
-        with atomic_write(path) as temporary:
-            counted = int(changed[1].replace(",", ""))
-            temporary.write_text(card(record, weights, counted, predicted, noise), encoding="utf-8")
+    for weights, (record, count) in changed.items():
+        with atomic_write(weights.with_suffix(".md")) as temporary:
+            temporary.write_text(card(record, weights, count, predicted, noise), encoding="utf-8")
 
 
 def card(record: records.Record, weights: Path, changed: int, committed: pd.DataFrame, noise: results.Noise) -> str:
