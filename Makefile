@@ -19,7 +19,7 @@ unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 # runs: what the book reads.
 # notebooks: re-executes them on this build's synthetic speech, and writes the cards of the weights, to be committed.
-# evidence: the runs that the claims rest on, worth most first, each experiment's records into results/, to be committed.
+# evidence: the runs without a record in results/, experiment by experiment, worth most first; their records go there.
 # results: puts the records of runs on recordings, and the splits, into results/, to be committed.
 book runs notebooks evidence results: .venv/installed
 	@$(RUN) $@

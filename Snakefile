@@ -220,14 +220,19 @@ rule probe:
     shell: "{PYTHON:q} -m studies probe {params.corpus:q} --runs {input.record:q} 2>&1 | keep {log:q}"
 
 
+def lacking(folder, results, places):
+    """What has to be made below `folder`, because no record of it is committed in `results`."""
+    return [f"{folder}/{place}" for place in places if not Path(results, place).exists()]
+
+
 # The evidence, a rule for each experiment: evidence_1 is worth most. `make evidence` asks for one after the other.
 for number, experiment in enumerate(experiments.experiments_of(CORPUS) if CORPUS else [], 1):
     rule:
         name: f"evidence_{number}"
         message: f"evidence, {CORPUS}: {experiment.title}"
         input:
-            [f"build/runs/{place}" for place in experiment.places(CORPUS, SHAPE)],
-            [f"build/probes/{place}" for place in experiment.places(CORPUS, SHAPE, experiment.probed)],
+            lacking("build/runs", "results", experiment.places(CORPUS, SHAPE)),
+            lacking("build/probes", "results/probes", experiment.places(CORPUS, SHAPE, experiment.probed)),
 
 
 rule evidence:

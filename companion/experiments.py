@@ -1,6 +1,6 @@
 """The runs of the book's evidence, experiment by experiment, the most important one for a reader first.
 
-``make evidence CORPUS=... DATA=...`` makes a corpus's experiments one after the other; what exists is not made again.
+``make evidence CORPUS=... DATA=...`` makes a corpus's experiments one after the other: the runs without a committed record.
 """
 
 import tomllib

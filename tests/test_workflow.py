@@ -148,9 +148,12 @@ def test_what_is_planned_for_recordings(tmp_path_factory):
 
     said = found["experiments"][1]
     assert {f"evidence, emodb: {experiment.title}" for experiment in EXPERIMENTS} <= jobs(said)
-    assert "baseline majority: emodb (recordings), random-0" in jobs(said)
+    committed = ROOT / "results/recordings/emodb/128x128/baseline/random-0/majority-seed0.json"
+    assert committed.exists()
+    assert "baseline majority: emodb (recordings), random-0" not in jobs(said)  # what is committed is not made anew
 
     said = found["channel"][1]
+    assert "baseline majority: emodb (recordings), leave-one-speaker-out-0" in jobs(said)
     assert re.search(r"-m serlib corpora emodb .* --channel 2 --table", said)
     assert set(re.findall(r"build/(?:runs|probes)/recordings/emodb/([^/]+)/", said)) == {"128x128-channel2"}
     assert set(re.findall(r"--image-width (\S+)", said)) == {"128"}
@@ -558,7 +561,12 @@ def test_only_records_are_kept(tmp_path, monkeypatch):
     for name in ("a.json", "a.safetensors", ".a.state"):
         (place / name).touch()
     run.keep()
-    assert [path.name for path in Path("results").rglob("*") if path.is_file()] == ["a.json"]
+    (kept,) = (path for path in Path("results").rglob("*") if path.is_file())
+    assert kept.name == "a.json"
+    for replace, content in ((False, ""), (True, "another")):
+        (place / "a.json").write_text("another")
+        run.keep(replace)
+        assert kept.read_text() == content
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])

@@ -126,12 +126,17 @@ def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def keep() -> None:
-    """Copy the records of runs on recordings, and the probes of their networks, into ``results/``, to be committed."""
+def keep(replace: bool = True) -> None:
+    """Copy the records of runs on recordings, and the probes of their networks, into ``results/``, to be committed.
+
+    ``replace``: a record that is there already gives way to a new one.
+    """
     for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
         for path in files.below(source, ".json"):
+            kept = Path(target, path.relative_to(source))
             try:
-                copy(path, Path(target, path.relative_to(source)))
+                if replace or not kept.exists():
+                    copy(path, kept)
             except OSError as error:
                 stop(f"{error.filename}: {error.strerror}; what was there before is whole")
 
@@ -183,7 +188,7 @@ def main(action: str) -> None:
 
         for rank, _ in enumerate(experiments.experiments_of(chosen.corpus), 1):
             python("-m", "workflow.run", f"evidence_{rank}")
-            keep()
+            keep(replace=False)
     else:
         graph(action, **options)
         if action == "book":
