@@ -1,10 +1,5 @@
 """The claims: the runs that test each one, and the findings by the stated rule, as values.
 
-* :data:`PARTS`: the parts of each claim, and the pairs of runs that test them;
-* :func:`measured`: the comparisons of a pair that may be reported, the best for each corpus and split;
-* :func:`labelled`: the label of each comparison, after Holm's correction within its claim;
-* :func:`finding`: the finding on a part, from the labels of its comparisons.
-
 :mod:`companion.evidence` stores what they return; :func:`companion.text.sentence` puts it into words.
 """
 
@@ -12,10 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from numpy import ndarray
 
 from companion import costs, paper, results
 from companion.results import Comparison
@@ -77,7 +69,8 @@ CLAIMS = frozenset(part.claim for part in PARTS)
 
 
 def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: results.Noise) -> list[Comparison]:
-    """Compare two runs' predictions on recordings of people: one comparison per corpus, protocol and image size.
+    """Compare two runs' predictions on recordings of people: one comparison per corpus, protocol, set
+    of files and image size.
 
     Of several schedules, one that lacks nothing comes first; then the one with more predictions; then the one with more
     epochs; then single precision before bf16.
@@ -93,14 +86,6 @@ def measured(pair: Sequence[str], by_run: dict[str, pd.DataFrame], noise: result
     return sorted(best.values(), key=lambda c: (order.index(c.corpus), splits.PROTOCOLS.index(c.protocol)))
 
 
-def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
-    """p-values adjusted for multiple comparisons (Holm 1979): the chance of any false finding stays below the level."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1)
-    return adjusted[np.argsort(order)]
-
-
 def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """Add two columns to comparisons: ``adjusted``, Holm's p-value within the ``family`` and measure, and ``label``.
 
@@ -110,7 +95,7 @@ def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     decides = rows["lacks"].eq("")
     adjusted = pd.Series(float("nan"), rows.index)
     for _, family in rows[decides].groupby(["family", rows["measure"].where(rows["measure"] == "UA", "WA")]):
-        adjusted[family.index] = holm(family["p"].tolist())
+        adjusted[family.index] = metrics.holm(family["p"].tolist())
     label = pd.Series(Finding.UNCLEAR.value, rows.index)
     label[adjusted.lt(ALPHA) & rows["estimate"].gt(0)] = Finding.SUPPORTED.value
     label[adjusted.lt(ALPHA) & rows["estimate"].lt(0)] = Finding.RULED_OUT.value
@@ -122,14 +107,15 @@ def beside_published(interval: metrics.Interval, stated: float) -> Finding:
     """An accuracy against the published one: below it, reaching it, or unclear because its interval is too wide."""
     if interval.high < stated:
         return Finding.NOT_REACHED
-    return Finding.UNCLEAR if (interval.high - interval.low) / 2 > WIDEST else Finding.SUPPORTED
+    narrow = interval.estimate - interval.low <= WIDEST and interval.high - interval.estimate <= WIDEST
+    return Finding.SUPPORTED if narrow else Finding.UNCLEAR  # of one speaker the bounds are NaN
 
 
 def finding(part: Part, rows: pd.DataFrame) -> Finding:
     """The finding on a part of a claim, from its rows with a ``label``.
 
     It is the label that all deciding rows share, or *unclear* if they differ. It is *pending* if no row decides, or if
-    all deciding rows support the claim but one of its pairs has no deciding row.
+    all deciding rows support the claim but one of its pairs, or of its networks, has no deciding row.
     """
     if part.kind is Kind.PROVED:
         return Finding.RULED_OUT
@@ -137,7 +123,10 @@ def finding(part: Part, rows: pd.DataFrame) -> Finding:
         return Finding.SUPPORTED if fewer_operations() else Finding.RULED_OUT
     deciding = rows[rows["label"].ne(Finding.PENDING)]
     labels = set(deciding["label"])
-    decided, pairs = (set(zip(t.get("first", ()), t.get("second", ()), strict=True)) for t in (deciding, rows))
+    if part.kind is Kind.PUBLISHED:
+        decided, pairs = set(deciding["run"]), {run for pair in part.pairs for run in pair}
+    else:
+        decided, pairs = (set(zip(t["first"], t["second"], strict=True)) for t in (deciding, rows))
     if len(labels) > 1:
         return Finding.UNCLEAR
     if not labels or (labels == {Finding.SUPPORTED} and decided < pairs):

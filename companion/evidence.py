@@ -36,8 +36,8 @@ if TYPE_CHECKING:  # a command that only shows verdicts needs no pandas
 
 FOLDER, SOURCES, STAMP = "build/evidence", "results", "made_from.txt"
 RUN = ["speech", "corpus", "fingerprint", "image", "precision", "schedule", "protocol", "run"]
-INTERVAL = ["estimate", "low", "high", "bound", "detectable", "p", "speakers", "seeds"]
-PROBED = ["speech", "corpus", "protocol", "schedule", "run"]
+INTERVAL = ["estimate", "low", "high", "bound", "p", "speakers", "seeds"]
+PROBED = ["speech", "corpus", "protocol", "schedule", "image", "fingerprint", "run"]
 # The columns of each table; the provenance of a record adds its own to ``runs``.
 COLUMNS = {
     "runs": [*RUN, "fold", "split", "seed", "epochs", "complete", "device", "result", "hardware", "path"],
@@ -51,8 +51,8 @@ COLUMNS = {
         "schedule", "second_schedule", "image", "fingerprint", "precision", "epochs", "folds", "seed_numbers", "utterances",
         "device", "first_estimate", "second_estimate",
     ],
-    "positions": [*PROBED, "image", "fingerprint", "layer", "last", *INTERVAL, "folds", "utterances"],
-    "orders": [*PROBED, "order", *INTERVAL, "changed", "folds", "utterances"],
+    "positions": [*PROBED, "layer", "last", *INTERVAL, "folds", "utterances"],
+    "orders": [*PROBED, "order", *INTERVAL, "changed", "folds", "seed_numbers", "utterances"],
     "tries": ["run", "beside", "scores", "mean", "gain", "spread", "gains", "chosen"],
     "seeds": ["corpus", "protocol", "deviation", "df"],
     "verdicts": ["claim", "part", "finding", "corpora", "sentence"],
@@ -112,11 +112,12 @@ def _stamp(root: Path) -> str:
 @cache
 def _code() -> list[Path]:
     """The modules that make the evidence, including those imported inside functions, and their tables."""
-    folder = Path(__file__).parent
+    folder, data = Path(__file__).parent, Path(__file__).parents[1] / "serlib/data"
     walk = ModuleFinder([str(folder.parent)])  # searches only this checkout
     walk.import_hook("companion.node")
     modules = (Path(module.__file__) for module in walk.modules.values() if module.__file__)
-    return sorted([*modules, *folder.glob("*.toml"), *folder.glob("*.csv")])
+    tables = (*folder.glob("*.toml"), *folder.glob("*.csv"), *data.rglob("*.toml"), *data.rglob("*.csv"))
+    return sorted([*modules, *tables])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,4 @@
-"""The pictures of the home page and of the page on the method, drawn from records only.
-
-* :func:`ladder`: one network's accuracy by the choice of the test set, and an SVM, listeners and the published number;
-* :func:`copies`: the gain on unchanged test utterances from their copies in training;
-* :func:`differences`: the comparisons on which the claims rest, where they can decide;
-* :func:`networks`: the steps of teacher and student, for the page on the method;
-* :func:`draw`: all pictures as SVG, with their data as CSV.
-"""
+"""The pictures of the home page and of the page on the method, drawn from records only."""
 
 import math
 import textwrap
@@ -43,7 +36,7 @@ def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
     Networks in one picture have the same training. A row without a run was not measured here.
 
     Args:
-        ratings: folder of the tables that :func:`companion.listeners.save` writes.
+        ratings: folder of the tables that :mod:`workflow.listeners` writes.
     """
     rungs = [rung for corpus in facts.CORPORA for rung in _rungs(evidence.accuracies, corpus, ratings)]
     columns = [*COLUMNS, "run", "protocol", "speakers", "seeds"]

@@ -1,10 +1,5 @@
 """Names and shares as pages write them; names from users' tables and files appear letter by letter, never as code.
 
-* :func:`display_name`, :func:`share`: a run's name, and a share of one in per cent;
-* :func:`markdown`: Markdown, HTML and mathematics in a name appear as characters;
-* :func:`cells`: a name that a spreadsheet would take for a formula stays text;
-* :func:`misread`: names that pandas' defaults take for numbers or missing values; :func:`call` reads them as text.
-
 Words inside figures need no escaping: :func:`companion.figures.style` turns matplotlib's mathematics off, and
 matplotlib writes SVG as XML.
 """

@@ -18,7 +18,6 @@ from serlib.records import Record
 from studies import probed, variants
 
 Rows = Iterator[dict[str, Any]]
-EARLIER = "additions, for choosing"  # by its plan, this family uses only some speakers
 # The columns that identify a comparison: of two that agree in them, only the first is kept.
 COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
 
@@ -51,7 +50,7 @@ def tables(run_records: Sequence[Record], predicted: pd.DataFrame, probes: Seque
         "published": published(accuracy_table),
         "comparisons": claims.labelled(comparisons(predicted, tokens, tries, noise)),
         "positions": positions(tokens),
-        "orders": orders(probes),
+        "orders": orders(probes, run_records),
         "tries": tries,
         "seeds": seeds(noise),
     }
@@ -190,7 +189,7 @@ def _compared(
         yield from (("schedules", ("WA",), c) for c in results.compare(first, second, [*shared, "run"], noise))
     selection = predicted[predicted["protocol"].eq(splits.SELECTION)]
     for corpus in results.in_order(selection["corpus"].unique()):
-        yield from ((EARLIER, ("UA",), c) for c in reach.earlier(selection[selection["corpus"] == corpus], noise))
+        yield from ((reach.EARLIER, ("UA",), c) for c in reach.earlier(selection[selection["corpus"] == corpus], noise))
     for pair in [] if tries.empty else reach.report_pairs(tries):
         yield from (("steps", ("UA", "WA"), c) for c in reach.reported(predicted, *pair, noise).values())
 
@@ -208,7 +207,7 @@ def _comparison(family: str, measure: str, comparison: Comparison) -> dict[str, 
         "device": " against ".join(dict.fromkeys(devices)),
         **_interval(comparison.gain(measure)),
         **_both_estimates(*comparison.accuracies(measure)),
-        "lacks": comparison.lacks(of_claim=family in claims.CLAIMS, whole=family != EARLIER),
+        "lacks": comparison.lacks(of_claim=family in claims.CLAIMS, whole=family != reach.EARLIER),
     }
 
 
@@ -220,13 +219,16 @@ def _positions_compared(tokens: pd.DataFrame) -> Rows:
     """Compare runs in pairs by R2 of the column number in the last tokens, on recordings of people."""
     noise, of_claims = results.position_noise(tokens), claims.pairs([Kind.POSITION])
     known = set(tokens["run"])
-    pairs = {(run, "student-alone"): "position" for run in config.RUNS if run in known and run.startswith("student-")}
+    students = [run for run in config.RUNS if run in known and run.startswith("student-") and run != "student-alone"]
+    pairs = {(run, "student-alone"): "position" for run in students}
     for (first, second), family in {**pairs, **of_claims}.items():
         for fields, gain, rows in results.position_r2_gain(tokens, first, second, noise):
             schedule, held_out = fields["schedule"], splits.HELD_OUT[fields["protocol"]]
             epochs = config.SCHEDULES[schedule].epochs if schedule in config.SCHEDULES else 0
             both_r2 = (results.explained(rows.assign(missed=rows[name])) for name in ("missed", "missed_base"))
-            lacks = results.lacking(gain.seeds, results.missing_folds(rows), held_out, epochs)
+            missing = results.missing_folds(rows, rows["all_speakers"].max())
+            alike = int(rows["device"].eq(rows["device_base"]).groupby(rows["seed"]).all().sum())
+            lacks = results.lacking(gain.seeds, missing, held_out, epochs, bool(rows["complete"].all()), alike)
             fields |= {"family": family, "measure": "R2", "first": first, "second": second, "held_out": held_out}
             fields |= {"folds": text.ranges(rows["fold"]), "seed_numbers": text.ranges(rows["seed"]), "epochs": epochs}
             fields |= {"utterances": rows["file"].nunique(), "lacks": lacks}
@@ -237,26 +239,28 @@ def _positions_compared(tokens: pd.DataFrame) -> Rows:
 def positions(tokens: pd.DataFrame) -> Rows:
     """R2 of the column number, from :func:`results.tokens`: one row per run, split and layer, in the layers' order."""
     noise = results.position_noise(tokens)
-    for fields, rows in grouped(tokens, [*PROBED, "image", "fingerprint", "layer"], sort=False):
+    for fields, rows in grouped(tokens, [*PROBED, "layer"], sort=False):
         interval = results.explained(rows, noise.get((fields["corpus"], fields["protocol"])))
         extra = {"last": bool(rows["last"].iloc[0]), "folds": text.ranges(rows["fold"])}
         yield fields | extra | _interval(interval) | {"utterances": rows["file"].nunique()}
 
 
 @table
-def orders(probes: Iterable[Any]) -> Rows:
+def orders(probes: Iterable[Any], run_records: Sequence[Record]) -> Rows:
     """The cost of reordering the columns of speech: one row per run, split and order, the intact order first.
 
     ``estimate`` is the accuracy (WA) in the intact order, in another the loss; ``changed`` counts changed decisions.
+    Intervals are over speakers alone.
     """
-    for fields, run_rows in grouped(results.orders(probes), PROBED, sort=False):
+    for fields, run_rows in grouped(results.orders(probes, run_records), PROBED, sort=False):
         intact = None
         for order, rows in run_rows.groupby("order", sort=False):
             intact = rows if intact is None else intact
             correct, predicted = (intact[name].to_numpy() for name in ("correct", "predicted"))
             values = correct if rows is intact else correct - rows["correct"].to_numpy()
             mean = metrics.interval(values, rows["speaker"].to_numpy(), seeds=rows["seed"].to_numpy()).within(-1.0, 1.0)
-            extra = {"order": order, "folds": text.ranges(rows["fold"]), "utterances": len(rows)}
+            extra = {"order": order, "utterances": len(rows)}
+            extra |= {"folds": text.ranges(rows["fold"]), "seed_numbers": text.ranges(rows["seed"])}
             yield fields | extra | _interval(mean) | {"changed": int((predicted != rows["predicted"]).sum())}
 
 

@@ -107,7 +107,7 @@ CONFUSIONS = {row["corpus"]: config.from_plain(Confusion, row) for row in _PAPER
 
 
 def settings() -> list[Setting]:
-    """Every setting; fields such as ``{teacher.depth}`` in ``settings.toml`` become values of the configurations."""
+    """Every setting; fields such as ``{config.TEACHER.depth}`` in ``settings.toml`` become values of the configurations."""
     features = config.Features()
     known = {
         "config": config,

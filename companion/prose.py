@@ -106,7 +106,7 @@ def reach_note(evidence: Evidence, measure: results.Measure = "UA") -> str:
     tries, table = evidence.tries, evidence.comparisons
     chosen, as_committed = reach.chosen(tries), reach.chosen(tries, costs.read()[reach.PLAIN].flops)
     means = 100 * tries.set_index("run")["mean"]
-    earlier = table["family"].eq("additions, for choosing").sum()
+    earlier = table["family"].eq(reach.EARLIER).sum()
     lines, shown = [], []
     for run, second in dict.fromkeys([(chosen, reach.PLAIN), (as_committed, reach.PLAIN), (chosen, "opensmile")]):
         part = claims.Part("steps", "", claims.Kind.GAIN, ((run, second),))

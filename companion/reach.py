@@ -32,6 +32,7 @@ SEEDS = (0, 1, 2)
 LOGGED, CHOSEN_EPOCHS = "logged-bf16", "chosen-epochs-bf16"  # schedules: to choose a number of epochs, and to use it
 SCHEDULE = "search-bf16"
 PLAIN = "student-alone"
+EARLIER = "additions, for choosing"  # a family of comparisons that by its plan uses only some speakers
 INPUTS = ("student-alone+4s", "student-alone+4s+repeat", "student-alone+3s+repeat")
 STEPS = ("convolutions", "deltas", "spread", "dropout", "warp", "masks", "tilt", "mixup")
 MOST = 4
@@ -134,13 +135,15 @@ def reported(
 ) -> dict[str, Comparison]:
     """The comparison of two runs on new speakers by corpus, over every fold of one protocol.
 
-    Two networks must share schedule and precision. A deterministic classifier is compared with every seed of the run.
+    Two networks must share schedule and precision. A baseline has its own; one without chance is compared with every seed.
     """
     mask = predicted["speech"].eq("recordings") & predicted["protocol"].isin(results.APART)
     ours, theirs = (predicted[mask & predicted["run"].eq(name)] for name in (run, base))
     differing = ("schedule", "precision") if base in variants.BASELINES else ()
     if base in results.UNSEEDED:
         theirs = pd.concat([theirs.assign(seed=seed, repetition=seed) for seed in ours["seed"].unique()] or [theirs])
-    comparisons = results.compare(ours, theirs, [name for name in results.CONDITION if name not in differing], noise)
+    alike = [name for name in results.CONDITION if name not in differing]
+    by_schedule = ours.groupby(["schedule", "precision"], observed=True)
+    comparisons = [c for _, rows in by_schedule for c in results.compare(rows, theirs, alike, noise)]
     best = {c.corpus: c for c in sorted(comparisons, key=lambda c: (len(c.joined), int(c.epochs))) if not c.missing}
     return {corpus: best[corpus] for corpus in results.in_order(best)}

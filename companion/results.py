@@ -1,14 +1,10 @@
 """Run records as tidy tables, and functions that group, pair and pool them.
 
-* :func:`predictions`: one row per predicted utterance, with the run's :func:`identity`;
-* :func:`accuracy`: the accuracy of a run's rows, with its interval over speakers and seeds;
-* :func:`compare`: two runs on the same test utterances under the same conditions;
-* :func:`tokens`: the probes' errors, one row per layer and utterance.
-
 Two runs are comparable if they agree in the columns of :data:`CONDITION`; the columns of :data:`CELL` pair their
 trainings. :mod:`companion.node` makes the tables of the book from these functions, once.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -41,7 +37,8 @@ NO_NOISE: Noise = MappingProxyType({})
 def predictions(run_records: Iterable[records.Record]) -> pd.DataFrame:
     """One row per predicted utterance.
 
-    Columns: those of :func:`identity`, ``part`` ("train", "test", "validation"), ``file``, ``utterance`` (the original
+    Columns: those of :func:`identity`, ``part`` ("train", "test", "validation", or "test-3": each test
+    speaker normalised by 3 unlabelled utterances), ``file``, ``utterance`` (the original
     of a changed version), ``speaker``, ``true``, ``predicted``, ``correct``, and ``repetition`` (seed, or random draw).
     """
     parts, columns = [], {name: [] for name in ("file", "speaker", "true", "predicted")}
@@ -86,7 +83,7 @@ def identity(r: records.Record) -> dict[str, Any]:
     names = [*CONDITION, "fold", "split", "run", "seed", "epochs"]
     return {name: getattr(r, "images" if name == "image" else name) for name in names} | {
         "complete": not r.notes and published,
-        "device": "GPU" if str(r.provenance.get("device", "cpu")).startswith("cuda") else "CPU",
+        "device": "CPU" if "cpu" in str(r.provenance.get("device", "cpu")) else "GPU",
     }
 
 
@@ -103,8 +100,8 @@ def accuracy(rows: pd.DataFrame, measure: Measure = "WA", noise: Noise = NO_NOIS
 def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[str, metrics.Interval]:
     """WA and UA in [0, 1] from one run's rows of one part, pooled over every available fold and seed.
 
-    Copies of an utterance, in several random draws or versions, count as one. Only the seeds with the most folds count,
-    so that every speaker has the same weight for each seed. UA takes the seed noise of WA.
+    Copies of an utterance, in several random draws or versions, count as one. Only the seeds of :func:`fullest_seeds`
+    count, so that every speaker has the same weight for each seed. UA takes the seed noise of WA.
 
     Raises:
         ValueError: rows of several parts, such as training and test set.
@@ -117,11 +114,13 @@ def accuracies(rows: pd.DataFrame, noise: Noise = NO_NOISE) -> dict[str, metrics
 
 
 def fullest_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One protocol's rows of the seeds with the most folds; a random draw is both fold and seed."""
+    """One protocol's rows of the seeds that have the same, and the most, folds; a random draw is both fold and seed."""
     if rows["protocol"].iloc[0] in splits.DRAWN:
         return rows
-    folds = rows[["seed", "fold"]].drop_duplicates()["seed"].value_counts()
-    return rows if folds.nunique() == 1 else rows[rows["seed"].isin(folds.index[folds == folds.max()])]
+    folds = rows[["seed", "fold"]].drop_duplicates().groupby("seed")["fold"].agg(lambda some: tuple(sorted(some)))
+    counts = Counter(folds)
+    most = max(counts, key=lambda some: (len(some), counts[some]))
+    return rows[rows["seed"].isin([seed for seed, some in folds.items() if some == most])]
 
 
 def _intervals(rows: pd.DataFrame, column: str, noise: metrics.SeedNoise | None = None) -> dict[str, metrics.Interval]:
@@ -138,13 +137,14 @@ def _intervals(rows: pd.DataFrame, column: str, noise: metrics.SeedNoise | None 
 def longest(predicted: pd.DataFrame) -> pd.DataFrame:
     """The one condition that represents each corpus, run and protocol; no schedule of :data:`BEYOND` counts.
 
-    It has the most test predictions; among equals, the most epochs; then single precision precedes bf16. Columns: those
-    of :data:`CONDITION` and ``run``, in the order of tables.
+    It has the most test predictions; among equals, the most epochs; then single precision precedes bf16, and the paper's
+    size of image others. Columns: those of :data:`CONDITION` and ``run``, in the order of tables.
     """
     test_rows = test(predicted[~predicted["schedule"].isin(BEYOND)])
     sizes = test_rows.groupby([*CONDITION, "run"], observed=True).agg(size=("file", "size"), epochs=("epochs", "first"))
-    sizes = sizes.reset_index().assign(single=lambda table: table["precision"].eq("32-true"))
-    ranked = sizes.sort_values(["size", "epochs", "single"], ascending=False, kind="stable")
+    sizes = sizes.reset_index()
+    sizes = sizes.assign(single=sizes["precision"].eq("32-true"), plain=sizes["image"].eq(config.Features().images))
+    ranked = sizes.sort_values(["size", "epochs", "single", "plain"], ascending=False, kind="stable")
     best = ranked.drop_duplicates(["corpus", "run", "protocol"]).sort_index()
     return best[[*CONDITION, "run"]].sort_values("run", key=lambda runs: runs.astype(object).map(place), kind="stable")
 
@@ -184,7 +184,7 @@ def _pooled_noise(rows: pd.DataFrame, run_columns: list[str], numerator: str, de
 
 
 def by_seed_and_speaker(rows: pd.DataFrame, numerator: str, denominator: str) -> tuple[np.ndarray, np.ndarray]:
-    """The sums of two columns of one run as arrays (seeds, speakers), for the seeds with the most folds."""
+    """The sums of two columns of one run as arrays (seeds, speakers), for the seeds of :func:`fullest_seeds`."""
     sums = fullest_seeds(rows).groupby(["seed", "speaker"], observed=True)[[numerator, denominator]].sum().unstack()
     return sums[numerator].to_numpy(), sums[denominator].to_numpy()
 
@@ -200,15 +200,14 @@ def _noise_of(corpus: str, protocol: str, noise: Noise, *runs: str) -> metrics.S
 
 
 def seeds_apart(table: pd.DataFrame) -> pd.DataFrame:
-    """The spread between the seeds of every run with several, on the folds that all of its seeds have.
+    """The spread between the seeds of every run with several, over those of :func:`fullest_seeds`.
 
     A random draw counts as a seed, although its test utterances differ. Columns: those of :data:`CONDITION`, run,
     folds, seeds (their number n), accuracies (by seed, in [0, 1]), deviation (standard deviation with divisor n - 1).
     """
     test_rows, spreads = test(table[~table["run"].isin(variants.BASELINES)]), []
     for fields, run_rows in grouped(test_rows, [*CONDITION, "run"]):
-        if fields["protocol"] not in splits.DRAWN:
-            run_rows = run_rows[run_rows.groupby("fold")["seed"].transform("nunique") == run_rows["seed"].nunique()]
+        run_rows = fullest_seeds(run_rows)
         wa = {k: _intervals(rows, "correct")["WA"].estimate for k, rows in run_rows.groupby("repetition")}
         if len(wa) > 1:
             fields |= {"folds": sorted(run_rows["fold"].unique()), "seeds": len(wa), "accuracies": wa}
@@ -295,7 +294,7 @@ def compare(
 ) -> list[Comparison]:
     """Compare two runs' predictions wherever they agree in the columns ``alike`` and share folds and seeds.
 
-    Only the seeds with the most folds count, so that every speaker has the same weight for each seed.
+    Only the seeds of :func:`fullest_seeds` count, so that every speaker has the same weight for each seed.
 
     Raises:
         ValueError: on the same fold and seed the two were not tested on the same utterances.
@@ -310,7 +309,9 @@ def compare(
         cells = fullest_seeds(cells)
         both = [side.merge(cells[CELL], on=CELL) for side in tested]
         pair = both[0].merge(both[1][columns], on=columns[:4], how="outer", suffixes=("", "_theirs"), indicator=True)
-        mismatched = pair[(pair["_merge"] != "both") | (pair["true"] != pair["true_theirs"])]
+        mismatched = pair[
+            (pair["_merge"] != "both") | (pair["true"].astype(object) != pair["true_theirs"].astype(object))
+        ]
         if len(mismatched):
             row = mismatched.iloc[0]
             raise SerlibError(
@@ -340,38 +341,50 @@ def by_unlabelled(accuracies: pd.DataFrame, measure: Measure = "UA") -> pd.DataF
     return ranked[["corpus", "run", "utterances", "estimate", "low", "high", "measure"]]
 
 
-def missing_folds(rows: pd.DataFrame) -> int:
-    """The number of a protocol's folds that one run's rows lack; 0 for random draws, which have no fixed number."""
+def missing_folds(rows: pd.DataFrame, speakers: int = 0) -> int:
+    """The number of a protocol's folds that one run's rows lack; 0 for random draws, which have no fixed number.
+
+    ``speakers``: how many the corpus has, if the rows do not hold the training set.
+    """
     protocol, folds = rows["protocol"].iloc[0], rows["fold"].nunique()
-    total = {"leave-one-speaker-out": rows["speaker"].nunique(), "actor-split": 1} | dict.fromkeys(splits.DRAWN, folds)
+    total = dict.fromkeys(("leave-one-speaker-out", splits.SELECTION), speakers or rows["speaker"].nunique())
+    total |= dict.fromkeys(splits.BY_ACTORS, 1) | dict.fromkeys(splits.DRAWN, folds)
     return total.get(protocol, splits.FOLDS) - folds
 
 
-def tokens(probed: Iterable[Any], run_records: Iterable[records.Record] = ()) -> pd.DataFrame:
-    """One row per layer and test utterance of a probed network; each probe names its record by ``result``.
-
-    Columns: the run's identity, its record's image and fingerprint (else empty), file, speaker and layer. ``missed`` is
-    the sum of the probe's squared errors over the utterance's columns. ``variation`` is the sum of squares of the
-    column numbers about the training set's mean. Both are in columns squared.
-    """
-    by_result = {r.result: {"image": r.images, "fingerprint": r.fingerprint} for r in run_records}
-    unknown, parts = {"image": "", "fingerprint": ""}, []
+def _of_probes(probed: Iterable[Any], run_records: Iterable[records.Record]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield each probe with its run's columns, those of :data:`_UNKNOWN` from the record that it names by ``result``."""
+    by_result = {r.result: r for r in run_records}
     for p in probed:
-        run = {name: getattr(p, name) for name in _PROBED} | by_result.get(p.result, unknown)
+        fields = {name: getattr(p, name) for name in _PROBED} | _UNKNOWN
+        if r := by_result.get(p.result):
+            speakers = {speaker for part in r.parts.values() for speaker in part.speaker}
+            fields |= {name: value for name, value in identity(r).items() if name in _UNKNOWN}
+            fields |= {"all_speakers": len(speakers)}
+        yield p, fields
+
+
+def tokens(probed: Iterable[Any], run_records: Iterable[records.Record] = ()) -> pd.DataFrame:
+    """One row per layer and test utterance of a probed network.
+
+    Columns: the run's, file, speaker, layer; in columns squared, ``missed``, the sum of the probe's squared errors, and
+    ``variation``, the sum of squares of the column numbers about the training set's mean.
+    """
+    parts = []
+    for p, run in _of_probes(probed, run_records):
         run |= {"file": p.file, "speaker": p.speaker, "variation": p.variation}
         parts += [run | {"layer": layer, "last": layer == p.last, "missed": error} for layer, error in p.errors.items()]
-    return _stacked(parts, [*_PROBED, *unknown, "layer", "last", "file", "speaker", "variation", "missed"])
+    return _stacked(parts, [*_PROBED, *_UNKNOWN, "layer", "last", "file", "speaker", "variation", "missed"])
 
 
-def orders(probed: Iterable[Any]) -> pd.DataFrame:
-    """One row per test utterance and order of its columns: the run's identity, speaker, predicted label, correct."""
+def orders(probed: Iterable[Any], run_records: Iterable[records.Record] = ()) -> pd.DataFrame:
+    """One row per test utterance and order of its columns: the run's columns, speaker, predicted label, correct."""
     tables = []
-    for p in probed:
-        fields = {name: getattr(p, name) for name in _PROBED}
+    for p, fields in _of_probes(probed, run_records):
         for order, labels in p.predicted.items():
             correct = np.equal(p.true, labels).astype(float)
             tables.append(fields | {"order": order, "speaker": p.speaker, "predicted": labels, "correct": correct})
-    return _stacked(tables, [*_PROBED, "order", "speaker", "predicted", "correct"])
+    return _stacked(tables, [*_PROBED, *_UNKNOWN, "order", "speaker", "predicted", "correct"])
 
 
 def _stacked(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
@@ -382,6 +395,14 @@ def _stacked(tables: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
 
 
 _PROBED = ("speech", "corpus", "schedule", "protocol", "fold", "run", "seed")
+_UNKNOWN = {
+    "image": "",
+    "fingerprint": "",
+    "device": "",
+    "complete": False,
+    "all_speakers": 0,
+}  # of a probe without record
+POSITIONS_ALIKE = ["corpus", "protocol", "schedule", "image", "fingerprint"]  # two runs' probes must share these
 
 
 def explained(rows: pd.DataFrame, noise: metrics.SeedNoise | None = None) -> metrics.Interval:
@@ -401,12 +422,12 @@ def position_r2_gain(
 
     Yields the corpus, protocol, schedule, image and fingerprint; the gain; and the rows of both runs.
     """
-    shared = ["corpus", "protocol", "schedule", "image", "fingerprint"]
     last_tokens = [table[table["last"].astype(bool) & table["run"].eq(name)] for name in (run, base)]
-    pair = pd.merge(*last_tokens, on=["speech", *shared, "fold", "seed", "file"], suffixes=("", "_base"))
-    for fields, rows in grouped(pair, ["speech", *shared]):
+    pair = pd.merge(*last_tokens, on=["speech", *POSITIONS_ALIKE, "fold", "seed", "file"], suffixes=("", "_base"))
+    for fields, rows in grouped(pair, ["speech", *POSITIONS_ALIKE]):
         pair_noise = _noise_of(fields["corpus"], fields["protocol"], noise, run, base)
         del fields["speech"]
+        rows = fullest_seeds(rows)
         yield fields, _ratio(rows, rows["missed_base"] - rows["missed"], pair_noise), rows
 
 

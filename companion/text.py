@@ -1,10 +1,5 @@
 """Numbers to words: the only place where a value of the book becomes text.
 
-* :func:`percent`, :func:`points`, :func:`fraction`, :func:`counted`: intervals; :func:`estimates`, :func:`extremes`: a
-  figure's content in words, for readers who cannot see it;
-* :func:`label`, :func:`sentence`: the finding on a comparison, and on a part of a claim;
-* :func:`table` and the tables that several pages share; :func:`commands`, :func:`sources`.
-
 Rows come from the tables of :mod:`companion.evidence`.
 """
 
@@ -134,13 +129,13 @@ def shuffling(orders: pd.DataFrame, first: str, second: str) -> list[str]:
     """The cost of shuffled columns for two runs on new speakers, and whether it is a sign that the first uses order."""
     new = orders["order"].eq("shuffled") & orders["protocol"].map(splits.HELD_OUT).eq(splits.NEW)
     by_run = (orders[new & orders["run"].eq(run)] for run in (first, second))
-    both = pd.merge(*by_run, on=["corpus", "protocol", "schedule", "folds"], suffixes=("", "_without"))
+    both = pd.merge(*by_run, on=[*results.POSITIONS_ALIKE, "folds", "seed_numbers"], suffixes=("", "_without"))
     losses = " ".join(
         f"{facts.title(row.corpus)} ({counted(row)}): {display_name(first)} {percent(row)}, {display_name(second)} {_bounds(row, 100, 'z.1f', '_without')}."
         for row in both.itertuples()
     )
     evidence = "a sign" if (both["low"] > both["high_without"]).all() else "no evidence"
-    measured = f"Points lost when the columns of speech are shuffled. {losses} "
+    measured = f"Points lost when the columns of speech are shuffled, with intervals over speakers alone. {losses} "
     return [f"{measured}This is {evidence} that {display_name(first)} uses its coordinates."] if losses else []
 
 

@@ -1,4 +1,4 @@
-"""Predictions to figures of merit: accuracies, confusion, intervals over speakers and seeds, attainable accuracies."""
+"""Predictions to figures of merit: accuracies, intervals over speakers and seeds, Holm's correction, attainable accuracies."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -6,22 +6,13 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from numpy import ndarray
 from scipy.special import stdtr, stdtrit  # Student's t: of degrees of freedom, its distribution and quantiles
 
-Labels = Int[ndarray, " utterances"]
 Counts = Num[ndarray, "*runs classes"]
 
 LEVEL = 0.95  # of every interval
-POWER = 0.8  # the chance of seeing a difference of the detectable size
-
-
-def confusion(true: Labels, predicted: Labels, classes: int) -> Int[ndarray, "classes classes"]:
-    """Counts; rows are true classes, columns predictions."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (true, predicted), 1)
-    return counts
 
 
 def unweighted_accuracy(right: Counts, total: Counts) -> Float[ndarray, "*runs"] | float:
@@ -51,7 +42,7 @@ class Interval:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of "the estimate is 0"; NaN if speakers do not differ, which says nothing of others."""
+        """Two-sided p-value of "the estimate is 0"; NaN if the standard error is 0 and the estimate is not."""
         if not self.error:
             return 1.0 if self.estimate == 0 else np.nan
         return float(2 * stdtr(self.df, -abs(self.estimate) / self.error))
@@ -60,11 +51,6 @@ class Interval:
     def bound(self) -> float:
         """The largest value that the data leave open: the one-sided upper bound at :data:`LEVEL`."""
         return self.estimate + float(stdtrit(self.df, LEVEL)) * self.error
-
-    @property
-    def detectable(self) -> float:
-        """The difference that a comparison of this precision would show with a chance of :data:`POWER`."""
-        return float(stdtrit(self.df, ((1 + LEVEL) / 2, POWER)).sum()) * self.error
 
     def within(self, low: float, high: float) -> "Interval":
         """The same interval with its bounds clipped to the possible range."""
@@ -149,6 +135,14 @@ def seed_noise(runs: Iterable[tuple[ndarray, ndarray]]) -> SeedNoise | None:
     variance = max(0.0, float(seed - residual))
     df = float(variance**2 / (seed**2 / seed_df + residual**2 / residual_df)) if variance else 1.0
     return SeedNoise(variance, df)
+
+
+def holm(p_values: Sequence[float]) -> Float[ndarray, " comparisons"]:
+    """p-values adjusted for multiple comparisons (Holm 1979): the chance of any false finding stays below the level."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1)
+    return adjusted[np.argsort(order)]
 
 
 def attainable(printed: str, utterances: int) -> dict[str, list[int]]:

@@ -75,7 +75,7 @@ class Record:
     configuration: Any  # of a config.RunConfig; held as :class:`Settings`
     teacher: str  # digest of the teacher run's result, "" for none
     curves: dict[str, dict[str, tuple[float, ...]]]  # stage, loss, one value per epoch
-    parts: dict[str, Part]  # "train", "test" and, if the protocol has one, "validation"
+    parts: dict[str, Part]  # "train", "test"; some have "validation", or "test-3": normalised by 3 unlabelled ones
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:

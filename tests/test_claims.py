@@ -1,16 +1,18 @@
 """What is found of each part of a claim follows the stated rule, as values and in words."""
 
+import math
 import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
-from helpers import SPEAKERS, outcome, published
+from helpers import SPEAKERS, outcome, published, resolved, tiny_record
 
 from companion import claims, costs, node, paper, results
 from companion.claims import Finding, Kind, Part
 from serlib import config, metrics
 from serlib.data import facts
+from serlib.records import Part as Predictions
 from studies import others, variants
 from studies.probed import Probe
 
@@ -71,6 +73,21 @@ def probe(run, speakers, missed, protocol="leave-one-speaker-out", speech="recor
         for seed in range(seeds)
         for fold, speaker in enumerate(speakers)
     ]
+
+
+def recorded(probed, everyone, change=None):
+    """The tables of probes, each with a record of its own, of a corpus with the speakers ``everyone``."""
+    records, named = [], []
+    for p in probed:
+        others = tuple(speaker for speaker in everyone if speaker not in p.speaker)
+        labels = (0,) * len(others)
+        parts = {"train": Predictions(others, others, labels, labels)}
+        parts |= {"test": Predictions(p.file, p.speaker, p.true, p.true)}
+        settings = {name: getattr(p, name) for name in ("corpus", "speech", "protocol", "fold")}
+        settings |= {"configuration": resolved(p.run, p.schedule, p.seed), "parts": parts, "notes": (), "curves": {}}
+        records.append(tiny_record(**settings | (change or {}).get(p.run, {})))
+        named.append(replace(p, result=records[-1].result))
+    return made(records, probed=named)
 
 
 def test_a_gain_is_supported_where_every_deciding_difference_is_above_zero():
@@ -209,7 +226,7 @@ def test_position_is_a_part_of_its_own_with_the_same_rule():
         probed = probe("teacher", everyone, with_them, **change) + probe(
             "teacher-no-position", everyone, without, **change
         )
-        return part("coordinate encoding", "coordinates tell tokens their column", made(probed=probed))
+        return part("coordinate encoding", "coordinates tell tokens their column", recorded(probed, everyone))
 
     finding, sentence = found(1.0, 6.0)
     assert finding is Finding.SUPPORTED
@@ -218,6 +235,23 @@ def test_position_is_a_part_of_its_own_with_the_same_rule():
     assert found(1.0, 6.0, seeds=1)[0] is Finding.PENDING
     assert found(1.0, 6.0, protocol="random")[0] is Finding.PENDING
     assert found(1.0, 6.0, schedule="short")[0] is Finding.PENDING
+
+
+@pytest.mark.parametrize(
+    ("folds", "change", "lacks"),
+    [
+        (4, {}, "2 folds missing"),
+        (6, {"teacher": {"provenance": {"device": "cuda:0, a GPU"}}}, "0 of 3 seeds on one kind of device"),
+        (6, {"teacher": {"notes": ("anger: 3 utterances, published 127",)}}, "not the corpus as published"),
+    ],
+)
+def test_what_keeps_a_position_from_deciding_is_named(folds, change, lacks):
+    """As once: the probes of two folds of ten lacked no fold, and no device was looked at."""
+    probed = [
+        p for run, r2 in (("teacher", 1.0), ("teacher-no-position", 6.0)) for p in probe(run, SPEAKERS[:folds], r2)
+    ]
+    compared = recorded(probed, SPEAKERS, change)["comparisons"]
+    assert compared.loc[compared["measure"].eq("R2"), "lacks"].tolist() == [lacks]
 
 
 def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates():
@@ -232,10 +266,15 @@ def test_the_answer_says_what_shuffled_columns_cost_with_and_without_coordinates
         ]
         return part("coordinate encoding", "coordinates raise accuracy, at the teacher's size", made(probed=probed))[1]
 
-    costs_of = "are shuffled. EmoDB (10 speakers, 3 seeds): Teacher {}, Teacher (no position) {}. {} that Teacher uses"
+    costs_of = (
+        "over speakers alone. EmoDB (10 speakers, 3 seeds): Teacher {}, Teacher (no position) {}. {} that Teacher uses"
+    )
     all_of_it, nothing = "100.0 [100.0,\xa0100.0]", "0.0 [0.0,\xa00.0]"
     assert costs_of.format(all_of_it, nothing, "This is a sign") in said(1, 0)
     assert costs_of.format(all_of_it, all_of_it, "This is no evidence") in said(1, 1)
+    one_seed = [p for p in probe("teacher", everyone, 1.0) if p.seed == 0] + probe("teacher-no-position", everyone, 1.0)
+    unlike = part("coordinate encoding", "coordinates raise accuracy, at the teacher's size", made(probed=one_seed))[1]
+    assert "shuffled" not in unlike, "one seed against three"
     assert "shuffled" not in part("coordinate encoding", "coordinates tell tokens their column", made())[1]
 
 
@@ -246,9 +285,8 @@ def test_cremas_nineteen_test_actors_are_every_fold_of_its_deciding_split():
         "teacher-no-position", actors, 6.0, protocol="actor-split"
     )
     probed = [replace(p, corpus="crema-d", fold=0) for p in probed]
-    assert (
-        part("coordinate encoding", "coordinates tell tokens their column", made(probed=probed))[0] is Finding.SUPPORTED
-    )
+    tables = recorded(probed, actors)
+    assert part("coordinate encoding", "coordinates tell tokens their column", tables)[0] is Finding.SUPPORTED
 
 
 def both_networks(right, **change):
@@ -262,10 +300,20 @@ def test_accuracies_are_held_against_what_is_published():
     assert finding is Finding.NOT_REACHED
     assert sentence.endswith("Student with teacher 50.0\xa0% on EmoDB (published: 98.83\xa0%; 6 speakers, 3 seeds).")
     assert part("accuracy", says, made(*both_networks(HALF, seeds=2)))[0] is Finding.PENDING
+    assert part("accuracy", says, made(both_networks(PERFECT)[1]))[0] is Finding.PENDING, "the teacher alone"
     known = made(*both_networks(HALF), *both_networks(PERFECT, protocol="random"))
     assert part("accuracy", says, known)[0] is Finding.NOT_REACHED
     table = made(*both_networks(MIXED))["published"]
     assert set(table["label"]) == {"unclear"}, "a wide interval supports nothing"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "label"),
+    [(0.95, 1.0, "supported"), (0.90, 1.0, "unclear"), (0.95, 0.96, "not reached"), (math.nan, math.nan, "unclear")],
+)
+def test_an_interval_is_narrow_only_on_both_sides(low, high, label):
+    """As once: 0.98 [0.90, 1.00], cut at 1, is 0.05 wide to each side of its middle, not of its estimate."""
+    assert claims.beside_published(metrics.Interval(min(0.98, high), low, high, 6), 0.97) == label
 
 
 def test_only_what_has_a_published_number_is_held_against_it():

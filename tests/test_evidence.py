@@ -104,6 +104,12 @@ def test_rows_that_use_unlabelled_test_utterances_say_so_wherever_they_stand():
     assert [row for row in normalised if "uses unlabelled utterances of the test speakers" not in row] == []
 
 
+def test_the_tables_are_made_again_when_a_fact_of_a_corpus_changes():
+    made_from = {str(path.relative_to(ROOT)) for path in evidence._code()}
+    assert {"companion/node.py", "companion/paper.toml", "serlib/data/facts.toml"} <= made_from
+    assert "serlib/data/manifests/emodb.csv" in made_from
+
+
 def test_tables_that_have_no_folder_are_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "build").touch()
     monkeypatch.chdir(tmp_path)

@@ -203,6 +203,14 @@ def test_the_note_says_what_was_chosen_and_what_it_gains(predicted):
     assert beside_line.startswith(f"{experiments.ADDS['deltas']}, minus openSMILE + SVM. Not measured")
 
 
+def test_two_schedules_of_a_run_are_not_pooled_beside_a_classifier_without_chance():
+    """As once: the mean of both stood under the name of the first."""
+    ours = [*outcome(PLAIN, dict.fromkeys(SPEAKERS, 4)), *outcome(PLAIN, dict.fromkeys(SPEAKERS, 0), schedule="short")]
+    theirs = outcome("majority", dict.fromkeys(SPEAKERS, 2), schedule="baseline")
+    (found,) = reach.reported(results.predictions([*ours, *theirs]), PLAIN, "majority").values()
+    assert (found.schedule, found.gain("WA").estimate) == ("paper", 0.5)
+
+
 def test_the_earlier_search_compares_what_both_choosing_folds_tested_the_best_first():
     def tried(correct: int, schedule: str, folds: tuple[int, ...] = experiments.CHOOSING_FOLDS) -> list[records.Record]:
         every = outcome(PLAIN, dict.fromkeys(SPEAKERS, correct), protocol=splits.SELECTION, schedule=schedule)

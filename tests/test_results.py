@@ -154,6 +154,43 @@ def test_seeds_without_every_fold_are_left_out():
     assert found.gain("WA").estimate == 0.5
 
 
+def test_seeds_that_lack_different_folds_are_not_pooled():
+    """As once: seeds with five folds of six each, together all six, lacked none and gave no noise."""
+    ours, theirs = (
+        [r for seed in range(3) for r in outcome(run, right, seed=seed) if r.fold != 5 - seed]
+        for run, right in (("student-pooled", ALWAYS), ("student-alone", HALF))
+    )
+    (found,) = compare(ours, theirs)
+    assert (found.seeds, found.folds) == ([0], [0, 1, 2, 3, 4])
+    assert found.lacks() == "1 folds missing; 1 of 3 seeds"
+    assert results.seed_noise(results.predictions(ours)) == {}
+    same = [r for r in theirs if r.seed] + [r for r in outcome("student-alone", HALF, seed=3) if r.fold != 3]
+    assert results.fullest_seeds(results.test(results.predictions(same)))["seed"].unique().tolist() == [2, 3]
+
+
+def test_tables_of_other_records_may_know_other_emotions():
+    """As once: a table with one more emotion could not be compared."""
+    ours, theirs = outcome("student-pooled", ALWAYS), outcome("student-alone", HALF)
+    more = results.predictions([*theirs, replace(theirs[0], corpus="mine", emotions=("joy", "pain"))])
+    (found,) = results.compare(results.predictions(ours), more)
+    assert found.utterances == 24
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [("cpu", "CPU"), ("cpu, products rounded to bf16", "CPU"), ("cuda:0, NVIDIA", "GPU"), ("2 x cuda:0, NVIDIA", "GPU"),
+     ("2 x cpu", "CPU"), ("mps", "GPU")],
+)  # fmt: skip
+def test_the_kind_of_device(device, kind):
+    assert results.identity(tiny_record(provenance={"device": device}))["device"] == kind
+
+
+def test_an_image_of_another_width_does_not_stand_for_the_papers():
+    wide = {"configuration": variants.resolve("teacher", "paper", 0, 2, config.Features(image_size=(128, 1001)))}
+    found = [*(replace(r, **wide) for r in outcome("teacher", ALWAYS)), *outcome("teacher", ALWAYS)]
+    assert results.longest(results.predictions(found))["image"].tolist() == ["128x128"]
+
+
 def test_folds_that_are_missing_are_counted():
     (found,) = compare(outcome("student-pooled", ALWAYS)[:4], outcome("student-alone", HALF))
     assert (found.missing, found.lacks()) == (2, "2 folds missing; 1 of 3 seeds")
@@ -188,19 +225,15 @@ def test_draws_of_one_utterance_count_once():
     assert (at.speakers, at.seeds) == (2, 2)
 
 
-def test_the_spread_over_seeds_is_that_of_the_folds_that_every_seed_has():
+def test_the_spread_over_seeds_is_that_of_the_seeds_with_the_same_and_the_most_folds():
     apart = {**ALWAYS, "12": 0}
     found = [*outcome("student-alone", ALWAYS), *outcome("student-alone", HALF, seed=1)]
     found += [*outcome("student-alone", apart, seed=2)[-2:], *outcome("student-alone", NEVER, schedule="paper-bf16")]
     ((_, spread),) = results.seeds_apart(results.predictions(found)).iterrows()  # in bf16 there is one seed
-    assert (spread["run"], spread["schedule"], spread["folds"], spread["seeds"]) == (
-        "student-alone",
-        "paper",
-        [4, 5],
-        3,
-    )
-    assert spread["accuracies"] == {0: 1.0, 1: 0.5, 2: 0.5}
-    assert spread["deviation"] == pytest.approx((1 / 12) ** 0.5)  # mean 2/3, squares 1/9 + 1/36 + 1/36 over two
+    identity = ("student-alone", "paper", [*range(6)], 2)
+    assert (spread["run"], spread["schedule"], spread["folds"], spread["seeds"]) == identity
+    assert spread["accuracies"] == {0: 1.0, 1: 0.5}
+    assert spread["deviation"] == pytest.approx((1 / 8) ** 0.5)  # mean 3/4, two squares of 1/16 over one
     noise = results.seed_noise(results.predictions(found))
     assert noise == {NEW: pytest.approx((1 / 8, 1))}  # of the two seeds with every fold
     nothing_shared = [*outcome("student-alone", ALWAYS)[:3], *outcome("student-alone", HALF, seed=1)[3:]]
@@ -335,6 +368,8 @@ def test_of_probes_seeds_count_as_of_accuracies():
         ("random", 2, 0),
         ("actor-split", 1, 0),
         ("leave-one-speaker-out", 2, 4),  # of six speakers
+        ("selection", 2, 4),
+        ("actor-selection", 1, 0),
     ],
 )
 def test_how_many_folds_are_missing_depends_on_the_protocol(protocol, there, missing):

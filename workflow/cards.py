@@ -99,7 +99,12 @@ def card(record: records.Record, weights: Path, changed: int, committed: pd.Data
     ]
     run_rows = [("WA %", results.accuracy(matching, "WA", noise)), ("UA %", results.accuracy(matching, "UA", noise))]
     run_rows += [
-        (f"recall %, {emotion}", results.accuracy(matching[matching["true"] == emotion], noise=noise))
+        (
+            f"recall %, {emotion}",
+            results.accuracy(
+                matching[matching["true"] == emotion], noise=results.seed_noise(committed[committed["true"] == emotion])
+            ),
+        )
         for emotion in record.emotions
     ]
     folds_and_seeds = ", ".join(f"{name}s {text.ranges(matching[name])}" for name in ("fold", "seed"))

@@ -39,7 +39,7 @@ COLUMNS = {
     "epochs": "a stage",
     "complete": "whether the recordings are those of the corpus as published",
     "device": "CPU or GPU",
-    "part": "train, test or validation",
+    "part": "train, test, validation, or test-3: each test speaker normalised by 3 unlabelled utterances",
     "file": "the file's name",
     "speaker": "as the corpus names them",
     "true": "the emotion that the corpus names",

@@ -56,10 +56,8 @@ def release(record: records.Record, options: argparse.Namespace) -> None:
     settings = config.from_plain(config.Features, metadata["features"])
     paths, hashes = zip(*((u.path, u.sha256) for u in corpus.utterances), strict=True)
     images = features.images(paths, hashes, settings, options.cache)
-    positions = {utterance.key: i for i, utterance in enumerate(corpus.utterances)}
     test = record.parts["test"]
-    rows = torch.tensor([positions[file] for file in test.file])
-    predicted = training.outputs(halved, images, rows, lambda output: output.logits).argmax(dim=1).tolist()
+    predicted = training.predict(halved, images, torch.tensor(corpus.rows(test.file)))
     changed = sum(a != b for a, b in zip(predicted, test.predicted, strict=True))
     with atomic_write(options.out / f"{options.name}.md") as beside:
         committed_rows = evidence.read(ROOT).predictions
