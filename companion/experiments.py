@@ -15,7 +15,7 @@ from studies import variants
 
 
 @dataclass(frozen=True)
-class Variant:
+class Trial:
     """An addition to the paper's student, which is trained without a teacher: its run, its schedule, and its words."""
 
     run: str
@@ -24,12 +24,12 @@ class Variant:
 
 
 CHOOSING_FOLDS = (0, 2)  # of splits.SELECTION: each holds two speakers out, all four different
-PLAIN = Variant("student-alone", "paper-bf16", "nothing")
-# Variants that were tried and are no longer in the code, with the commit that makes their records again.
+PLAIN_TRIAL = Trial("student-alone", "paper-bf16", "nothing")
+# Trials that were made and are no longer in the code, with the commit that makes their records again.
 TRIED = tomllib.loads(Path(__file__).with_name("tried.toml").read_text(encoding="utf-8"))
-VARIANTS = tuple(Variant(**row) for row in TRIED["variants"])
-GONE_RUNS = tuple(dict.fromkeys(v.run for v in VARIANTS if v.run not in config.RUNS))
-GONE_SCHEDULES = tuple(dict.fromkeys(v.schedule for v in VARIANTS if v.schedule not in config.SCHEDULES))
+TRIALS = tuple(Trial(**row) for row in TRIED["trials"])
+GONE_RUNS = tuple(dict.fromkeys(v.run for v in TRIALS if v.run not in config.RUNS))
+GONE_SCHEDULES = tuple(dict.fromkeys(v.schedule for v in TRIALS if v.schedule not in config.SCHEDULES))
 # The addition of each step in a run's name, in words.
 ADDS = TRIED["steps"] | {step: variants.VARIANTS[f"student-alone+{step}"].adds for step in ("deltas", "convolutions")}
 

@@ -23,11 +23,11 @@ RUN = "student-alone"  # the only network that is measured on every kind of spli
 COLUMNS = ["corpus", "what", "estimate", "low", "high"]
 PUBLISHED = "published\n(split not known)"
 MATCHED = f"{text.display_name('student-pooled')},\n{splits.NEW}"  # the student that the paper publishes
-TRAINED, COPIES, APART = "training set", "copies of an utterance\non both sides", "copies kept on one side"
+TRAINED, COPIES, KEPT_APART = "training set", "copies of an utterance\non both sides", "copies kept on one side"
 RANDOM = f"random split,\n{splits.KNOWN}"
 OTHERS_EPOCHS = f"{splits.NEW}, epochs\nthat others choose"
 # Rows that differ only in how the test set was chosen.
-CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, APART, RANDOM, splits.NEW, OTHERS_EPOCHS)
+CHOSEN_BY = (PUBLISHED, TRAINED, COPIES, KEPT_APART, RANDOM, splits.NEW, OTHERS_EPOCHS)
 
 
 def ladder(evidence: Evidence, ratings: Path) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def _rungs(accuracies: pd.DataFrame, corpus: str, ratings: Path) -> Iterator[dic
     rungs = [
         (1, TRAINED, RUN, split, "train"),
         (2, COPIES, RUN, "augmented-leaky", "test"),
-        (3, APART, RUN, "augmented-grouped", "test"),
+        (3, KEPT_APART, RUN, "augmented-grouped", "test"),
         (4, RANDOM, RUN, "random", "test"),
         (5, splits.NEW, RUN, split, "test"),
         (6, OTHERS_EPOCHS, RUN, split, OTHERS_EPOCHS),

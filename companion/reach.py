@@ -107,11 +107,13 @@ def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) ->
     by_run = dict(
         iter(predicted[mask & predicted["fold"].isin(experiments.CHOOSING_FOLDS)].groupby(["run", "schedule"]))
     )
-    by_variant = {v: by_run.get((v.run, v.schedule), predicted[:0]) for v in (experiments.PLAIN, *experiments.VARIANTS)}
+    by_variant = {
+        v: by_run.get((v.run, v.schedule), predicted[:0]) for v in (experiments.PLAIN_TRIAL, *experiments.TRIALS)
+    }
     comparisons = [
         c
-        for variant in experiments.VARIANTS
-        for c in results.compare(by_variant[variant], by_variant[experiments.PLAIN], shared, noise)
+        for variant in experiments.TRIALS
+        for c in results.compare(by_variant[variant], by_variant[experiments.PLAIN_TRIAL], shared, noise)
         if tuple(c.folds) == experiments.CHOOSING_FOLDS
     ]
     return sorted(comparisons, key=lambda c: -c.gain("UA").estimate)
