@@ -98,22 +98,20 @@ def epochs(curves: Sequence[Sequence[float]]) -> int:
 
 
 def earlier(predicted: pd.DataFrame, noise: results.Noise = results.NO_NOISE) -> list[Comparison]:
-    """An earlier search: every variant against the plain student on all its selection speakers, the best one first.
+    """An earlier search: every trial against the plain student on all its selection speakers, the best one first.
 
     Only networks of the student's size count: coordinates add 3 % to its FLOPs, the others nothing.
     """
-    shared = [name for name in results.CONDITION if name != "schedule"]  # a variant may be a schedule
+    shared = [name for name in results.CONDITION if name != "schedule"]  # a trial may be a schedule
     mask = predicted["speech"].eq("recordings") & predicted["protocol"].eq(splits.SELECTION)
-    by_run = dict(
-        iter(predicted[mask & predicted["fold"].isin(experiments.CHOOSING_FOLDS)].groupby(["run", "schedule"]))
-    )
-    by_variant = {
-        v: by_run.get((v.run, v.schedule), predicted[:0]) for v in (experiments.PLAIN_TRIAL, *experiments.TRIALS)
-    }
+    rows = predicted[mask & predicted["fold"].isin(experiments.CHOOSING_FOLDS)]
+    by_run = dict(iter(rows.groupby(["run", "schedule"])))
+    trials = (experiments.PLAIN_TRIAL, *experiments.TRIALS)
+    plain, *others = (by_run.get((trial.run, trial.schedule), predicted[:0]) for trial in trials)
     comparisons = [
         c
-        for variant in experiments.TRIALS
-        for c in results.compare(by_variant[variant], by_variant[experiments.PLAIN_TRIAL], shared, noise)
+        for trial_rows in others
+        for c in results.compare(trial_rows, plain, shared, noise)
         if tuple(c.folds) == experiments.CHOOSING_FOLDS
     ]
     return sorted(comparisons, key=lambda c: -c.gain("UA").estimate)
