@@ -118,7 +118,7 @@ rule check:
     log: "build/logs/recordings-{corpus}.log"
     params: # functions, because Snakemake fills in braces in texts
         data=lambda _: DATA,
-        folder=lambda _: str(Path(DATA).resolve().parent if Path(DATA).is_file() else Path(DATA).resolve()),
+        folder=lambda _: str((Path(DATA).parent if Path(DATA).is_file() else Path(DATA)).resolve()),
         listing=lambda _: listing(DATA),
         channel=CHOSEN.channel,
         read=digest(code("serlib/data/corpora.py")),

@@ -40,6 +40,7 @@ from serlib import config, flops, losses, records, training
 from serlib.data import audio, corpora, facts, features
 from serlib.engine import provenance
 from serlib.engine.distributed import make_fabric
+from serlib.files import atomic_write
 from serlib.model import SpectrogramViT
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     empty = {"runs": [], "table": [], "made": {}}
     stored = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else empty
-    base = stored if options.parts else empty
     corpus, images = synthetic()
     full = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     threads = os.cpu_count() or 1
@@ -103,17 +103,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in part_rows:
             earlier = () if options.anew and line["measured"] else earlier_runs.get((name, line["what"]), ())
             table.append(measure.judged({**line, "part": name}, earlier, started_at))
-    table += [line for line in base["table"] if line["part"] not in rows]
+    table += [line for line in stored["table"] if line["part"] not in rows and line["part"] in names]
     rates = {name.removesuffix(", all cores"): spread["median"] for name, spread in limits.items() if "all" in name}
     run = provenance.describe("cpu", threads, time.perf_counter() - start)
     run |= {"started": started_at, "processor": processor(), "rounds": options.repeats, "rates": rates}
     counted = {entry["run"] for line in table for entry in line["runs"]}
     runs = [entry for entry in (*stored["runs"], run) if entry["started"] in counted]
-    report = {"limits": limits, **base, **results, "made": base["made"] | provenances, "runs": runs}
+    report = {"limits": limits, **stored, **results, "made": stored["made"] | provenances, "runs": runs}
     if "roofline" in results:  # its points are drawn under these limits
         report["limits"] = limits
     report["table"] = sorted(table, key=lambda line: names.index(line["part"]))
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(options.out) as beside:
+        beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}" + f"; failed: {', '.join(failed)}" * bool(failed))
     return 1 if failed else 0
 

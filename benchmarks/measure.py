@@ -5,6 +5,7 @@ more than a tenth, the machine was busy: the block is measured again. After some
 Both rates count: if other programs take only memory, a network that memory limits looks slow.
 """
 
+import contextlib
 import math
 import statistics
 import sys
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import torch
 
 T = TypeVar("T")
@@ -184,15 +186,18 @@ def own_memory() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
-def tree_memory(process: int | str = "self") -> float:
-    """MB of a process and its children; a page that several of them share counts once; 0 if the process has ended."""
+def tree_memory(process: int | None = None) -> float:
+    """MB of a process (None: this one) and its children; a page that several of them share counts once; 0 if the process has ended."""
     try:
-        folder = Path(f"/proc/{process}")
-        total = next(line for line in (folder / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
-        children = [child for task in (folder / "task").iterdir() for child in (task / "children").read_text().split()]
-    except (OSError, StopIteration):
+        root = psutil.Process(process)
+        tree = (root, *root.children(recursive=True))
+    except psutil.NoSuchProcess:
         return 0.0
-    return int(total.split()[1]) / 1024 + sum(map(tree_memory, children))
+    total = 0.0
+    for one in tree:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            total += one.memory_full_info().pss / 2**20
+    return total
 
 
 def _wait() -> None:

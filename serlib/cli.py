@@ -211,7 +211,7 @@ def _resolved(options: argparse.Namespace, corpus: corpora.Corpus) -> config.Run
     if options.epochs is None:
         return resolved
     if resolved.run.model is None:
-        raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
+        raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} has its own number; leave it out")
     training = replace(resolved.training, epochs=options.epochs * resolved.run.epoch_factor)
     return replace(resolved, schedule=f"{options.schedule}-{options.epochs}-epochs", training=training)
 
@@ -224,9 +224,10 @@ def _teacher(
 
     if not path.exists():
         raise SerlibError(f"{path}: no such record; train the run {run!r} first")
-    record = records.read(path)
-    if (record.fingerprint, record.split, options.out / record.location) != (corpus.fingerprint, split.digest, path):
-        raise SerlibError(f"{path}: not the run {run!r} on these recordings and this split; train it again")
+    record, settings = records.read(path), _resolved(argparse.Namespace(**vars(options) | {"run": run}), corpus)
+    wanted = corpus.fingerprint, split.digest, path, records.Settings.from_config(settings)
+    if (record.fingerprint, record.split, options.out / record.location, record.configuration) != wanted:
+        raise SerlibError(f"{path}: not the run {run!r} on these recordings, split and settings; train it again")
     return trained(options.networks, path, record), record.result
 
 

@@ -68,7 +68,7 @@ class Record:
     emotions: tuple[str, ...]
     fingerprint: str  # of the corpus
     excluded: tuple[tuple[str, str], ...]  # file, reason
-    notes: tuple[str, ...]  # counts that differ from the corpus as published
+    notes: tuple[str, ...]  # how the corpus differs from the published one
     protocol: str
     fold: int
     split: str  # digest of the split

@@ -143,7 +143,8 @@ def execute(
         device = precision.device_name(settings.precision, fabric.device, fabric.world_size)
         inputs = run_config, corpus.fingerprint, split.digest, result, provenance.library_versions(), device
         state = _state(fabric, settings, corpus, split, images)
-        state.identity, state.checkpoint = unfinished.identity(model, images, *inputs), record.with_suffix(".state")
+        state.identity = fabric.broadcast(unfinished.identity(model, images, *inputs))  # each process has a device
+        state.checkpoint = record.with_suffix(".state")
         state.progress = progress and fabric.is_global_zero
         train_stages(state, run, fabric.to_device(model), followed)
         label = partial(_label, fabric, model)

@@ -76,16 +76,14 @@ def of_run(run_config: RunConfig) -> SpectrogramViT:
     return network(run_config.run.model, plain(run_config))
 
 
-def load(path: str | Path, speaker_norm: bool = False) -> tuple[SpectrogramViT, dict[str, Any]]:
+def load(path: str | Path) -> tuple[SpectrogramViT, dict[str, Any]]:
     """As :func:`serlib.checkpoints.load`, also for variants.
 
-    ``speaker_norm``: whether the caller normalises the network's images by :mod:`studies.speaker_norm`.
-
     Raises:
-        SerlibError: as there; the network was trained on other images in this respect.
+        SerlibError: as there; or the network takes images normalised by :mod:`studies.speaker_norm`.
     """
     loaded, metadata = checkpoints.load(path, network)
-    if variants.from_beyond(metadata.get("beyond", {})).speaker_norm and not speaker_norm:
+    if variants.from_beyond(metadata.get("beyond", {})).speaker_norm:
         images = "each speaker's images normalised by several utterances of the same speaker"
         remedy = f"choose the weights of a run without {variants.SPEAKER_NORM}"
         raise SerlibError(f"{path}: the network takes {images}; {remedy}")

@@ -64,11 +64,11 @@ def resolve(name: str, schedule: str, seed: int, num_classes: int, features: Fea
     """The configuration of a run of the paper, a variant or a baseline for a corpus of ``num_classes`` emotions.
 
     Raises:
-        SerlibError: no run, variant, baseline or schedule has that name.
+        SerlibError: no run, variant, baseline or schedule has that name, or a baseline is given a schedule.
     """
     config.check("run", name, NAMES)
     if name in BASELINES:
-        config.check("schedule", schedule, (*config.SCHEDULES, BASELINE))
+        config.check("schedule of a baseline", schedule, ("paper", BASELINE))
         beyond = {"speaker_norm": True} if name.endswith(SPEAKER_NORM) else {}
         return RunConfig(name, Run(None), BASELINE, Training(seed=seed), features or Features(), beyond)
     if name in config.RUNS:

@@ -168,9 +168,12 @@ def test_speaker_normalisation_wants_test_speakers_of_their_own(corpus, tmp_path
 
 
 def test_a_baseline_has_one_schedule_in_single_precision():
-    named = variants.resolve("resnet-18", "paper-bf16", 0, 7)
-    assert named == variants.resolve("resnet-18", "paper", 0, 7)
+    named = variants.resolve("resnet-18", "paper", 0, 7)
+    assert named == variants.resolve("resnet-18", variants.BASELINE, 0, 7)
     assert named.training.precision == "32-true"
+    for other in ("paper-bf16", "short"):
+        with pytest.raises(ValueError, match=f"schedule of a baseline {other!r} is none of paper, baseline"):
+            variants.resolve("resnet-18", other, 0, 7)
 
 
 def test_the_stored_values_are_of_the_settings_and_of_the_libraries_that_computed_them(corpus, tmp_path, monkeypatch):

@@ -183,6 +183,15 @@ def test_a_part_that_fails_takes_nothing_from_the_others(bench, monkeypatch, tmp
     assert said.out.endswith("cpu.json; failed: stages\n")
     assert "ValueError: no teacher" in said.err
 
+    def fails(**_):
+        raise ValueError("no memory")
+
+    fails.__name__ = "steps"
+    monkeypatch.setattr(cpu, "PARTS", (fails,))
+    assert cpu.main(["--out", str(tmp_path / "cpu.json"), "--repeats", "1"]) == 1
+    later = json.loads((tmp_path / "cpu.json").read_text())
+    assert (later["steps"], later["table"]) == (found["steps"], found["table"]), "its earlier runs stay"
+
 
 def test_some_parts_are_measured_anew_and_the_others_stay(bench, monkeypatch, tmp_path):
     rates = iter((2.0, 3.0, 4.0, 5.0))

@@ -332,7 +332,10 @@ def test_a_run_is_released_in_half_precision_with_a_card(trained, monkeypatch, c
     assert release.main() == 1
     assert "no committed record: its card tells what those say; `make results` first" in capsys.readouterr().err
     write(record, tmp_path / "results" / record.location)
+    Path("out").mkdir()
+    Path("out/tiny.json").touch()  # of an earlier release, of a run that was trained again
     assert release.main() == 0
+    assert not Path("out/tiny.json").exists()
     assert capsys.readouterr().out == "out/tiny.safetensors\n"
     halves, singles = load_file("out/tiny.safetensors"), load_file(path.with_suffix(".safetensors"))
     assert {name: tensor.half() for name, tensor in singles.items()}.keys() == halves.keys()
@@ -372,7 +375,11 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     assert list(student.curves) == ["matching", "transfer"]
     other = ("--epochs", 1, "--data", tiny_emodb(there / "other", speakers=("03", "08", "12", "13")))
     message = fail("train", "emodb", "--run", "student-pooled", *other)
-    assert message == f"{needed}: not the run 'teacher' on these recordings and this split; train it again"
+    refused = f"{needed}: not the run 'teacher' on these recordings, split and settings; train it again"
+    assert message == refused
+    with monkeypatch.context() as patch:
+        patch.setitem(config.RUNS, "teacher", config.Run(replace(small, depth=2)))
+        assert fail("train", "emodb", "--run", "student-pooled", *rest) == refused, "a teacher of an earlier edit"
     run("train", "emodb", *rest[:2], "--seed", 1, *rest[2:])
     weights = Path(needed).with_suffix(".safetensors")
     shutil.copy(str(weights).replace("seed0", "seed1"), weights)
@@ -383,7 +390,7 @@ def test_a_student_is_trained_with_the_teacher_that_was_trained_before(run, fail
     assert message == f"{needed.replace('.json', '.safetensors')}: {NO_WEIGHTS}"
     shutil.copy(needed.replace("seed0", "seed1"), needed)
     message = fail("train", "emodb", "--run", "student-pooled", *rest)
-    assert message == f"{needed}: not the run 'teacher' on these recordings and this split; train it again"
+    assert message == refused
 
 
 def test_weights_for_images_normalised_by_speaker_are_for_no_other_images(run, fail, trained, capsys):

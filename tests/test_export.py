@@ -145,6 +145,14 @@ def test_eight_bits_stay_near(student, tmp_path, monkeypatch):
     exact = logits(network, speech(3.0))
     assert 0 < np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
 
+    def breaks_off(*given):
+        raise KeyboardInterrupt
+
+    before = (tmp_path / "int8.onnx").read_bytes()
+    monkeypatch.setattr(export, "quantise", breaks_off)
+    assert export.main(arguments) == 130
+    assert (tmp_path / "int8.onnx").read_bytes() == before
+
 
 def test_a_coloured_image_is_refused(student, tmp_path, capsys):
     path = tmp_path / "coloured.safetensors"

@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy.stats import zscore
 
-from serlib import config, records
+from serlib import checkpoints, config, records
 from serlib.data.corpora import Corpus, Utterance
 from serlib.data.splits import Split
 from serlib.engine import padding
 from serlib.model import SpectrogramViT
 from studies import __main__ as studies
-from studies import baselines, speaker_norm, variants
+from studies import baselines, frontends, speaker_norm, variants
 from studies.frontends import load
 
 SMALL = config.Model(num_classes=2, image_size=(8, 12), patch_size=(8, 1), width=32, depth=2, heads=2, head_width=8)
@@ -112,7 +112,7 @@ def test_every_part_is_what_the_trained_network_says_of_images_normalised_by_han
     record = execute(tmp_path, corpus, split, images)
     assert list(record.parts) == ["train", "test", "test-3", "test-5", "test-10", "test-20"]
     assert records.read(tmp_path / "run.json") == record
-    network, about = load(tmp_path / "run.safetensors", speaker_norm=True)
+    network, about = checkpoints.load(tmp_path / "run.safetensors", frontends.network)
     assert about["result"] == record.result
     order = np.random.default_rng([5, 1]).permutation(24)  # seed, fold
     known = {"train": EVERY, "test": EVERY} | {f"test-{n}": first(order, n) for n in (3, 5, 10, 20)}

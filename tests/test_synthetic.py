@@ -195,6 +195,9 @@ def test_an_interrupted_run_leaves_whole_files_and_is_continued(
     left = {file: digest for file, digest in contents(tmp_path).items() if not Path(file).name.startswith(".")}
     assert len(left) == 4
     assert left.items() <= whole.items()
+    killed = tmp_path / "AudioWAV/.unfinished-abc"
+    killed.mkdir()
+    (killed / "file").write_bytes(b"half")
     assert make_corpus("crema-d", tmp_path) == 6
     assert len(contents(tmp_path).items() & whole.items()) == 6
 

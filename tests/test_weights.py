@@ -87,5 +87,7 @@ def test_weights_of_another_run_are_refused(tmp_path, monkeypatch, capsys):
     given = ("release.py", tmp_path / "run.json", "x", "--data", tmp_path, "--out", tmp_path / "o")
     monkeypatch.setattr(sys, "argv", list(map(str, given)))
     assert release.main() == 1
-    assert capsys.readouterr().err == f"serlib: {tmp_path}/run.json: the weights beside it are of another run\n"
+    assert (
+        capsys.readouterr().err == f"workflow.release: {tmp_path}/run.json: the weights beside it are of another run\n"
+    )
     assert not (tmp_path / "o").exists()

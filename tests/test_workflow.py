@@ -560,12 +560,13 @@ def test_only_records_are_kept(tmp_path, monkeypatch):
     place.mkdir(parents=True)
     for name in ("a.json", "a.safetensors", ".a.state"):
         (place / name).touch()
-    run.keep()
-    (kept,) = (path for path in Path("results").rglob("*") if path.is_file())
-    assert kept.name == "a.json"
+    shutil.copytree(place, place.with_name("mine"))  # another corpus
+    run.keep("emodb")
+    kept = Path("results/recordings/emodb/a.json")
+    assert [path for path in Path("results").rglob("*") if path.is_file()] == [kept]
     for replace, content in ((False, ""), (True, "another")):
         (place / "a.json").write_text("another")
-        run.keep(replace)
+        run.keep("emodb", replace)
         assert kept.read_text() == content
 
 
@@ -584,7 +585,7 @@ def test_records_on_a_disk_that_takes_none_stay_as_they_were_and_one_line_says_s
 
     monkeypatch.setattr("workflow.files.shutil.copyfile", fails)
     with pytest.raises(SystemExit):
-        run.keep()
+        run.keep("emodb")
     kept = "results/recordings/emodb/a.json"
     assert capsys.readouterr().err == f"serlib: {kept}: {os.strerror(number)}; what was there before is whole\n"
     assert [str(path) for path in Path("results").rglob("*") if path.is_file()] == [kept]

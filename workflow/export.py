@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
 import torch
@@ -172,9 +173,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(options: argparse.Namespace) -> None:
     spare(options.out, options.weights)
-    write_onnx(*cli.weights(STUDIES, options.weights), options.out)
-    if options.int8:
-        quantise(options.out, options.out)
+    with TemporaryDirectory() as folder:
+        exact = Path(folder, "exact.onnx") if options.int8 else options.out
+        write_onnx(*cli.weights(STUDIES, options.weights), exact)
+        if options.int8:
+            quantise(exact, options.out)
     print(options.out)
 
 

@@ -1,5 +1,6 @@
 """Waits until the build that started it has ended, then ends the processes that the build left; see graph.guard."""
 
+import contextlib
 import os
 import sys
 
@@ -10,4 +11,5 @@ from workflow.graph import MARK
 sys.stdin.buffer.read()  # returns when the build ends, even when it is killed: that closes the pipe's writing end
 for process in psutil.process_iter(["environ"]):
     if process.pid != os.getpid() and (process.info["environ"] or {}).get(MARK) == os.environ[MARK]:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            process.kill()

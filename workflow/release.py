@@ -6,7 +6,6 @@ weights. If a run was trained again and its results differ from the committed re
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -14,6 +13,8 @@ import torch
 from companion import evidence, results
 from serlib import checkpoints, config, records, training
 from serlib.data import corpora, features
+from serlib.engine.command import run
+from serlib.errors import SerlibError
 from serlib.files import atomic_write
 from studies import frontends
 from workflow import cards
@@ -22,35 +23,33 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Weights of a run, to be committed.")
+    parser = argparse.ArgumentParser("python -m workflow.release", description="Weights of a run, to be committed.")
     parser.add_argument("record", type=Path, help="a run's record, its weights beside it")
     parser.add_argument("name", help="of the two files")
     parser.add_argument("--data", type=Path, required=True, help="the corpus's recordings")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--cache", type=Path, default=Path("build/cache"))
-    options = parser.parse_args()
-    try:
-        release(records.read(options.record), options)
-    except ValueError as error:
-        print(f"serlib: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parser.set_defaults(command=release)
+    return run(parser)
 
 
-def release(record: records.Record, options: argparse.Namespace) -> None:
+def release(options: argparse.Namespace) -> None:
+    record = records.read(options.record)
     network, metadata = frontends.load(options.record.with_suffix(".safetensors"))
     if metadata["result"] != record.result:
-        raise ValueError(f"{options.record}: the weights beside it are of another run")
+        raise SerlibError(f"{options.record}: the weights beside it are of another run")
     corpus = corpora.load(record.corpus, options.data)
     if corpus.fingerprint != record.fingerprint:
-        raise ValueError(f"{options.data}: not the recordings that {options.record} was made from")
+        raise SerlibError(f"{options.data}: not the recordings that {options.record} was made from")
     committed_path = ROOT / "results" / record.location
     if not committed_path.exists():
-        raise ValueError(f"{options.record}: no committed record: its card tells what those say; `make results` first")
+        raise SerlibError(f"{options.record}: no committed record: its card tells what those say; `make results` first")
     weights = options.out / f"{options.name}.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
     if records.read(committed_path).result != record.result:
         records.write(record, weights.with_suffix(".json"))
+    else:
+        weights.with_suffix(".json").unlink(missing_ok=True)
     checkpoints.save(network.half(), weights, **metadata)
     halved, _ = frontends.load(weights)
     settings = config.from_plain(config.Features, metadata["features"])

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from serlib import files
+from serlib.engine.command import INTERRUPTED, RESUMES
 from serlib.engine.plain import read_json, write_json
 from workflow.files import copy
 from workflow.graph import Settings, lock, number, settings, stop
@@ -29,7 +30,6 @@ GRAPH = ("CORPUS", "DATA", "SCHEDULE", "SEED", "THREADS", "CHANNEL")
 OTHERS = ("CORES", "V", "PYTHON", "PIP_ARGS", "BENCH")
 MOST_CORES = 4096
 NEVER = f"{os.pathsep}${{}}"  # venv refuses the first character, setuptools takes the others for variables
-INTERRUPTED = 130  # exit status of a shell command ended by Ctrl-C
 PROFILE = ("--profile", "none", "--workflow-profile", "workflow/profiles/default")  # not the one of SNAKEMAKE_PROFILE
 # The book, the mark that it was rendered, and the digests of its files after the last build.
 HTML, RENDERED, MADE = Path("_build/html"), Path("_build/.rendered_by"), Path("_build/.made.json")
@@ -94,7 +94,7 @@ def graph(*targets: str, chosen: Mapping[str, object], cores: str) -> None:
         finally:
             signal.signal(signal.SIGINT, previous)
         if logger.LogHandler.interrupted:
-            print("serlib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            print(f"serlib: interrupted; {RESUMES}", file=sys.stderr)
             raise SystemExit(INTERRUPTED)
         if not done:
             raise SystemExit(1)
@@ -126,13 +126,13 @@ def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def keep(replace: bool = True) -> None:
-    """Copy the records of runs on recordings, and the probes of their networks, into ``results/``, to be committed.
+def keep(corpus: str, replace: bool = True) -> None:
+    """Copy the records of runs on a corpus, and the probes of their networks, into ``results/``, to be committed.
 
     ``replace``: a record that is there already gives way to a new one.
     """
     for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
-        for path in files.below(source, ".json"):
+        for path in files.below(source / corpus, ".json"):
             kept = Path(target, path.relative_to(source))
             try:
                 if replace or not kept.exists():
@@ -180,7 +180,7 @@ def main(action: str) -> None:
         python("-m", "benchmarks.cpu", *shlex.split(os.environ.get("BENCH", "")))
     elif action == "results":
         graph("runs", **options)
-        keep()
+        keep(chosen.corpus)
         table, out = f"build/recordings/{chosen.corpus}/corpus.json", f"results/splits/{chosen.corpus}"
         python("-m", "serlib", "audit", chosen.corpus, f"--data={chosen.data}", "--table", table, "--out", out)
     elif action == "evidence":
@@ -188,7 +188,7 @@ def main(action: str) -> None:
 
         for rank, _ in enumerate(experiments.experiments_of(chosen.corpus), 1):
             python("-m", "workflow.run", f"evidence_{rank}")
-            keep(replace=False)
+            keep(chosen.corpus, replace=False)
     else:
         graph(action, **options)
         if action == "book":

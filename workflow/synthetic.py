@@ -34,7 +34,7 @@ from serlib.config import check
 from serlib.data.facts import CORPORA
 from serlib.engine.command import run
 from serlib.errors import SerlibError
-from serlib.files import atomic_write
+from serlib.files import atomic_write, below
 
 SAMPLE_RATE = 22_050  # Hz: espeak-ng's own
 WORDS_PER_MINUTE = 145  # neutral speech
@@ -207,8 +207,7 @@ def make_corpus(name: str, folder: str | Path) -> int:
     """
     check("corpus", name, MINIATURES)
     folder, files = Path(folder), _files(name)
-    # Hidden files are marks of workflow tools, and unfinished files of a killed run.
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    paths = [path for path in below(folder, "") if path.is_file()]  # no mark of a tool, no unfinished file
     existing = {path.relative_to(folder).as_posix() for path in paths}
     foreign = existing - files.keys() or {
         file for file in existing if (folder / file).read_bytes() != _wav(name, *files[file])

@@ -47,7 +47,7 @@ LARGEST_FILTER = 2_000  # the sampling rates' ratio, both numbers together, that
 
 
 def read_audio(path: str | Path, config: Features, sha256: str = "") -> Float[Tensor, " samples"]:
-    """Mono samples in [-1, 1] at ``config.sample_rate``; channels are averaged, unless ``config`` chooses one.
+    """Mono samples at ``config.sample_rate``, in [-1, 1] if the file's are; channels are averaged, unless ``config`` chooses one.
 
     Args:
         sha256: what :func:`serlib.data.corpora.load` gives for the file; "" for any file.
@@ -180,8 +180,8 @@ def images(
 
     ``hashes`` are the files' SHA-256, as :func:`serlib.data.corpora.load` gives them, and ``versions`` their
     perturbations, none by default. The cache's file name is the SHA-256 over hashes, settings, code and the versions of
-    the libraries: a changed recording, setting or computation can never read a stale image. Its last bytes are the
-    SHA-256 of all before. The tensor is mapped from disk.
+    the libraries: a changed recording, setting or computation can never read a stale image. Its last bytes seal
+    it (:mod:`serlib.files`). The tensor is mapped from disk.
 
     Raises:
         ValueError: as :func:`picture`, or the stored images are damaged; the message names the file.
