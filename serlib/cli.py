@@ -211,7 +211,7 @@ def _resolved(options: argparse.Namespace, corpus: corpora.Corpus) -> config.Run
     if options.epochs is None:
         return resolved
     if resolved.run.model is None:
-        raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} has its own number; leave it out")
+        raise SerlibError(f"epochs {options.epochs}: the baseline {options.run!r} takes none; leave it out")
     training = replace(resolved.training, epochs=options.epochs * resolved.run.epoch_factor)
     return replace(resolved, schedule=f"{options.schedule}-{options.epochs}-epochs", training=training)
 

@@ -45,7 +45,7 @@ def tiny_emodb(
 @cache
 def resolved(run: str, schedule: str = "paper", seed: int = 0, classes: int = 2) -> config.RunConfig:
     """A run's configuration; one that is no longer in the code as the student's, under its own names."""
-    known = run in variants.NAMES, schedule in config.SCHEDULES
+    known = run in variants.NAMES, schedule in (*config.SCHEDULES, variants.BASELINE)
     found = variants.resolve(
         run if known[0] else "student-alone", schedule if known[1] else "paper-bf16", seed, classes
     )

@@ -1,6 +1,5 @@
 """Every file that people really have is read or refused in one line, by every entry alike; nothing is silently wrong."""
 
-import argparse
 import ast
 import hashlib
 import io
@@ -516,21 +515,13 @@ def test_a_state_that_is_none_is_set_aside_and_the_run_ends_the_same(tmp_path, c
 
 def test_a_teacher_with_a_changed_bit_teaches_nothing(tmp_path):
     from serlib import cli
-    from serlib.data import splits
 
     tiny_run(tmp_path, epochs=1)
-    corpus = load("emodb", tmp_path / "emodb", speech="synthetic")
-    record = records.read(tmp_path / "run.json")
-    path = tmp_path / record.location
-    path.parent.mkdir(parents=True)
-    for suffix in (".json", ".safetensors"):
-        (tmp_path / f"run{suffix}").rename(path.with_suffix(suffix))
-    options = argparse.Namespace(networks=cli.PAPER, out=tmp_path)
-    given = (options, "small", path, corpus, splits.split(corpus, "random", 0))
-    assert cli._teacher(*given)[1] == record.result
-    one_bit(path.with_suffix(".safetensors"), -9)
+    given = (cli.PAPER, tmp_path / "run.json", records.read(tmp_path / "run.json"))
+    assert cli.trained(*given)
+    one_bit(tmp_path / "run.safetensors", -9)
     with pytest.raises(ValueError, match=r"\.safetensors: .*changed since they were written: fetch or train them"):
-        cli._teacher(*given)
+        cli.trained(*given)
 
 
 def test_a_loss_that_is_no_number_names_run_and_epoch_and_blocks_nothing(tmp_path):
