@@ -59,7 +59,10 @@ def test_the_answer_on_accuracy_names_every_corpus_that_is_measured():
 @pytest.mark.parametrize("name", ["fig3_coordinates", "position"])
 def test_the_answer_says_what_shuffling_means(name):
     quoted = " ".join(line for line in shown(name).splitlines() if line.startswith("> "))
-    assert "Points lost when the columns of speech are shuffled. CREMA-D (19 speakers, 1 seed): Teacher " in quoted
+    assert (
+        "Points lost when the columns of speech are shuffled, with intervals over speakers alone. CREMA-D (19 speakers, 1 seed): Teacher "
+        in quoted
+    )
     assert re.search(r"\. This is (no evidence|a sign) that Teacher uses its coordinates\.", quoted)
     rule = next(row for row in BOOK["verdicts"].splitlines() if row.startswith('| Shuffled columns are "a sign"'))
     assert "`4f426d8`, 29 November 2026 | all results of shuffled columns |" in rule

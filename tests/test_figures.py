@@ -76,6 +76,9 @@ def test_a_figure_in_a_page_keeps_its_words_and_shares_no_name(ax, tmp_path):
     assert "a &lt;title&gt;</text>" in first
     assert re.search(r'(?s)<svg [^>]*>\s*<g aria-hidden="true">.*</g></svg></div>$', first)  # the label says it all
     assert "data:image/webp;base64," in first
+    assert (first.count("<g>"), first.count("<g ")) == (0, first.count("</g>"))
+    nested = '<g>\n<g opacity="0.5">\n<g>\n<path/>\n</g>\n</g>\n<g>\n</g>\n</g>\n'
+    assert light_pages.ungrouped(nested) == '<g opacity="0.5">\n<path/>\n</g>\n'
     for left_out in ("DejaVu", '<g id="'):  # the page sets the font, and nothing refers to a group
         assert left_out in drawn
         assert left_out not in first

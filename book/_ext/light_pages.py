@@ -166,7 +166,7 @@ def figure(svg: str, alt: str, number: int) -> str:
     minimum = math.ceil(SMALLEST * width / min(sizes)) if sizes else 0
     rounded = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body[2])  # hundredths of a point
     # Nothing refers to a group; the page sets the font of words.
-    content = re.sub(r"""(?<=<g) id="[^"]*"|font-family: 'DejaVu Sans', sans-serif;? ?""", "", rounded)
+    content = ungrouped(re.sub(r"""(?<=<g) id="[^"]*"|font-family: 'DejaVu Sans', sans-serif;? ?""", "", rounded))
     content = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", content)
     content, links = re.subn(r'<a xlink:href="([^"]*?)#!([^"]*)"[^>]*>', link, content)
     content = re.sub(r"data:image/png;base64,([^\"]+)", lighter, content)
@@ -177,6 +177,18 @@ def figure(svg: str, alt: str, number: int) -> str:
         f'<div class="frame{wide}"><svg fill="light-dark(#000, #fff)" role="{"group" if links else "img"}" aria-label="{alt}" '
         f'class="figure" {size}><g{"" if links else HIDDEN}>{content.rstrip().removesuffix("</svg>")}</g></svg></div>'
     )
+
+
+def ungrouped(svg: str) -> str:
+    """The same drawing without its groups that have no attribute."""
+    kept: list[bool] = []  # of each open group
+
+    def tag(match: re.Match) -> str:
+        if not match[1]:
+            kept.append(bool(match[2]))
+        return match[0] * (kept.pop() if match[1] else kept[-1])
+
+    return re.sub(r"<(/?)g\b([^>/]*)>\n?", tag, svg)
 
 
 def link(match: re.Match) -> str:
