@@ -367,8 +367,8 @@ def _of_probes(probed: Iterable[Any], run_records: Iterable[records.Record]) -> 
 def tokens(probed: Iterable[Any], run_records: Iterable[records.Record] = ()) -> pd.DataFrame:
     """One row per layer and test utterance of a probed network.
 
-    Columns: the run's, file, speaker, layer; in columns squared, ``missed``, the sum of the probe's squared errors, and
-    ``variation``, the sum of squares of the column numbers about the training set's mean.
+    Columns: the run's, file, speaker, layer. ``missed`` sums the probe's squared errors. ``variation`` sums the squares of
+    the column numbers about the training set's mean. Both are in columns squared.
     """
     parts = []
     for p, run in _of_probes(probed, run_records):
