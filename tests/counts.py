@@ -28,21 +28,21 @@ def articles(book: Path = BOOK) -> list[str]:
 def counts(book: Path = BOOK) -> dict[str, float]:
     """By name what is counted; ``longest table`` is the most rows of a table that is not folded."""
     pages = articles(book)
-    pictures = sum(len(re.findall(r"<figure\b(?:(?!</figure>).)*?<(?:svg|img)\b", of, re.DOTALL)) for of in pages)
-    read = [re.sub(UNREAD, " ", of) for of in pages]
+    pictures = sum(len(re.findall(r"<figure\b(?:(?!</figure>).)*?<(?:svg|img)\b", page, re.DOTALL)) for page in pages)
+    read = [re.sub(UNREAD, " ", page) for page in pages]
     open_rows, rows, tables, lengths = [0], 0, 0, []
-    for of in read:
-        tables += of.count("<table")
-        rows += sum(body.count("<tr") for body in re.findall(r"(?s)<tbody.*?</tbody>", of))
-        unfolded = re.sub(r"(?s)<details.*?</details>", "", of)
+    for page in read:
+        tables += page.count("<table")
+        rows += sum(body.count("<tr") for body in re.findall(r"(?s)<tbody.*?</tbody>", page))
+        unfolded = re.sub(r"(?s)<details.*?</details>", "", page)
         open_rows += [body.count("<tr") for body in re.findall(r"(?s)<tbody.*?</tbody>", unfolded)]
-        prose = re.sub(r"(?s)<table.*?</table>", "", of)
+        prose = re.sub(r"(?s)<table.*?</table>", "", page)
         for block in re.findall(r"(?s)<(p|li|dd|figcaption)\b[^>]*>(.*?)</\1>", prose):
-            said = re.split(r"(?<=[.?!])\s+(?=\S)", plain(block[1]))
-            lengths += [sum(any(map(str.isalpha, word)) for word in sentence.split()) for sentence in said]
+            sentences = re.split(r"(?<=[.?!])\s+(?=\S)", plain(block[1]))
+            lengths += [sum(any(map(str.isalpha, word)) for word in sentence.split()) for sentence in sentences]
     return {
         "pages": len(read),
-        "words": sum(len(plain(of).split()) for of in read),
+        "words": sum(len(plain(page).split()) for page in read),
         "tables": tables,
         "rows": rows,
         "longest table": max(open_rows),

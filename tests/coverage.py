@@ -45,14 +45,14 @@ def components(predicted: pd.DataFrame, corpus: str, protocol: str) -> tuple[np.
     rows = rows[rows["corpus"].eq(corpus) & rows["protocol"].eq(protocol) & rows["schedule"].eq("paper-bf16")]
     rows = rows[~rows["run"].isin(variants.BASELINES) & ~rows["run"].str.contains("+", regex=False)]
     tables = {}
-    for run, of in rows.groupby("run", observed=True):
-        if of["seed"].nunique() >= results.SEEDS:
-            tables[run] = results.by_seed_and_speaker(of.assign(one=1.0), "correct", "one")
+    for run, predicted_by_run in rows.groupby("run", observed=True):
+        if predicted_by_run["seed"].nunique() >= results.SEEDS:
+            tables[run] = results.by_seed_and_speaker(predicted_by_run.assign(one=1.0), "correct", "one")
     each = [right / total for right, total in tables.values()]
     noise = metrics.seed_noise(tables.values())
-    centred = [(at - at.mean(axis=0) - at.mean(axis=1, keepdims=True) + at.mean()) for at in each]
+    centred = [(shares - shares.mean(axis=0) - shares.mean(axis=1, keepdims=True) + shares.mean()) for shares in each]
     single = float(np.mean([(e**2).sum() / ((len(e) - 1) * (e.shape[1] - 1)) for e in centred]))
-    means = [at.mean(axis=0) for at in each]
+    means = [shares.mean(axis=0) for shares in each]
     pairs = [means[i] - means[j] for i in range(len(means)) for j in range(i)]
     speakers = float(np.mean([gap.var(ddof=1) for gap in pairs])) - 2 * single / results.SEEDS
     return next(iter(tables.values()))[1][0], noise.variance, single, max(speakers, 0.0)
@@ -85,7 +85,8 @@ def simulate(design: Design, rng: np.random.Generator) -> metrics.Interval:
         return 0.5 + of_network + rng.normal(0, design.single**0.5, (seeds, len(design.fold)))
 
     pooled = [
-        (at * design.utterances, np.broadcast_to(design.utterances, at.shape)) for at in (run(3) for _ in range(POOLED))
+        (shares * design.utterances, np.broadcast_to(design.utterances, shares.shape))
+        for shares in (run(3) for _ in range(POOLED))
     ]
     noise = metrics.seed_noise(pooled)
     difference = rng.normal(0, design.speakers**0.5, len(design.fold)) + run(design.seeds)
@@ -106,7 +107,9 @@ def covered(design: Design, draws: int) -> tuple[float, float]:
     standard error."""
     rng = np.random.default_rng(0)
     found = [simulate(design, rng) for _ in range(draws)]
-    low, high, estimate = (np.array([getattr(at, name) for at in found]) for name in ("low", "high", "estimate"))
+    low, high, estimate = (
+        np.array([getattr(interval, name) for interval in found]) for name in ("low", "high", "estimate")
+    )
     ideal = stats.t.ppf((1 + metrics.LEVEL) / 2, len(design.fold) - 1) * estimate.std()
     return float(((low <= 0) & (high >= 0)).mean()), float((high - low).mean() / 2 / ideal)
 

@@ -222,7 +222,7 @@ def looks_right(path: Path, readings: Reading, rate: int) -> bool:
     seen = features.picture(path, PICTURE)[0]
     if not seen.isfinite().all() or not seen.any():
         return False
-    return readings is None or any(abs(seen - one).max() < 1e-3 for one in pictures(readings, rate))
+    return readings is None or any(abs(seen - readable).max() < 1e-3 for readable in pictures(readings, rate))
 
 
 @cache

@@ -44,9 +44,9 @@ def wait(process: subprocess.Popen, seconds: float | None) -> int | None:
     while seconds is not None and process.poll() is None:
         spent = 0.0
         root = psutil.Process(process.pid)
-        for one in (root, *root.children(recursive=True)):
+        for member in (root, *root.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                spent += sum(one.cpu_times()[:4])  # its own, and of the children that it has waited for
+                spent += sum(member.cpu_times()[:4])  # its own, and of the children that it has waited for
         if spent > seconds:
             return None
         time.sleep(0.2)

@@ -64,7 +64,7 @@ def reached(
     by_emotion = defaultdict(list)
     for emotion, right, several in answers.values():
         by_emotion[emotion].append(right / several)
-    means = [fsum(of) / len(of) for of in by_emotion.values()]
+    means = [fsum(shares) / len(shares) for shares in by_emotion.values()]
     measures = {"WA": fsum(map(fsum, by_emotion.values())) / len(answers), "UA": fsum(means) / len(means)}
     return measures, {utterance for _, utterance in answers}
 
@@ -75,7 +75,7 @@ def whole(records: list[dict[str, Any]]) -> set[int]:
     for record in records:
         folds[record["configuration"]["training"]["seed"]].add(record["fold"])
     most = max(map(len, folds.values()))
-    return {seed for seed, of in folds.items() if len(of) == most}
+    return {seed for seed, of_seed in folds.items() if len(of_seed) == most}
 
 
 def accuracies(found: dict[Key, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -115,7 +115,9 @@ def compared(root: Path) -> tuple[int, list[str]]:
         name: json.loads((root / f"build/evidence/{name}.json").read_text()) for name in ("accuracies", "comparisons")
     }
     wrong = [*accuracies(found, tables["accuracies"]), *differences(found, tables["comparisons"])]
-    return sum(row["estimate"] is not None and row["measure"] != "R2" for of in tables.values() for row in of), wrong
+    return sum(
+        row["estimate"] is not None and row["measure"] != "R2" for rows in tables.values() for row in rows
+    ), wrong
 
 
 def main() -> int:

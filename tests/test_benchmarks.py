@@ -128,7 +128,7 @@ def test_the_fused_attention_is_counted_by_hand():
     with cpu.Operators() as operators:
         functional.scaled_dot_product_attention(q, k, v).sum().backward()
     product = 2 * (2 * 3) * 7 * 7 * 4
-    found = {name: at["operations"] for name, at in operators.found.items() if "attention" in name}
+    found = {name: counted["operations"] for name, counted in operators.found.items() if "attention" in name}
     assert sorted(found.values()) == [2 * product, 5 * product]
 
 
@@ -371,7 +371,7 @@ def test_the_cost_of_classifiers_is_written_without_those_whose_package_is_not_t
     found = json.loads(out.read_text())
     assert list(found["classifiers"]) == ["student-alone", "mel-statistics", "mel-deltas"]
     assert capsys.readouterr().err.startswith("left out: opensmile: opensmile is not installed: pip install opensmile")
-    assert [at["median"] for at in found["rates"].values()] == [2e9, 1e9]
+    assert [rate["median"] for rate in found["rates"].values()] == [2e9, 1e9]
     assert found["classifiers"]["student-alone"]["minutes a stage"]["median"] > 0
     size = {name: cost["megabytes"] for name, cost in found["classifiers"].items()}
     assert size["student-alone"] == 4 * costs.read()["student-alone"].parameters / 1e6

@@ -37,7 +37,7 @@ def choosing(
 
 
 def earlier(*found: list[records.Record]):
-    return reach.earlier(results.predictions(r for of in found for r in of))
+    return reach.earlier(results.predictions(r for run in found for r in run))
 
 
 def test_each_addition_is_beside_the_plain_student_the_best_first():

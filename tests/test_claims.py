@@ -117,7 +117,7 @@ def test_two_kinds_of_device_decide_nothing():
     assert (row.lacks, row.device) == ("0 of 3 seeds on one kind of device", "GPU against CPU")
     # seed by seed: the same device in every fold of a seed is enough
     mixed = [
-        [replace(r, provenance={"device": "cuda:0" if r.seed else "cpu"}) for r in of] for of in (pooled, alone, long)
+        [replace(r, provenance={"device": "cuda:0" if r.seed else "cpu"}) for r in run] for run in (pooled, alone, long)
     ]
     assert gain(*mixed)[0] is Finding.SUPPORTED
 
@@ -146,7 +146,7 @@ def test_an_unclear_gain_says_how_large_it_can_be():
 
 def test_a_corpus_that_does_not_gain_leaves_the_part_unclear():
     elsewhere = [
-        [replace(r, corpus="savee", fingerprint=published("savee")) for r in of] for of in transfer(HALF, HALF, HALF)
+        [replace(r, corpus="savee", fingerprint=published("savee")) for r in run] for run in transfer(HALF, HALF, HALF)
     ]
     assert gain(*transfer(ALWAYS, HALF, HALF), *elsewhere)[0] is Finding.UNCLEAR
 
@@ -164,7 +164,7 @@ def test_a_second_deciding_split_of_a_corpus_counts_as_well():
     """As once: gains by corpus, of which the second split's overwrote the first's."""
     for first, second in ((ALWAYS, HALF), (HALF, ALWAYS)):
         both = [*transfer(first, HALF, HALF), *transfer(second, HALF, HALF, protocol="speaker-folds")]
-        both = [[r for r in of if r.protocol != "speaker-folds" or r.fold < 5] for of in both]
+        both = [[r for r in run if r.protocol != "speaker-folds" or r.fold < 5] for run in both]
         assert gain(*both)[0] is Finding.UNCLEAR
 
 
@@ -191,7 +191,7 @@ def test_missing_folds_decide_nothing():
 
 
 def test_neither_synthetic_speech_nor_training_beyond_the_paper_measures_a_claim():
-    synthetic = [[replace(r, speech="synthetic") for r in of] for of in transfer(ALWAYS, HALF, HALF)]
+    synthetic = [[replace(r, speech="synthetic") for r in run] for run in transfer(ALWAYS, HALF, HALF)]
     for other in (
         synthetic,
         transfer(ALWAYS, HALF, HALF, schedule="warp-bf16"),
@@ -317,12 +317,12 @@ def test_an_interval_is_narrow_only_on_both_sides(low, high, label):
 
 
 def test_only_what_has_a_published_number_is_held_against_it():
-    own = [[replace(r, corpus="mine") for r in of] for of in both_networks(PERFECT)]
+    own = [[replace(r, corpus="mine") for r in run] for run in both_networks(PERFECT)]
     assert made(*own)["published"].empty
     wide = config.Features(image_size=(128, 1001))
     wider = [
-        [replace(r, configuration=variants.resolve(r.run, "paper", 0, 2, wide)) for r in of]
-        for of in both_networks(PERFECT)
+        [replace(r, configuration=variants.resolve(r.run, "paper", 0, 2, wide)) for r in run]
+        for run in both_networks(PERFECT)
     ]
     assert made(*wider)["published"].empty
     assert claims.published("emodb", "teacher-no-stem") is None

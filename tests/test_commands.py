@@ -157,7 +157,7 @@ def test_the_methods_commands_run_in_the_order_shown(page, here, capsys):
 
 @pytest.mark.nightly
 def test_the_tellings_commands_run_in_the_order_shown(recordings, here, capsys):
-    commands = dict.fromkeys((of, *words) for page in PAGES for of, words in of_packages(page, *TELLING))
+    commands = dict.fromkeys((package, *words) for page in PAGES for package, words in of_packages(page, *TELLING))
     shutil.rmtree(here / "data/emodb")
     (here / "data/emodb").symlink_to(recordings / "emodb")
     some = "results/recordings/emodb/128x128/paper"  # all take minutes

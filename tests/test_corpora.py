@@ -412,8 +412,8 @@ def test_what_emotions_differ_in_by_nature_is_said_where_it_tells_nearly_all_apa
         values = {emotion: random.normal(apart * number, 1, 500) for number, emotion in enumerate(("anger", "sadness"))}
         return [
             corpora.Utterance(f"{emotion}{i}", Path(), f"A{s}", "", emotion, carrier=stored | {kind: value + shift * s})
-            for emotion, of in values.items()
-            for i, value in enumerate(of)
+            for emotion, drawn in values.items()
+            for i, value in enumerate(drawn)
             for s in [i % speakers]
         ]
 

@@ -215,8 +215,8 @@ def test_a_version_is_the_image_of_the_perturbed_recording(files, tmp_path):
     hashes = [whole, *(config.digest(whole, kind) for kind in kinds[1:])]
     made = features.images([path] * 4, hashes, SETTINGS, cache, False, kinds)
     samples = features.read_audio(path, SETTINGS)
-    for picture, kind, of in zip(made, kinds, hashes, strict=True):
-        expected = features.image(features.perturb(samples, kind, SETTINGS, seed=int(of[:8], 16)), SETTINGS)
+    for picture, kind, file_hash in zip(made, kinds, hashes, strict=True):
+        expected = features.image(features.perturb(samples, kind, SETTINGS, seed=int(file_hash[:8], 16)), SETTINGS)
         torch.testing.assert_close(picture, expected, atol=1e-4, rtol=0)  # resampling rounds with the threads
     assert len({picture.numpy().tobytes() for picture in made}) == 4
 

@@ -232,10 +232,11 @@ def test_the_axes_of_a_spectrogram_are_librosas(ax):
     ax.figure.canvas.draw()
     for axis in (ax.xaxis, ax.yaxis):
         labels = {
-            float(tick.get_text()): at for tick, at in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+            float(tick.get_text()): place
+            for tick, place in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
         }
         assert len(labels) >= 4
-        assert all(label == pytest.approx(at) for label, at in labels.items())
+        assert all(label == pytest.approx(place) for label, place in labels.items())
 
 
 def test_a_spectrogram_is_in_decibels_and_ends_with_the_speech(ax):

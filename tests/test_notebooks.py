@@ -264,7 +264,7 @@ def test_the_page_of_committed_records_takes_a_corpus_of_ones_own_without_any(mo
     given = {"corpus": "mine", "In": []}
     for cell in code_cells(ROOT / "notebooks/confusion.ipynb")[1:]:
         exec(cell.source, given)  # nosec B102
-    assert given["said"] == "Not measured speaker-independent on mine."
+    assert given["answer"] == "Not measured speaker-independent on mine."
 
 
 @pytest.mark.parametrize("given", [{"sede": 3}, {"fold": "first"}, {"draw": 0.5}, {"speech": None}, {"corpus": 2024}])

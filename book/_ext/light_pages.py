@@ -52,6 +52,8 @@ MARKUP = (
     (r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>', ""),
     # Its name holds a digest; the query changes with each rendering.
     (r"(/mystnb\.[0-9a-f]+\.css)\?v=[0-9a-f]+", r"\1"),
+    # For search as one types, which is off. The search page is not in a folder.
+    (r'<script src="\.\./(_static/searchtools|_static/language_data|searchindex)\.js"></script>\s*', ""),
     (r'(<summary) aria-label="[^"]*"', r"\1"),  # the text inside names it
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),  # not all its children are list items
     (r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1"),
