@@ -34,7 +34,7 @@ test: .venv/installed
 	@$(BIN)/python -m pytest -n logical --dist worksteal
 	@$(BIN)/python -m pytest -n logical --dist loadscope --no-loadscope-reorder --nbval --nbval-current-env -W default notebooks
 
-# What takes too long for every change: more generated inputs, two killed builds, two processes, a Slurm of this host,
+# What takes too long for every change: more generated inputs, a killed build, two processes, a Slurm of this host,
 # commands watched for connections, those of the telling and papermill run as shown, a hostile environment, Firefox, the
 # PDF, the audit of the pins. Takes hours; .github/workflows/nightly.yml does it every night.
 check-all: test

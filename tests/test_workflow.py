@@ -564,10 +564,14 @@ def test_only_records_are_kept(tmp_path, monkeypatch):
     run.keep("emodb")
     kept = Path("results/recordings/emodb/a.json")
     assert [path for path in Path("results").rglob("*") if path.is_file()] == [kept]
-    for replace, content in ((False, ""), (True, "another")):
+    for asked, content in (({"recordings/emodb/a.json"}, ""), (None, "another")):
         (place / "a.json").write_text("another")
-        run.keep("emodb", replace)
+        run.keep("emodb", asked)
         assert kept.read_text() == content
+    (place / "trial.json").touch()
+    kept.unlink()
+    run.keep("emodb", {"recordings/emodb/a.json"})
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])

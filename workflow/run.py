@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +33,6 @@ NEVER = f"{os.pathsep}${{}}"  # venv refuses the first character, setuptools tak
 PROFILE = ("--profile", "none", "--workflow-profile", "workflow/profiles/default")  # not the one of SNAKEMAKE_PROFILE
 # The book, the mark that it was rendered, and the digests of its files after the last build.
 HTML, RENDERED, MADE = Path("_build/html"), Path("_build/.rendered_by"), Path("_build/.made.json")
-RECORDS, PROBES = Path("build/runs/recordings"), Path("build/probes/recordings")
 
 
 def check(environment: Mapping[str, str]) -> tuple[Settings, str]:
@@ -126,16 +125,16 @@ def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def keep(corpus: str, replace: bool = True) -> None:
+def keep(corpus: str, asked: Container[str] | None = None) -> None:
     """Copy the records of runs on a corpus, and the probes of their networks, into ``results/``, to be committed.
 
-    ``replace``: a record that is there already gives way to a new one.
+    ``asked``: only those that stand so below a folder of runs, and none that is there already.
     """
-    for source, target in ((RECORDS, "results/recordings"), (PROBES, "results/probes/recordings")):
-        for path in files.below(source / corpus, ".json"):
+    for source, target in (("build/runs", "results"), ("build/probes", "results/probes")):
+        for path in files.below(f"{source}/recordings/{corpus}", ".json"):
             kept = Path(target, path.relative_to(source))
             try:
-                if replace or not kept.exists():
+                if asked is None or (path.relative_to(source).as_posix() in asked and not kept.exists()):
                     copy(path, kept)
             except OSError as error:
                 stop(f"{error.filename}: {error.strerror}; what was there before is whole")
@@ -185,10 +184,12 @@ def main(action: str) -> None:
         python("-m", "serlib", "audit", chosen.corpus, f"--data={chosen.data}", "--table", table, "--out", out)
     elif action == "evidence":
         from companion import experiments
+        from serlib import config
 
-        for rank, _ in enumerate(experiments.experiments_of(chosen.corpus), 1):
+        images = config.Features(channel=chosen.channel).images
+        for rank, experiment in enumerate(experiments.experiments_of(chosen.corpus), 1):
             python("-m", "workflow.run", f"evidence_{rank}")
-            keep(chosen.corpus, replace=False)
+            keep(chosen.corpus, set(experiment.places(chosen.corpus, images)))
     else:
         graph(action, **options)
         if action == "book":
