@@ -268,7 +268,7 @@ rule try_it:
     message: "the networks of the page that computes in the browser"
     output: directory("build/book/try")
     log: "build/logs/try-it.log"
-    params: read=digest([*code("workflow/try_it.py"), "companion/names.toml", *map(str, below("weights", "")), *map(str, below("workflow", ".tar.xz"))])
+    params: read=digest([*code("workflow/try_it.py"), *COMMITTED, *map(str, below("weights", "")), *map(str, below("workflow", ".tar.xz"))])
     shell: "{PYTHON:q} -m workflow.try_it {output:q} 2>&1 | keep {log:q}"
 
 

@@ -138,8 +138,8 @@ def machine(repeats: int) -> dict[str, dict[str, float]]:
     limits = {}
     a, b = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
     x, y = torch.rand(PASS), torch.rand(PASS)
-    for cores in sorted({1, torch.get_num_threads()}):
-        threads, name = torch.get_num_threads(), "one core" if cores == 1 else "all cores"
+    threads = torch.get_num_threads()
+    for name, cores in (("one core", 1), ("all cores", threads)):
         torch.set_num_threads(cores)
         times = rounds({"product": lambda: a @ b, "pass": lambda: torch.add(x, y, out=x)}, repeats)
         torch.set_num_threads(threads)
@@ -303,17 +303,17 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
     if not trained or data is None:
         return row(what, target, None, None, "needs --weights and --recordings")
     settings, correct, utterances = config.Features(), {"exact": 0, "int8": 0}, 0
-    files = {path.name: path for path in data.rglob("*.wav")}
     with tempfile.TemporaryDirectory() as folder:
         for weights in trained:
             record = records.read(weights.with_suffix(".json"))
+            files = {u.key: u.path for u in corpora.load(record.corpus, data).utterances}
             export.write_onnx(checkpoints.load(weights)[0], settings, record.emotions, Path(folder, "exact.onnx"))
             export.quantise(Path(folder, "exact.onnx"), Path(folder, "int8.onnx"))
             for name in correct:
                 session = onnxruntime.InferenceSession(Path(folder, f"{name}.onnx"))
                 held_out = record.parts["test"]
                 for file, true in zip(held_out.file, held_out.true, strict=True):
-                    samples = features.read_audio(files[Path(file).name], settings).numpy()
+                    samples = features.read_audio(files[file], settings).numpy()
                     correct[name] += int(session.run(None, {"samples": samples})[0].argmax() == true)
             utterances += len(held_out.file)
     points = 100 * (correct["int8"] - correct["exact"]) / utterances
@@ -321,7 +321,7 @@ def eight_bits(trained: Sequence[Path], data: Path | None) -> dict[str, object]:
         f"{record.corpus}, {record.protocol}, {len(trained)} folds, {utterances} held out: "
         f"WA {correct['int8'] / utterances:.1%} against {correct['exact'] / utterances:.1%}"
     )
-    return row(what, target, Spread.of([points]), abs(points) <= 0.5, note)
+    return row(what, target, Spread.of([abs(points)]), abs(points) <= 0.5, note)
 
 
 def extraction(corpus: corpora.Corpus, options: argparse.Namespace, **_: object):

@@ -166,7 +166,7 @@ def judged(line: dict[str, Any], earlier: Iterable[dict[str, Any]], started: str
         runs.append({"run": started, "measured": measured, **{name: line[name] for name in ("reached", "said")}})
     if not runs:
         return {**line, "runs": []}
-    more_is_better = line["target"].endswith(" x") or "share" in line["what"]
+    more_is_better = line["target"].endswith(" x") or not line["target"] or "share" in line["what"]
     worst = (min if more_is_better else max)(runs, key=lambda run: run["measured"]["median"])
     worst_row = {name: worst[name] for name in ("measured", "said")}
     reached = None if line["target"] == "" else all(run["reached"] for run in runs)
@@ -194,9 +194,9 @@ def tree_memory(process: int | None = None) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     total = 0.0
-    for one in tree:
+    for member in tree:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            total += one.memory_full_info().pss / 2**20
+            total += member.memory_full_info().pss / 2**20
     return total
 
 

@@ -127,7 +127,7 @@ def watched(paths: Sequence[Path], batches: Iterator[tuple[Tensor, Tensor]]) -> 
     for path in paths:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    rates, memory, before = [], [], measure.rate()
+    rates, memory, before = [], [], (measure.rate(),)
     while True:
         count, start = 0, time.perf_counter()
         for labels, _ in batches:
@@ -137,7 +137,7 @@ def watched(paths: Sequence[Path], batches: Iterator[tuple[Tensor, Tensor]]) -> 
         seconds = time.perf_counter() - start
         if not count:
             return rates, memory
-        after = measure.rate()
+        after = (measure.rate(),)
         if measure.same(before, after):
             rates.append(count / seconds)
         memory.append(own_memory())

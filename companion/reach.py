@@ -26,6 +26,7 @@ from companion import costs, experiments, results
 from companion.evidence import COLUMNS
 from companion.results import Comparison
 from serlib.data import splits
+from serlib.errors import SerlibError
 from studies import variants
 
 SEEDS = (0, 1, 2)
@@ -84,6 +85,8 @@ def tries(scores: Mapping[str, Sequence[float]]) -> pd.DataFrame:
 
 def chosen(tries: pd.DataFrame, most_flops: float | None = None) -> str:
     """The chosen run, among those with at most ``most_flops`` FLOPs per image (in the rule's words, those of PLAIN)."""
+    if tries.empty:
+        raise SerlibError(f"no committed records of every run of the rule, with seeds {', '.join(map(str, SEEDS))}")
     steps = tries[1 + len(INPUTS) :]
     gaining = steps[steps["gains"]]
     if most_flops is not None:

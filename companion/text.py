@@ -154,16 +154,13 @@ def _measured(part: Part, row: Any, finding: Finding) -> str:
     corpus, caveat = facts.title(row.corpus), row.lacks if row.label == finding else label(row)
     counts = counted(row).partition(",")[0] if " seeds" in caveat else counted(row)
     if part.kind is Kind.PUBLISHED:
-        statement, details = (
-            f"{display_name(row.run)} {share(row.estimate, 1)} on {corpus}",
-            f"published: {share(row.stated, 2)}; ",
-        )
+        statement = f"{display_name(row.run)} {share(row.estimate, 1)} on {corpus}"
+        details = f"published: {share(row.stated, 2)}; "
     elif part.kind is Kind.POSITION:
         statement, details = f"{corpus} R2 {row.first_estimate:.2f} with, {row.second_estimate:.2f} without", ""
     else:
-        statement = f"{corpus} {100 * row.estimate:+z.1f} points" + f" over {display_name(row.second)}" * (
-            len(part.pairs) > 1
-        )
+        statement = f"{corpus} {100 * row.estimate:+z.1f} points"
+        statement += f" over {display_name(row.second)}" * (len(part.pairs) > 1)
         details = f"seed{'s' * (row.seeds > 1)} {row.seed_numbers}: " * (row.seeds < results.SEEDS)
         details += f"{100 * row.first_estimate:.1f} against {100 * row.second_estimate:.1f}; "
         details += f"at most {100 * row.bound:+z.1f}; " * (row.label == Finding.UNCLEAR)

@@ -342,6 +342,13 @@ def test_processes_read_shards_of_their_own(drawn, monkeypatch):
     assert len(set(read[0] + read[1])) == 40
 
 
+def test_the_blocks_of_a_steady_machine_count(monkeypatch):
+    monkeypatch.setattr(measure, "rate", lambda: 1.0)
+    monkeypatch.setattr(million, "BLOCK", 32)
+    rates, memory = million.watched([], iter([(torch.zeros(16), torch.zeros(16, 1))] * 3))
+    assert len(rates) == len(memory) == 2
+
+
 @unclosed
 def test_the_million_is_measured_and_written(monkeypatch, tmp_path):
     pytest.importorskip("webdataset", reason="`pip install -e .[bench]` brings the shards")

@@ -81,10 +81,10 @@ def table() -> pd.DataFrame:
 
 
 def test_every_column_of_the_table_is_described_as_it_is(tmp_path):
-    given = table()
-    made = node.runs([tiny_record(), tiny_record(fold=1)])
+    other_images = tiny_record(fold=3, provenance=tiny_record().provenance | {"images": "8 bits a pixel"})
+    made, given = node.runs([tiny_record(), other_images]), results.predictions([tiny_record(), other_images])
     describe.write(given, made, tmp_path, CITATION)
-    about = ["device", "seconds", "commit"]
+    about = ["device", "images", "seconds", "commit"]
     assert pd.read_csv(tmp_path / "runs.csv")[about].equals(made[about])
     described = json.loads((tmp_path / "croissant.json").read_text())
     (file,), (rows,) = described["distribution"], described["recordSet"]

@@ -129,6 +129,11 @@ def test_it_answers_as_pytorch_does(page, phone, served, tmp_path):
         assert page.inner_text("#try-trust").startswith(known)
         file = file.with_name(name)
     assert "not calibrated" in page.inner_text("#try-trust")
+    file = file.rename(file.with_name("1001_DFA_ANG_XX.wav"))  # a name of the other corpus
+    after(page, lambda: page.set_input_files("#try-file", file))
+    after(page, lambda: page.select_option("#try-network", "crema-d-student"))
+    assert page.inner_text("#try-trust").startswith("Speaker 1001 was ")
+    after(page, lambda: page.select_option("#try-network", "emodb-student"))
 
     after(page, lambda: page.fill("#try-speed", "1.2"))
     changed = features.perturb(features.perturb(samples, "speed", settings), "time shift", settings)

@@ -80,7 +80,9 @@ def write(table: pd.DataFrame, records: pd.DataFrame, folder: Path, citation: di
         csv.write_csv(pyarrow.Table.from_pandas(labels.cells(table), preserve_index=False), packed)
     columns = [*results.CONDITION, *results.CELL, "run"]
     runs = table.pivot_table("correct", columns, "part", "mean", observed=True).add_suffix(" WA").reset_index()
-    runs = runs.merge(records.reindex(columns=[*columns, "device", "hardware", "seconds", "commit"]), "left", columns)
+    runs = runs.merge(
+        records.reindex(columns=[*columns, "device", "hardware", "images", "seconds", "commit"]), "left", columns
+    )
     for name, text in {
         "runs.csv": labels.cells(runs).to_csv(index=False),
         "runs.json": runs.to_json(orient="records", indent=1),

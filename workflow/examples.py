@@ -79,10 +79,8 @@ def save(record: records.Record, corpus: corpora.Corpus, path: Path, networks: M
     arrays |= {
         name: np.array([record.emotions[getattr(test, name)[i]] for i in rows]) for name in ("true", "predicted")
     }
-    arrays |= {
-        "result": record.result,
-        "attribution": f"{facts.title(corpus.name)}: {facts.CORPORA[corpus.name].terms}",
-    }
+    terms = facts.CORPORA[corpus.name].terms if corpus.name in facts.CORPORA else "terms: its own"
+    arrays |= {"result": record.result, "attribution": f"{facts.title(corpus.name)}: {terms}"}
     arrays["results"] = np.array(list(networks), dtype=str)
     for n, network in enumerate(networks.values()):
         views = [examples.see(network, image.float()) for image in images]

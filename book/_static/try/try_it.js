@@ -290,7 +290,7 @@
       if (blob.size > LARGEST_FILE) throw new Error(`larger than ${LARGEST_FILE / 1e6} MB. Cut it`);
       const buffer = await blob.arrayBuffer(), header = readWav(buffer) ?? readFlac(buffer);
       const read = header?.samples ? header : await decoded(buffer, header);
-      own = {samples: resampled(read), notes: noted(read), title, speaker: speakerOf(title)};
+      own = {samples: resampled(read), notes: noted(read), title};
     } catch (error) {
       throw new Error(`${title}: ${error.message}.`);
     }
@@ -478,10 +478,11 @@
   /** How far an answer can be trusted. */
   function trust({corpus: {reliability, speakers}, source}) {
     const asked = source.expected ? ` The synthesizer was asked for ${source.expected.emotion}.` : "";
+    const speaker = source.expected ? "" : speakerOf(source.title); // as the corpus chosen now names files
     let known = "";
-    if (source.speaker) known = speakers.includes(source.speaker)
-      ? `Speaker ${source.speaker} was in training, so this answer says nothing about new speakers. `
-      : `Speaker ${source.speaker} was not in training. `;
+    if (speaker) known = speakers.includes(speaker)
+      ? `Speaker ${speaker} was in training, so this answer says nothing about new speakers. `
+      : `Speaker ${speaker} was not in training. `;
     else if (!source.expected) known = "Its name does not say whose speech it is: a speaker who was in training is named rightly more often. ";
     return `${known}${reliability}${asked}`;
   }
