@@ -604,9 +604,10 @@ def corpus_tables(draw: random.Random, place: Path) -> Case:
     return what, do, what in NOTHING, lambda lines: "4 images" in lines[-1]
 
 
-def tiny_run(folder: Path) -> records.Record:
+def tiny_run(folder: Path, epochs: int = 2, rate: float = 1e-3) -> records.Record:
+    """A run of a small network on noise."""
     corpus = corpora.load("emodb", tiny_emodb(folder / "emodb", seconds=0.5), speech="synthetic")
-    given = config.Training(epochs=2, learning_rate=1e-3, batch_size=4)
+    given = config.Training(epochs=epochs, learning_rate=rate, batch_size=4)
     run_config = config.RunConfig("small", config.Run(SMALL), "short", given, PICTURE)
     images = torch.rand(10, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     where = {"record": folder / "run.json", "progress": False}

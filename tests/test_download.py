@@ -119,7 +119,7 @@ def test_a_whole_file_of_crema_d_is_kept_and_a_damaged_one_fetched_again(server,
 def test_an_interrupted_download_is_continued(server, published, tmp_path):
     serve_files(server)
     (server.folder / "1002_IEO_SAD_LO.wav").unlink()
-    refusal("crema-d", tmp_path / "crema-d", server.address)
+    assert refusal("crema-d", tmp_path / "crema-d", server.address).startswith(server.address)
     assert contents(tmp_path / "crema-d" / "AudioWAV").keys() == {"1001_DFA_ANG_XX.wav"}
     serve_files(server)
     server.asked.clear()
@@ -141,12 +141,6 @@ def test_a_wrong_hash_is_refused_by_name_and_the_file_not_kept(server, published
     assert contents(tmp_path / "crema-d" / "AudioWAV").keys() == {"1001_DFA_ANG_XX.wav"}
 
 
-def test_a_file_that_the_server_lacks_is_said_with_the_address(server, published, tmp_path):
-    message = refusal("crema-d", tmp_path / "crema-d", server.address)
-    assert message.startswith(server.address)
-    assert str(tmp_path / "crema-d") in message
-
-
 def test_emodb_comes_as_an_archive(server, published, tmp_path):
     address = serve_archive(server)
     download.fetch("emodb", tmp_path / "emodb", address)
@@ -154,22 +148,6 @@ def test_emodb_comes_as_an_archive(server, published, tmp_path):
     assert server.asked == ["/emodb.zip"]
     download.fetch("emodb", tmp_path / "emodb", address)
     assert server.asked == ["/emodb.zip"]
-
-
-def test_a_damaged_file_of_emodb_is_restored(server, published, tmp_path):
-    address = serve_archive(server)
-    download.fetch("emodb", tmp_path / "emodb", address)
-    (tmp_path / "emodb" / "wav" / "1001_DFA_ANG_XX.wav").write_bytes(b"half a fi")
-    download.fetch("emodb", tmp_path / "emodb", address)
-    assert contents(tmp_path / "emodb" / "wav") == FILES
-
-
-def test_whole_recordings_of_emodb_from_elsewhere_are_kept(server, published, tmp_path):
-    (tmp_path / "emodb" / "wav").mkdir(parents=True)
-    for name, content in FILES.items():
-        (tmp_path / "emodb" / "wav" / name).write_bytes(content)
-    download.fetch("emodb", tmp_path / "emodb", serve_archive(server))
-    assert server.asked == []
 
 
 @pytest.mark.parametrize(
@@ -184,15 +162,6 @@ def test_another_archive_is_refused_by_the_name_of_a_file_and_the_right_one_fetc
 ):
     address = serve_archive(server, files)
     assert refusal("emodb", tmp_path / "emodb", address) == f"{address}: not the published file ({says})"
-    serve_archive(server)
-    download.fetch("emodb", tmp_path / "emodb", address)
-    assert contents(tmp_path / "emodb" / "wav") == FILES
-
-
-def test_a_page_in_place_of_the_archive_is_refused_and_the_archive_fetched_later(server, published, tmp_path):
-    (server.folder / "emodb.zip").write_text("<html>We have moved.</html>")
-    address = server.address + "emodb.zip"
-    assert refusal("emodb", tmp_path / "emodb", address).startswith(f"{address}: not the published file")
     serve_archive(server)
     download.fetch("emodb", tmp_path / "emodb", address)
     assert contents(tmp_path / "emodb" / "wav") == FILES

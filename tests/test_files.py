@@ -43,9 +43,8 @@ def test_what_the_disk_does_not_hold_is_not_used(tmp_path):
     assert not files.is_sealed(tmp_path / "others.npy")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG])
 @pytest.mark.parametrize("call", ["shutil.copyfile", "os.replace", "TemporaryDirectory"])
-def test_a_copy_that_fails_leaves_what_was_there_and_names_it(number, call, tmp_path, monkeypatch):
+def test_a_copy_that_fails_leaves_what_was_there_and_names_it(call, tmp_path, monkeypatch):
     source, target = tmp_path / "source.json", tmp_path / "results" / "run.json"
     source.write_text("new")
     target.parent.mkdir()
@@ -54,12 +53,12 @@ def test_a_copy_that_fails_leaves_what_was_there_and_names_it(number, call, tmp_
     def fails(*given, **options):
         if call == "shutil.copyfile":
             Path(given[1]).write_text("n")  # a byte, then the disk is full
-            raise OSError(number, os.strerror(number), given[0], None, given[1])  # the source first
-        raise OSError(number, os.strerror(number))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), given[0], None, given[1])  # the source first
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     place, _, name = call.rpartition(".")
     monkeypatch.setattr({"shutil": shutil, "os": os}.get(place, files), name, fails)
-    with pytest.raises(OSError, match=os.strerror(number)) as error:
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as error:
         copy(source, target)
     assert error.value.filename == str(target)
     assert target.read_text() == "old"

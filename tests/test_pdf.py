@@ -49,4 +49,4 @@ def test_what_is_wider_than_the_paper_is_named(browser, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not PAGES, reason="no book is built: make book")
 def test_every_page_of_the_book_is_in_it() -> None:
-    assert {f"{page}.html" for page in pdf.pages()} <= set(PAGES)
+    assert {f"{page}.html" for page in pdf.pages()} == set(PAGES) - {"index.html", "search.html", "genindex.html"}

@@ -9,7 +9,6 @@ import torch
 from helpers import tiny_record
 
 from serlib import config, model, records
-from serlib.engine import padding
 from studies import probes
 from studies.probed import Probe, read_all, write
 
@@ -89,12 +88,6 @@ def test_a_student_decides_alike_in_every_order_and_a_network_with_coordinates_d
     with torch.no_grad():
         logits = [other(probes.reorder(images, order)).logits for order in probes.ORDERS]
     assert all((changed - logits[0]).abs().max() > 1e-3 for changed in logits[1:])
-
-
-def test_speech_up_to_the_edge_ends_there_beside_shorter_speech_too():
-    images = spoken([24, 10])
-    assert padding.content_width(images).tolist() == [24, 10]
-    assert padding.content_width(images[:1]).tolist() == [24]
 
 
 @pytest.mark.parametrize("change", [{"patch_size": shape} for shape in ((4, 4), (16, 2), (8, 1))])

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +57,6 @@ def test_every_command_has_an_example(package, parser) -> None:
     text = (ROOT / "book/reproduce.md").read_text(encoding="utf-8")
     (commands,) = (a.choices for a in parser()._actions if a.dest == argparse.SUPPRESS and a.choices)
     assert [name for name in commands if f"python -m {package} {name}" not in text] == []
-
-
-@pytest.mark.parametrize(
-    ("origin", "address"),
-    [
-        ("https://github.com/a/b.git", "https://github.com/a/b"),
-        ("https://name:secret@gitlab.com/a/b/", "https://gitlab.com/a/b"),
-        ("git@github.com:a/b.git", ""),
-        ("https://example.org/a/b", ""),
-        ("", ""),
-    ],
-)
-def test_buttons_lead_to_public_hosts_alone(origin: str, address: str) -> None:
-    assert runpy.run_path(str(ROOT / "workflow/stage.py"))["repository"](origin) == address
 
 
 def page(name: str, values: dict[str, Any]) -> str:

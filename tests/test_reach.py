@@ -211,17 +211,6 @@ def test_two_schedules_of_a_run_are_not_pooled_beside_a_classifier_without_chanc
     assert (found.schedule, found.gain("WA").estimate) == ("paper", 0.5)
 
 
-def test_the_earlier_search_compares_what_both_choosing_folds_tested_the_best_first():
-    def tried(correct: int, schedule: str, folds: tuple[int, ...] = experiments.CHOOSING_FOLDS) -> list[records.Record]:
-        every = outcome(PLAIN, dict.fromkeys(SPEAKERS, correct), protocol=splits.SELECTION, schedule=schedule)
-        return [record for record in every if record.fold in folds]
-
-    known = [*tried(2, "paper-bf16"), *tried(3, "smooth-bf16"), *tried(4, "masks-bf16"), *tried(4, "warp-bf16", (0,))]
-    compared = reach.earlier(results.predictions(known))
-    assert [c.schedule for c in compared] == ["masks-bf16", "smooth-bf16"]
-    assert [c.gain("UA").estimate for c in compared] == pytest.approx([0.5, 0.25])
-
-
 def test_the_rule_as_committed_allows_no_more_operations_than_the_plain_student(predicted):
     """42cb958: "at no more than its FLOPs"; d2c28e5, after the results: "at about its FLOPs"."""
     tries = reach.tries(reach.scores(predicted))

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,19 +94,13 @@ def test_an_edited_record_is_read_again(tmp_path: Path):
     assert "b" * 64 in set(evidence.read(tmp_path).runs["split"])
 
 
-@pytest.fixture(scope="module")
-def known() -> dict[str, set[str]]:
-    """The labels of the evidence, by the points of a comparison."""
-    table, found = evidence.read(ROOT).comparisons, {}
-    for row in table[table["estimate"].notna()].itertuples():
-        found.setdefault(text.points(row).replace("\N{NO-BREAK SPACE}", " "), set()).add(text.label(row))
-    return found
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_comparison_has_the_label_of_the_evidence_on_every_page(page: Path, known: dict[str, set[str]]):
+@pytest.mark.skipif(not PAGES, reason="no book is built: make book")
+def test_a_comparison_has_the_label_of_the_evidence_on_every_page():
     """Rows of tables with a finding: the same two runs and the same points have the same finding in the evidence."""
-    for line in re.findall(r"<tr.*?</tr>", page.read_text(encoding="utf-8"), re.DOTALL):
+    table, known, seen = evidence.read(ROOT).comparisons, defaultdict(set), 0
+    for row in table[table["estimate"].notna()].itertuples():
+        known[text.points(row).replace("\N{NO-BREAK SPACE}", " ")].add(text.label(row))
+    for line in re.findall(r"<tr.*?</tr>", "".join(page.read_text(encoding="utf-8") for page in PAGES), re.DOTALL):
         cells = [
             re.sub(r"<[^>]*>", "", cell).replace("\N{NO-BREAK SPACE}", " ").strip()
             for cell in re.findall(r"<td.*?</td>", line, re.DOTALL)
@@ -113,4 +108,6 @@ def test_a_comparison_has_the_label_of_the_evidence_on_every_page(page: Path, kn
         gains = [cell for cell in cells if re.fullmatch(r"[+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\]", cell)]
         labels = [cell for cell in cells if re.match(r"(supported|unclear|ruled out|not reached|pending)\b", cell)]
         if gains and labels:
-            assert labels[0] in known.get(gains[0], set()), f"{page.name}: {cells}"
+            seen += 1
+            assert labels[0] in known[gains[0]], cells
+    assert seen

@@ -113,8 +113,12 @@ def test_the_users_settings_of_git_change_nothing(tmp_path, monkeypatch):
         provenance.git(own, "config", "--local", "--get", "remote.origin.url") == "https://github.com/someone/other.git"
     )
     (own / "serlib/a.py").chmod(0o755)
+    (own / "README.md").touch()
     assert not provenance.commit(own)["dirty"]
     (own / "serlib/a.new.py").touch()
+    assert provenance.commit(own)["dirty"]
+    (own / "serlib/a.new.py").unlink()
+    (own / "serlib/a.py").write_text("second")
     assert provenance.commit(own)["dirty"]
 
 
@@ -343,8 +347,9 @@ def test_no_command_sends_anything_or_writes_elsewhere(tmp_path):
     assert (sent(tmp_path / "log"), left(tmp_path)) == ([], set())
 
 
-@pytest.mark.parametrize("name", command.LAUNCHER)
-@pytest.mark.parametrize("value", ["abc", "", "1.5", "-1", "²"])
+@pytest.mark.parametrize(
+    ("name", "value"), [*((name, "abc") for name in command.LAUNCHER), *(("RANK", v) for v in ("", "1.5", "-1", "²"))]
+)
 def test_a_launchers_variable_that_is_no_number_is_named(monkeypatch, capsys, name, value):
     monkeypatch.setenv(name, value)
     assert cli.main(["flops", "teacher"]) == 1

