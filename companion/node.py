@@ -19,6 +19,7 @@ from studies import probed, variants
 
 Rows = Iterator[dict[str, Any]]
 # The columns that identify a comparison: of two that agree in them, only the first is kept.
+BOTH = ("first_estimate", "second_estimate")
 COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
 
 
@@ -206,13 +207,9 @@ def _comparison(family: str, measure: str, comparison: Comparison) -> dict[str, 
         "epochs": comparison.epochs_of_both,
         "device": " against ".join(dict.fromkeys(devices)),
         **_interval(comparison.gain(measure)),
-        **_both_estimates(*comparison.accuracies(measure)),
+        **{name: side.estimate for name, side in zip(BOTH, comparison.accuracies(measure), strict=True)},
         "lacks": comparison.lacks(of_claim=family in claims.CLAIMS, whole=family != reach.EARLIER),
     }
-
-
-def _both_estimates(first: metrics.Interval, second: metrics.Interval) -> dict[str, float]:
-    return {"first_estimate": first.estimate, "second_estimate": second.estimate}
 
 
 def _positions_compared(tokens: pd.DataFrame) -> Rows:
@@ -232,7 +229,7 @@ def _positions_compared(tokens: pd.DataFrame) -> Rows:
             fields |= {"family": family, "measure": "R2", "first": first, "second": second, "held_out": held_out}
             fields |= {"folds": text.ranges(rows["fold"]), "seed_numbers": text.ranges(rows["seed"]), "epochs": epochs}
             fields |= {"utterances": rows["file"].nunique(), "lacks": lacks}
-            yield fields | _interval(gain) | _both_estimates(*both_r2)
+            yield fields | _interval(gain) | {name: side.estimate for name, side in zip(BOTH, both_r2, strict=True)}
 
 
 @table

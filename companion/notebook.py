@@ -114,21 +114,22 @@ class Build:
         if self.corpus not in facts.CORPORA and not self.folder.exists():
             raise self._lacks(f"{self.speech} of {self.corpus!r} in this build")
 
-    @property
-    def remedy(self) -> str:
-        known = self.corpus in facts.CORPORA
-        if self.speech != "recordings" and not known:
+    def remedy(self, place: str = "") -> str:
+        """The command that makes the record at ``place`` below a folder of runs; if none is given, the whole build."""
+        recorded, known = self.speech == "recordings", self.corpus in facts.CORPORA
+        if not recorded and not known:
             call = f"`make book CORPUS={shlex.quote(self.corpus)} DATA=<its table> SCHEDULE=short`"
             return f"recordings of your own are made by {call} and shown with `-p speech recordings -p schedule short`"
-        if self.speech == "synthetic":
-            return "make it with `make book`"
         audio = self.folder / "audio"  # links to the recordings' folder, or to that of their table
         data = shlex.quote(str(audio.resolve())) if known and audio.exists() else "<its folder or table>"
-        channel = f" CHANNEL={self.settings.channel}" if self.settings.channel else ""
-        return f"make it with `make book CORPUS={self.corpus} DATA={data} SCHEDULE={self.schedule}{channel}`"
+        options = {"corpus": self.corpus, "data": data, "channel": self.settings.channel} if recorded else {}
+        if place:
+            return f"make it with `{text.command(place, **options)}`"
+        words = (f" {name.upper()}={value}" for name, value in (options | {"schedule": self.schedule}).items() if value)
+        return f"make it with `make book{''.join(words) * recorded}`"
 
-    def _lacks(self, what: str) -> SerlibError:
-        return SerlibError(f"no {what}: {self.remedy}")
+    def _lacks(self, what: str, place: str = "") -> SerlibError:
+        return SerlibError(f"no {what}: {self.remedy(place)}")
 
     @property
     def folder(self) -> Path:
@@ -174,8 +175,7 @@ class Build:
 
     def listen(self, emotion: str, draw: int) -> Audio | None:
         """A player for the utterance of :meth:`example` if it is synthetic; recordings of people are not passed on."""
-        synthetic = self.speech == "synthetic"
-        return Audio(_pick(self.utterances.utterances, emotion, draw).path) if synthetic else None
+        return Audio(_pick(self.utterances.utterances, emotion, draw).path) if self.speech == "synthetic" else None
 
     @cached_property
     def examples(self) -> list["Example"]:
@@ -213,7 +213,7 @@ class Build:
         for folder in ("build/runs", "results"):
             if (self.root / folder / place).exists():
                 return records.read(self.root / folder / place)
-        raise self._lacks(f"record {place}")
+        raise self._lacks(f"record {place}", place)
 
     def _place(self, run: str, *split: Any) -> str:
         """The path of a run's record below a folder of runs; ``split`` is protocol, fold and seed."""
@@ -230,9 +230,10 @@ class Build:
                 if metadata["result"] == result:
                     return network
             raise SerlibError(f"no committed network of the run {run!r} of {self.corpus}; give -p speech synthetic")
-        weights = (self.root / "build/runs" / self._place(run, protocol, fold, seed)).with_suffix(".safetensors")
+        place = self._place(run, protocol, fold, seed)
+        weights = (self.root / "build/runs" / place).with_suffix(".safetensors")
         if not weights.exists():
-            raise self._lacks(f"weights {weights}")
+            raise self._lacks(f"weights {weights}", place)
         return frontends.load(weights)[0]
 
     @cached_property

@@ -309,9 +309,8 @@ def compare(
         cells = fullest_seeds(cells)
         both = [side.merge(cells[CELL], on=CELL) for side in tested]
         pair = both[0].merge(both[1][columns], on=columns[:4], how="outer", suffixes=("", "_theirs"), indicator=True)
-        mismatched = pair[
-            (pair["_merge"] != "both") | (pair["true"].astype(object) != pair["true_theirs"].astype(object))
-        ]
+        labels_differ = pair["true"].astype(object) != pair["true_theirs"].astype(object)
+        mismatched = pair[pair["_merge"].ne("both") | labels_differ]
         if len(mismatched):
             row = mismatched.iloc[0]
             raise SerlibError(

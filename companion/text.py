@@ -244,12 +244,16 @@ def commands(runs: pd.DataFrame) -> Markdown:
         fold, run, seed = map(_braces, (r.fold, r.run, r.seed))
         place = records.location("recordings", r.corpus, r.schedule, r.protocol, fold, run, seed, r.image)
         channel = r.image.partition("-channel")[2]
-        lines[r.gone].append(
-            f".venv/bin/snakemake build/runs/{place} --workflow-profile workflow/profiles/default "
-            f"--config corpus={r.corpus} data=data/{r.corpus}" + f" channel={channel}" * bool(channel)
-        )
+        lines[r.gone].append(command(place, corpus=r.corpus, data=f"data/{r.corpus}", channel=channel))
     gone = [f"git checkout {experiments.TRIED['commit']}  # the last code that has the runs below", *lines[True]]
     return Markdown("\n".join(("```bash", *lines[False], *(gone if lines[True] else ()), "```")))
+
+
+def command(place: str, **options: Any) -> str:
+    """The Snakemake command that makes the record at ``place`` below a folder of runs; empty options are left out."""
+    settings = " ".join(f"{name}={value}" for name, value in options.items() if value)
+    call = f".venv/bin/snakemake build/runs/{place} --workflow-profile workflow/profiles/default"
+    return f"{call} --config {settings}" if settings else call
 
 
 def _braces(values: Iterable[int | str]) -> str:
