@@ -789,7 +789,7 @@ def test_a_missing_run_names_the_command_with_the_corpuss_own_data(tmp_path):
     place.mkdir(parents=True)
     (tmp_path / "my data").mkdir()
     (place / "audio").symlink_to(tmp_path / "my data")
-    with pytest.raises(ValueError, match=f"make book CORPUS=emodb DATA='{tmp_path}/my data' SCHEDULE=short"):
+    with pytest.raises(ValueError, match=f"teacher-seed0.json .* --config corpus=emodb data='{tmp_path}/my data'`"):
         Build(tmp_path, "emodb", "recordings", "short").record("teacher")
 
 
