@@ -18,8 +18,8 @@ from serlib.records import Record
 from studies import probed, variants
 
 Rows = Iterator[dict[str, Any]]
-# The columns that identify a comparison: of two that agree in them, only the first is kept.
 BOTH = ("first_estimate", "second_estimate")
+# The columns that identify a comparison: of two that agree in them, only the first is kept.
 COMPARED = ["first", "second", "measure", "corpus", "protocol", "schedule", "second_schedule", "image", "fingerprint"]
 
 
